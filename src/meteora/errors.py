@@ -1,0 +1,91 @@
+"""Every error that Meteora raises on purpose, in one tree.
+
+    MeteoraError
+    ├── ConfigurationError      an option makes no sense; the message names it
+    ├── StartupError            the node can't start; nothing was changed
+    │   ├── AddressInUse        another process listens there
+    │   ├── DataDirectoryError  not writable, in use, foreign, newer, or of a removed node
+    │   └── JoinRefused         the cluster doesn't take this node, and says why
+    ├── StorageError            the disk, or what is on it
+    │   ├── DiskFailure         an I/O error: the node stops, its data stays
+    │   ├── DiskFull            no space: likewise
+    │   └── Corruption          a checksum does not match, or bytes make no sense: likewise
+    └── RequestError            one request failed; the message says what is known of its fate
+        ├── InvalidRequest      outside the limits: refused, nothing was done
+        ├── Overloaded          a bounded queue is full: nothing was done
+        ├── NotApplied          no leader took it in time: nothing was done, certainly
+        ├── OutcomeUnknown      a write was handed on and never answered: it may or may not be applied
+        ├── WrongLeader         this node doesn't lead and was told not to forward
+        └── ChangeRefused       a membership change that would hurt, with the reason
+
+The core has its own small tree in `meteora.raft.errors`, because it imports nothing. Messages are for users: what
+happened, then what to do about it.
+"""
+
+
+class MeteoraError(Exception):
+    """Base of all errors of Meteora outside the core."""
+
+
+class ConfigurationError(MeteoraError):
+    """An option, or a combination of options, that can't be used."""
+
+
+class StartupError(MeteoraError):
+    """The node can't start. Nothing on disk was changed."""
+
+
+class AddressInUse(StartupError):
+    """The address to listen on can't be bound."""
+
+
+class DataDirectoryError(StartupError):
+    """The data directory can't be used by this node."""
+
+
+class JoinRefused(StartupError):
+    """The cluster refuses this node for good: asking again won't help."""
+
+
+class StorageError(MeteoraError):
+    """The disk, or what is on it, can't be trusted any more. The process must stop."""
+
+
+class DiskFailure(StorageError):
+    """Reading, writing or syncing failed. A failed fsync is never tried again: the page cache may lie by then."""
+
+
+class DiskFull(StorageError):
+    """No space left on the device."""
+
+
+class Corruption(StorageError):
+    """Stored bytes fail their checksum or make no sense."""
+
+
+class RequestError(MeteoraError):
+    """One request failed."""
+
+
+class InvalidRequest(RequestError):
+    """The request is outside the limits; the message says which."""
+
+
+class Overloaded(RequestError):
+    """Too much is queued already. Nothing was done; try again later."""
+
+
+class NotApplied(RequestError):
+    """No leader took the request within the deadline. Nothing was done; trying again is safe."""
+
+
+class OutcomeUnknown(RequestError):
+    """A write was handed on, and no answer came in time. It may have been, or yet be, applied."""
+
+
+class WrongLeader(RequestError):
+    """This node does not lead, and was started with `--no-forward`."""
+
+
+class ChangeRefused(RequestError):
+    """A membership change that can't be made now; the message says why."""

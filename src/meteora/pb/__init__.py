@@ -1,0 +1,1 @@
+"""Generated from meteora-proto/proto by `make proto`. Never edited."""

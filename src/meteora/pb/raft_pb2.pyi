@@ -1,0 +1,109 @@
+from meteora.pb import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ConfChangeType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AddNode: _ClassVar[ConfChangeType]
+    RemoveNode: _ClassVar[ConfChangeType]
+    AddLearnerNode: _ClassVar[ConfChangeType]
+
+class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FOLLOWER: _ClassVar[Role]
+    PRE_CANDIDATE: _ClassVar[Role]
+    CANDIDATE: _ClassVar[Role]
+    LEADER: _ClassVar[Role]
+AddNode: ConfChangeType
+RemoveNode: ConfChangeType
+AddLearnerNode: ConfChangeType
+FOLLOWER: Role
+PRE_CANDIDATE: Role
+CANDIDATE: Role
+LEADER: Role
+
+class ConfChange(_message.Message):
+    __slots__ = ("id", "change_type", "node_id", "context")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    change_type: ConfChangeType
+    node_id: int
+    context: bytes
+    def __init__(self, id: _Optional[int] = ..., change_type: _Optional[_Union[ConfChangeType, str]] = ..., node_id: _Optional[int] = ..., context: _Optional[bytes] = ...) -> None: ...
+
+class StatusReply(_message.Message):
+    __slots__ = ("state", "address_map", "leader_id")
+    class AddressMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: _common_pb2.NodeAddress
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ...) -> None: ...
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_MAP_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    state: _common_pb2.State
+    address_map: _containers.MessageMap[int, _common_pb2.NodeAddress]
+    leader_id: int
+    def __init__(self, state: _Optional[_Union[_common_pb2.State, str]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ...) -> None: ...
+
+class ChangeReply(_message.Message):
+    __slots__ = ("state", "address_map", "leader_id")
+    class AddressMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: _common_pb2.NodeAddress
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ...) -> None: ...
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_MAP_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    state: _common_pb2.State
+    address_map: _containers.MessageMap[int, _common_pb2.NodeAddress]
+    leader_id: int
+    def __init__(self, state: _Optional[_Union[_common_pb2.State, str]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("id", "address", "learner")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LEARNER_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    address: _common_pb2.NodeAddress
+    learner: bool
+    def __init__(self, id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., learner: _Optional[bool] = ...) -> None: ...
+
+class NodeStatusReply(_message.Message):
+    __slots__ = ("cluster_id", "node_id", "role", "leader_id", "term", "commit_index", "applied_index", "last_index", "members", "version")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: int
+    node_id: int
+    role: Role
+    leader_id: int
+    term: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    version: str
+    def __init__(self, cluster_id: _Optional[int] = ..., node_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., leader_id: _Optional[int] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ...) -> None: ...
