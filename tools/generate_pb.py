@@ -1,7 +1,8 @@
 """Generates `src/meteora/pb` from `meteora-proto/proto`; with `--check`, only says whether it is current.
 
 The protos import one another relative to their own folder, because users call them from there; the generated modules
-live in a package, so their imports are rewritten.
+live in a package, so their imports are rewritten. The stubs that say which request and reply a method has come from
+mypy-protobuf: without them every reply would be `Any`.
 """
 
 import argparse
@@ -23,16 +24,17 @@ def generate(target: Path) -> None:
     """Writes the generated modules into `target`. Raises `RuntimeError` if protoc fails."""
     names = [str(path) for path in sorted(PROTOS.glob("*.proto"))]
     builtin = Path(grpc_tools.__file__).parent / "_proto"
-    outs = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python")]
-    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{builtin}", *outs, *names]) != 0:
+    plugin = f"--plugin=protoc-gen-mypy_grpc={Path(sys.executable).with_name('protoc-gen-mypy_grpc')}"
+    outs = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python")] + [f"--mypy_grpc_out=quiet:{target}"]
+    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{builtin}", plugin, *outs, *names]) != 0:
         raise RuntimeError("protoc failed")
     modules = "|".join(f"{Path(name).stem}_pb2" for name in names)
     for path in target.glob("*_pb2*.py*"):
         text = path.read_text()
         path.write_text(re.sub(rf"^import ({modules})\b", r"from meteora.pb import \1", text, flags=re.MULTILINE))
-    for path in target.glob("*_pb2_grpc.py"):
-        # A file without services has nothing in it but imports.
-        if "class " not in path.read_text():
+    for path in target.glob("*_pb2_grpc.py*"):
+        # Of a file without services there is nothing to call or to serve.
+        if "Stub:" not in path.read_text():
             path.unlink()
     (target / "__init__.py").write_text('"""Generated from meteora-proto/proto by `make proto`. Never edited."""\n')
 
