@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     """One entry of the log."""
 
     term: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of an entry
     data: bytes = b""
     kind: EntryKind = EntryKind.COMMAND
 

@@ -1,11 +1,11 @@
 """What can go wrong inside the core.
 
-    RaftError
-    ├── InvariantViolation   a bug, or corrupt state: the node must stop
-    ├── CorruptEntry         bytes that are not an entry, or not any more
-    ├── Compacted            asked for log that was cut off
-    ├── ProposalDropped      not appended, certainly: propose again, here or at the leader
-    └── InvalidConfChange    a change of membership that makes no sense in this configuration
+RaftError
+├── InvariantViolation   a bug, or corrupt state: the node must stop
+├── CorruptEntry         bytes that are not an entry, or not any more
+├── Compacted            asked for log that was cut off
+├── ProposalDropped      not appended, certainly: propose again, here or at the leader
+└── InvalidConfChange    a change of membership that makes no sense in this configuration
 """
 
 

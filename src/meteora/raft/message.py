@@ -39,21 +39,10 @@ class MessageKind(IntEnum):
     """Leader to its chosen successor: campaign at once (thesis 3.10)."""
     TRANSFER_LEADER = 13
     """Follower to leader. index: the node that should lead."""
-    SNAPSHOT = 14
-    """Leader to peer. snapshot."""
 
 
 TRANSFER = b"transfer"
 """Context of a vote request that the leader itself asked for: leader stickiness doesn't apply to it."""
-
-
-class SnapshotMetadata(NamedTuple):
-    """Which log prefix a snapshot replaces, and who the members were at its end."""
-
-    index: int = 0
-    term: int = 0
-    voters: tuple[int, ...] = ()
-    learners: tuple[int, ...] = ()
 
 
 class Message(NamedTuple):
@@ -63,14 +52,13 @@ class Message(NamedTuple):
     sender: int
     receiver: int
     term: int = 0
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a message
     log_term: int = 0
     commit: int = 0
     entries: tuple[Entry, ...] = ()
     reject: bool = False
     hint: int = 0
     context: bytes = b""
-    snapshot: SnapshotMetadata | None = None
 
 
 class HardState(NamedTuple):

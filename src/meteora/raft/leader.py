@@ -1,0 +1,357 @@
+"""What a leader does: replicate, commit, confirm reads, and step down when it can't (paper 5.3, 5.4; thesis 3.10, 6.4).
+
+Invariants:
+- a leader never changes or drops an entry of its own log, it only appends (paper 5.3);
+- it commits by counting only entries of its own term (paper 5.4.2);
+- its own log counts only as far as its disk has it: it hears of that by a message to itself;
+- at most one change of membership is not applied yet: `_pending_conf_index` is at or beyond it.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from meteora.raft.entry import Entry, EntryKind
+from meteora.raft.errors import InvalidConfChange, ProposalDropped, ensure
+from meteora.raft.membership import ConfChange, decode_conf_change
+from meteora.raft.message import Message, MessageKind
+from meteora.raft.progress import Inflights, Progress, ProgressState
+from meteora.raft.quorum import VoteResult
+from meteora.raft.reads import PendingReads, ReadRequest, ReadState
+from meteora.raft.ready import Fetch
+
+if TYPE_CHECKING:
+    from meteora.raft.core import Raft
+
+
+class Leader:
+    """The role of the node that the others follow. All this state is gone when it steps down."""
+
+    def __init__(self, raft: "Raft") -> None:
+        self._raft = raft
+        self.progress: dict[int, Progress] = {}
+        self.transferee = 0
+        """The node that leadership is being handed to; no proposals are taken meanwhile."""
+        self._heartbeat_elapsed_ticks = 0
+        self._transfer_elapsed_ticks = 0
+        self._uncommitted_bytes = 0
+        self._pending_conf_index = raft.log.last_index
+        """A change of membership may be proposed once this is applied."""
+        self._reads = PendingReads()
+        self._early_reads: list[ReadRequest] = []
+        """Reads that came before the first commit of this term: until then the commit index may be too low."""
+        for member in raft.configuration.members:
+            self._track(member, match=raft.log.stable_index if member == raft.node_id else 0)
+
+    def __repr__(self) -> str:
+        return "leader"
+
+    def _track(self, member: int, match: int = 0) -> None:
+        settings = self._raft.settings
+        inflights = Inflights(settings.max_inflight_messages, settings.max_inflight_bytes)
+        # A newcomer counts as active: the quorum must not be lost before it had a chance to answer.
+        self.progress[member] = Progress(self._raft.log.last_index + 1, inflights, match=match, recent_active=True)
+
+    def open_term(self) -> None:
+        """Append the empty entry whose commit makes all before it committed, and tell the peers."""
+        self._append((Entry(0, 0),))
+        self.broadcast_append()
+
+    # Time
+
+    def tick(self) -> None:
+        """Send heartbeats; check for a quorum; give up a transfer that takes too long."""
+        raft = self._raft
+        if self.transferee:
+            self._transfer_elapsed_ticks += 1
+            if self._transfer_elapsed_ticks >= raft.settings.election_ticks:
+                self.transferee = 0
+        if raft.election_elapsed_ticks >= raft.settings.election_ticks:
+            raft.election_elapsed_ticks = 0
+            if not self._quorum_is_active():
+                raft.become_follower(raft.term, 0)
+                return
+        self.leave_joint_if_due()
+        self._heartbeat_elapsed_ticks += 1
+        if self._heartbeat_elapsed_ticks >= raft.settings.heartbeat_ticks:
+            self._heartbeat_elapsed_ticks = 0
+            self.broadcast_heartbeat(b"")
+            if len(self._reads):
+                self.broadcast_heartbeat(self._reads.last_context())
+
+    def _quorum_is_active(self) -> bool:
+        """Whether a majority was heard from since the last look (thesis 6.2)."""
+        raft = self._raft
+        active = {peer: True for peer, progress in self.progress.items() if progress.recent_active}
+        active[raft.node_id] = True
+        for progress in self.progress.values():
+            progress.recent_active = False
+        return raft.configuration.vote_result(active) is VoteResult.WON
+
+    # Messages
+
+    def step(self, message: Message) -> None:
+        """Take in a message of the current term, or without one."""
+        match message.kind:
+            case MessageKind.PROPOSE:
+                self.propose(message.entries)
+            case MessageKind.READ_INDEX:
+                self.read_index(ReadRequest(message.context, message.sender))
+            case MessageKind.APPEND_RESPONSE if message.sender in self.progress:
+                self._handle_append_response(message, self.progress[message.sender])
+            case MessageKind.HEARTBEAT_RESPONSE if message.sender in self.progress:
+                self._handle_heartbeat_response(message, self.progress[message.sender])
+            case MessageKind.TRANSFER_LEADER:
+                self.transfer_to(message.index)
+            case MessageKind.APPEND | MessageKind.HEARTBEAT:
+                ensure(False, f"n{self._raft.node_id} and n{message.sender} both lead term {self._raft.term}")
+            case _:
+                pass  # Late answers to what this node asked as a candidate, or of nodes that were removed.
+
+    # Proposals
+
+    def propose(self, entries: Sequence[Entry]) -> None:
+        """Append what these entries hold, in new entries of this term, and replicate them.
+
+        Raises `ProposalDropped` if this leader takes no proposals now; then nothing was appended.
+        """
+        if self.transferee:
+            raise ProposalDropped(f"leadership is being handed to n{self.transferee}")
+        size_bytes = sum(len(entry.data) for entry in entries)
+        # The first one is let through whatever its size, or a large one never would be.
+        if self._uncommitted_bytes and self._uncommitted_bytes + size_bytes > self._raft.settings.max_uncommitted_bytes:
+            raise ProposalDropped("too many bytes wait to be committed")
+        self._append(self._checked(entries))
+        self.broadcast_append()
+
+    def _checked(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries, with any membership change that can't be made now replaced by an empty entry."""
+        first = self._raft.log.last_index + 1
+        return [
+            Entry(0, 0) if entry.kind is EntryKind.CONF_CHANGE and not self._admit(entry, index) else entry
+            for index, entry in enumerate(entries, first)
+        ]
+
+    def _admit(self, entry: Entry, index: int) -> bool:
+        """Whether the membership change of `entry` can be made now; if so, it is the pending one, at `index`."""
+        try:
+            self.check_conf_change(decode_conf_change(entry.data))
+        except InvalidConfChange:
+            return False
+        self._pending_conf_index = index
+        return True
+
+    def check_conf_change(self, change: ConfChange) -> None:
+        """Raises `InvalidConfChange` unless the change can be proposed now."""
+        if self._pending_conf_index > self._raft.log.applied:
+            raise InvalidConfChange(
+                f"another change may be under way: entry {self._pending_conf_index} is not applied yet"
+            )
+        self._raft.configuration.after(change)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        raft = self._raft
+        first = raft.log.last_index + 1
+        raft.log.append([entry._replace(term=raft.term, index=index) for index, entry in enumerate(entries, first)])
+        self._uncommitted_bytes += sum(len(entry.data) for entry in entries)
+        raft.send(MessageKind.APPEND_RESPONSE, raft.node_id, index=raft.log.last_index)
+
+    # Replication
+
+    def broadcast_append(self) -> None:
+        """Bring every peer up to date, as far as its window allows."""
+        for peer in self._peers():
+            self.send_append(peer)
+
+    def broadcast_heartbeat(self, context: bytes) -> None:
+        """Show every peer that this node leads. No peer is told a commit index beyond what it is known to have."""
+        raft = self._raft
+        for peer in self._peers():
+            commit = min(self.progress[peer].match, raft.log.committed)
+            raft.send(MessageKind.HEARTBEAT, peer, commit=commit, context=context)
+
+    def _peers(self) -> list[int]:
+        return sorted(self.progress.keys() - {self._raft.node_id})
+
+    def send_append(self, peer: int, *, even_if_empty: bool = True) -> bool:
+        """Send the next entries, or just the commit index; whether anything was sent."""
+        progress = self.progress[peer]
+        raft = self._raft
+        if progress.paused or progress.fetching:
+            return False
+        entries: Sequence[Entry] = ()
+        window_is_full = progress.state is ProgressState.REPLICATE and progress.inflights.is_full
+        if progress.next <= raft.log.last_index and not window_is_full:
+            high, max_bytes = raft.log.last_index + 1, raft.settings.max_append_bytes
+            found = raft.log.entries(progress.next, high, max_bytes)
+            if found is None:
+                progress.fetching = True
+                raft.fetches.append(Fetch(peer, progress.next, high, max_bytes))
+                return False
+            entries = found
+        if not entries and not even_if_empty:
+            return False
+        self._send_entries(peer, entries)
+        return True
+
+    def _send_entries(self, peer: int, entries: Sequence[Entry]) -> None:
+        raft, progress = self._raft, self.progress[peer]
+        base = progress.next - 1
+        raft.send(
+            MessageKind.APPEND,
+            peer,
+            index=base,
+            log_term=raft.log.term(base),
+            entries=tuple(entries),
+            commit=raft.log.committed,
+        )
+        progress.sent(len(entries), sum(entry.size_bytes() for entry in entries))
+
+    def fetched(self, fetch: Fetch, entries: Sequence[Entry]) -> None:
+        """Send what had to be read from disk, unless the peer has moved on meanwhile."""
+        progress = self.progress.get(fetch.peer)
+        if progress is None:
+            return
+        progress.fetching = False
+        if entries and progress.next == fetch.low and not progress.paused:
+            self._send_entries(fetch.peer, entries)
+        else:
+            self.send_append(fetch.peer, even_if_empty=False)
+
+    def _handle_append_response(self, message: Message, progress: Progress) -> None:
+        progress.recent_active = True
+        if message.reject:
+            self._handle_rejection(message, progress)
+            return
+        was_paused = progress.paused
+        if not progress.acknowledged(message.index) and not (
+            progress.state is ProgressState.PROBE and progress.match == message.index
+        ):
+            return
+        if progress.state is ProgressState.PROBE:
+            progress.become_replicate()
+        else:
+            progress.inflights.free_up_to(message.index)
+        if self._commit():
+            self.broadcast_append()
+        elif was_paused and message.sender != self._raft.node_id:
+            self.send_append(message.sender)
+        if message.sender != self._raft.node_id:
+            while self.send_append(message.sender, even_if_empty=False):
+                pass
+        if message.sender == self.transferee and progress.match == self._raft.log.last_index:
+            self._raft.send(MessageKind.TIMEOUT_NOW, message.sender)
+
+    def _handle_rejection(self, message: Message, progress: Progress) -> None:
+        probe_at = message.hint
+        if message.log_term:
+            # The peer told the term that it has there: skip all of ours that is of a higher one, at once.
+            probe_at, _ = self._raft.log.find_conflict_by_term(message.hint, message.log_term)
+        if progress.rejected(message.index, probe_at):
+            self.send_append(message.sender)
+
+    def _handle_heartbeat_response(self, message: Message, progress: Progress) -> None:
+        progress.recent_active = True
+        if message.context:
+            self._reads.acknowledge(message.context, message.sender)
+            self._release_reads()
+            return
+        # One append per tick's heartbeat gets through to a peer that has stopped answering: if something was lost, its
+        # answer says from where to go on. (A read's heartbeats are too many for that.)
+        progress.paused = False
+        if progress.match < self._raft.log.last_index or progress.state is ProgressState.PROBE:
+            self.send_append(message.sender)
+
+    def peer_unreachable(self, peer: int) -> None:
+        """What was sent to this peer may be lost: find out where it stands before sending ahead again."""
+        progress = self.progress.get(peer)
+        if progress is not None and progress.state is ProgressState.REPLICATE:
+            progress.become_probe()
+
+    # Committing
+
+    def _commit(self) -> bool:
+        """Commit what a majority has, if it is of this term (paper 5.4.2); whether the commit index moved."""
+        raft = self._raft
+        index = raft.configuration.committed({peer: progress.match for peer, progress in self.progress.items()})
+        if index <= raft.log.committed or raft.log.term(index) != raft.term:
+            return False
+        raft.log.commit_to(index)
+        for request in self._take_early_reads():
+            self.read_index(request)
+        return True
+
+    def reduce_uncommitted(self, entries: Sequence[Entry]) -> None:
+        """These entries are about to be applied: they no longer count against the limit."""
+        # Entries of earlier terms were never counted, so the sum may fall below what is left.
+        self._uncommitted_bytes = max(0, self._uncommitted_bytes - sum(len(entry.data) for entry in entries))
+
+    # Reads
+
+    def read_index(self, request: ReadRequest) -> None:
+        """Find out from when on this read may be served (thesis 6.4)."""
+        raft = self._raft
+        if raft.log.term(raft.log.committed) != raft.term:
+            if request not in self._early_reads:
+                self._early_reads.append(request)
+            return
+        self._reads.add(request, raft.log.committed)
+        self._reads.acknowledge(request.context, raft.node_id)
+        self._release_reads()
+        if len(self._reads):
+            self.broadcast_heartbeat(request.context)
+
+    def _take_early_reads(self) -> list[ReadRequest]:
+        requests, self._early_reads = self._early_reads, []
+        return requests
+
+    def _release_reads(self) -> None:
+        raft = self._raft
+        for request, index in self._reads.confirmed(raft.configuration):
+            if request.sender == raft.node_id:
+                raft.read_states.append(ReadState(request.context, index))
+            else:
+                raft.send(MessageKind.READ_INDEX_RESPONSE, request.sender, index=index, context=request.context)
+
+    # Leadership and membership
+
+    def transfer_to(self, node_id: int) -> None:
+        """Hand leadership to `node_id` once it has the whole log (thesis 3.10). Ignored where that makes no sense."""
+        raft = self._raft
+        if node_id not in raft.configuration.voters or node_id in (raft.node_id, self.transferee):
+            return
+        self.transferee = node_id
+        self._transfer_elapsed_ticks = 0
+        if self.progress[node_id].match == raft.log.last_index:
+            raft.send(MessageKind.TIMEOUT_NOW, node_id)
+        else:
+            self.send_append(node_id)
+
+    def configuration_changed(self) -> None:
+        """Follow the new configuration: newcomers are probed, who left is forgotten."""
+        raft = self._raft
+        configuration = raft.configuration
+        for gone in self.progress.keys() - configuration.members:
+            del self.progress[gone]
+        if raft.node_id not in configuration.all_voters:
+            # What a leader does that is no member is counted by nobody: let the others elect one (thesis 4.2.2).
+            raft.become_follower(raft.term, 0)
+            return
+        for newcomer in configuration.members - self.progress.keys():
+            self._track(newcomer)
+        if self.transferee not in configuration.voters:
+            self.transferee = 0
+        # Fewer voters may be a majority already.
+        if self._commit():
+            self.broadcast_append()
+        else:
+            for peer in self._peers():
+                self.send_append(peer, even_if_empty=False)
+        self._release_reads()
+
+    def leave_joint_if_due(self) -> None:
+        """Propose to leave a joint configuration that is to be left by itself, once it is applied."""
+        if self._raft.configuration.auto_leave and self._raft.log.applied >= self._pending_conf_index:
+            # If it can't be proposed now, the next tick tries again.
+            with suppress(ProposalDropped):
+                self.propose([Entry(0, 0, ConfChange().encode(), EntryKind.CONF_CHANGE)])
