@@ -1,0 +1,62 @@
+# Everything that is done with this project, by name; `make` alone lists it. Each target sets up .venv by itself and
+# installs nothing anywhere else. PYTHON names the Python that .venv is made from; ARGS is passed on.
+
+python := .venv/bin/python
+run_ready := .venv/.ready-to-run
+develop_ready := .venv/.ready-to-develop
+pip_install := $(python) -m pip install --quiet --disable-pip-version-check --editable
+
+# The tests that answer for the core, and so have to reach every branch of it.
+core_tests := tests/unit/raft tests/paper tests/scenarios tests/properties
+
+export PYTHON
+
+.PHONY: help start cluster test cover check fix proto clean
+.DELETE_ON_ERROR:
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+start: $(run_ready) ## a node on this machine, with its data in ./data; ARGS="-i 2 ..."
+	@exec .venv/bin/meteora start $(ARGS)
+
+cluster: $(run_ready) ## three nodes on this machine, with their data in .cluster; Ctrl-C stops them all
+	@exec $(python) tools/cluster.py
+
+test: $(develop_ready) ## all tests; ARGS="tests/unit -k log"
+	$(python) -m pytest $(ARGS)
+
+cover: $(develop_ready) ## the tests of the core; fails unless they reach every branch of it
+	$(python) -m coverage run -m pytest --quiet $(core_tests)
+	$(python) -m coverage report
+
+check: $(develop_ready) ## lint, format, types, layers, generated code, documentation; changes nothing
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	$(python) -m pytest --quiet tests/house
+
+fix: $(develop_ready) ## mends what `check` finds, as far as a machine can
+	$(python) tools/generate_pb.py
+	$(python) tools/generate_blocking_client.py
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
+	$(python) tools/generate_pb.py
+
+clean: ## removes what these targets made: .venv, .cluster, caches, builds; never ./data
+	rm -rf .venv .cluster .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(run_ready): pyproject.toml
+	@sh tools/make_venv.sh
+	@echo "Installing Meteora in .venv ..."
+	@$(pip_install) .
+	@touch $@
+
+$(develop_ready): pyproject.toml
+	@sh tools/make_venv.sh
+	@echo "Installing Meteora and what it is developed with in .venv ..."
+	@$(pip_install) '.[dev]'
+	@touch $(run_ready) $@

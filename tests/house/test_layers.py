@@ -1,0 +1,103 @@
+"""Who may import whom: the table of rooms in docs/architecture.md, held."""
+
+import pytest
+
+from tests.house.source import Import, all_imports, imports_in, module_name, room, sources
+
+EVERYWHERE = {"", "__version__", "config", "errors", "observability"}
+"""What serves every room but the core."""
+
+ROOMS: dict[str, set[str]] = {
+    "raft": set(),
+    "storage": {"raft"},
+    "kv": {"storage", "raft"},
+    "transport": {"raft", "pb"},
+    "node": {"raft", "storage", "kv", "transport.interface"},
+    "rpc": set(),
+    "server": {"node", "transport", "rpc", "pb"},
+    "client": {"pb"},
+    "cli": {"client", "server"},
+    "observability": set(),
+    "config": set(),
+    "errors": set(),
+    # The shipped simulator puts any parts together. Nobody may import it.
+    "testing": {"raft", "storage", "kv", "transport", "node", "rpc", "server", "client", "pb"},
+}
+"""Which other rooms a room may import; a dotted one means that module of it only."""
+
+CORE_LIBRARIES = {"bisect", "collections", "contextlib", "dataclasses", "enum", "struct", "typing", "zlib"}
+"""What the core may import: nothing that knows a time, a chance, a thread, a file or a socket."""
+
+LIBRARIES: dict[str, set[str]] = {
+    "asyncio": {"cli", "client", "node", "rpc", "server", "testing", "transport"},
+    "click": {"cli"},
+    "google": {"client", "rpc", "server", "transport"},
+    "grpc": {"client", "rpc", "server", "transport"},
+    "grpc_health": {"server"},
+    "grpc_reflection": {"server"},
+    "h2corn": {"rpc"},
+    "logging": {"observability"},
+    "rocksdict": {"storage"},
+    "uvloop": {"cli", "server"},
+}
+"""The rooms that may know a library. One that isn't listed here is either the standard library's or not ours."""
+
+
+def is_allowed(each: Import) -> bool:
+    """Whether the table allows an import of one of our own modules."""
+    importer, target = each.importing_room, each.target.removeprefix("meteora").removeprefix(".")
+    if room(each.target) == importer:
+        return True
+    allowed = ROOMS.get(importer, set()) | (set() if importer == "raft" else EVERYWHERE)
+    return any(target == name or (name and target.startswith(f"{name}.")) for name in allowed)
+
+
+@pytest.mark.parametrize("importer", ROOMS)
+def test_a_room_imports_only_the_rooms_that_it_may(importer: str) -> None:
+    ours = [each for each in all_imports() if each.library == "meteora" and each.importing_room == importer]
+    assert [str(each) for each in ours if not is_allowed(each)] == []
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room(module_name(path)) for path in sources()} - {""} <= ROOMS.keys()
+
+
+def test_the_core_imports_nothing_that_knows_the_world() -> None:
+    core = [each for each in all_imports() if each.importing_room == "raft" and each.library != "meteora"]
+    assert [str(each) for each in core if each.library not in CORE_LIBRARIES] == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_is_known_to_its_rooms_only(library: str) -> None:
+    users = [each for each in all_imports() if each.library == library]
+    assert [str(each) for each in users if each.importing_room not in LIBRARIES[library]] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("meteora.raft.core", "import meteora.storage"),
+        ("meteora.raft.core", "from meteora.errors import MeteoraError"),
+        ("meteora.raft.core", "from meteora import config"),
+        ("meteora.storage.log", "from meteora import node"),
+        ("meteora.node.node", "from meteora.transport.link import Link"),
+        ("meteora.cli", "from meteora.testing import Cluster"),
+        ("meteora.kv.command", "def late():\n    import meteora.node.node"),
+    ],
+)
+def test_the_table_refuses(module: str, statement: str) -> None:
+    assert [is_allowed(each) for each in imports_in(module, statement)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("meteora.raft.core", "from meteora.raft.entry import Entry"),
+        ("meteora.storage.log", "from meteora.errors import Corruption"),
+        ("meteora.storage.log", "from meteora import raft"),
+        ("meteora.node.node", "from meteora.transport.interface import Transport"),
+        ("meteora.cli", "from meteora import __version__"),
+    ],
+)
+def test_the_table_allows(module: str, statement: str) -> None:
+    assert [is_allowed(each) for each in imports_in(module, statement)] == [True]
