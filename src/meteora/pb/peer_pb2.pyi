@@ -64,13 +64,3 @@ class JoinReply(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     cluster_id: int
     def __init__(self, cluster_id: _Optional[int] = ...) -> None: ...
-
-class MemberContext(_message.Message):
-    __slots__ = ("kv_address", "raft_address", "instance_id")
-    KV_ADDRESS_FIELD_NUMBER: _ClassVar[int]
-    RAFT_ADDRESS_FIELD_NUMBER: _ClassVar[int]
-    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
-    kv_address: str
-    raft_address: str
-    instance_id: int
-    def __init__(self, kv_address: _Optional[str] = ..., raft_address: _Optional[str] = ..., instance_id: _Optional[int] = ...) -> None: ...

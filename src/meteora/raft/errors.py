@@ -6,6 +6,7 @@ RaftError
 ├── Compacted            asked for log that was cut off
 ├── ProposalDropped      not appended, certainly: propose again, here or at the leader
 └── InvalidConfChange    a change of membership that makes no sense in this configuration
+└── ChangePending    not now: the change before it is not applied yet
 """
 
 
@@ -31,6 +32,10 @@ class ProposalDropped(RaftError):
 
 class InvalidConfChange(RaftError):
     """A membership change that can't be made from the current configuration."""
+
+
+class ChangePending(InvalidConfChange):
+    """Another membership change may be under way: try again once it is applied."""
 
 
 def ensure(condition: bool, message: str) -> None:

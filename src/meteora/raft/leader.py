@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from meteora.raft.entry import Entry, EntryKind
-from meteora.raft.errors import InvalidConfChange, ProposalDropped, ensure
+from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDropped, ensure
 from meteora.raft.membership import ConfChange, decode_conf_change
 from meteora.raft.message import Message, MessageKind
 from meteora.raft.progress import Inflights, Progress, ProgressState
@@ -142,11 +142,9 @@ class Leader:
         return True
 
     def check_conf_change(self, change: ConfChange) -> None:
-        """Raises `InvalidConfChange` unless the change can be proposed now."""
+        """Raises `InvalidConfChange` unless the change can be proposed now; `ChangePending` if it may be later."""
         if self._pending_conf_index > self._raft.log.applied:
-            raise InvalidConfChange(
-                f"another change may be under way: entry {self._pending_conf_index} is not applied yet"
-            )
+            raise ChangePending(f"another change may be under way: entry {self._pending_conf_index} is not applied yet")
         self._raft.configuration.after(change)
 
     def _append(self, entries: Sequence[Entry]) -> None:

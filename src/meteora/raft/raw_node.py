@@ -117,7 +117,8 @@ class RawNode:
     def propose_conf_change(self, change: ConfChange) -> None:
         """Propose a change of membership, here at the leader.
 
-        Raises `InvalidConfChange` if it can't be made now, `ProposalDropped` if this node doesn't lead.
+        Raises `ChangePending` if another one is not applied yet, `InvalidConfChange` if this one can't be made at all,
+        `ProposalDropped` if this node doesn't lead, or takes no proposals now.
         """
         role = self._raft.role
         if not isinstance(role, Leader):

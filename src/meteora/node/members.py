@@ -1,0 +1,100 @@
+"""Who is in the cluster and where: the core's configuration with the members' addresses.
+
+A record of it is kept with the applied index, in one atomic write of the state machine, so that the two can't disagree
+after a crash. A membership change carries the new members' records as its context.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+from meteora.errors import Corruption
+from meteora.raft import ConfChange, Configuration
+
+MEMBERS_VERSION = 1
+
+MAX_REMOVED = 1_000
+"""Former members that are remembered, so that they can be told; an older one is only not answered."""
+
+
+class Member(NamedTuple):
+    """One member as the others know it."""
+
+    kv_address: str
+    """host:port."""
+    raft_address: str
+    """host:port."""
+    instance_id: int = 0
+    """Drawn once for a data directory: another directory under the same node id is another node. 0: not known yet."""
+    promote: bool = False
+    """Becomes a voter by itself once it has caught up."""
+
+
+class Members(NamedTuple):
+    """The members at one point of the log. Every member of the configuration has an entry in `by_id`, and no one else."""
+
+    configuration: Configuration = Configuration()
+    by_id: Mapping[int, Member] = {}
+    removed: tuple[tuple[int, int], ...] = ()
+    """(node id, instance id) of former members, oldest first; at most `MAX_REMOVED`."""
+
+    def after(self, change: ConfChange, configuration: Configuration) -> "Members":
+        """The members once `change` has led to `configuration`."""
+        known = {**self.by_id, **decode_context(change.context)}
+        nowhere = Member("", "")
+        by_id = {member: known.get(member, nowhere) for member in sorted(configuration.members)}
+        gone = tuple((node_id, self.by_id[node_id].instance_id) for node_id in self.by_id.keys() - by_id.keys())
+        return Members(configuration, by_id, (self.removed + gone)[-MAX_REMOVED:])
+
+    def encode(self) -> bytes:
+        """The record that is kept with the applied index."""
+        configuration = self.configuration
+        record = {
+            "version": MEMBERS_VERSION,
+            "voters": sorted(configuration.voters),
+            "outgoing": sorted(configuration.outgoing),
+            "learners": sorted(configuration.learners),
+            "learners_next": sorted(configuration.learners_next),
+            "auto_leave": configuration.auto_leave,
+            "removed": self.removed,
+            "members": {str(node_id): member._asdict() for node_id, member in self.by_id.items()},
+        }
+        return json.dumps(record).encode()
+
+    @classmethod
+    def decode(cls, record: bytes) -> Self:
+        """The members in a record; none in an empty one. Raises `Corruption` if it can't be read."""
+        if not record:
+            return cls()
+        try:
+            fields = json.loads(record)
+            if fields["version"] != MEMBERS_VERSION:
+                raise Corruption(f"a membership record of version {fields['version']}: written by another release")
+            configuration = Configuration(
+                frozenset(fields["voters"]),
+                frozenset(fields["outgoing"]),
+                frozenset(fields["learners"]),
+                frozenset(fields["learners_next"]),
+                fields["auto_leave"],
+            )
+            by_id = {int(node_id): Member(**each) for node_id, each in fields["members"].items()}
+            return cls(
+                configuration, by_id, tuple((node_id, instance_id) for node_id, instance_id in fields["removed"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Corruption(f"the membership record can't be read: {error!r}") from error
+
+
+def encode_context(members: Mapping[int, Member]) -> bytes:
+    """What a membership change carries about the nodes that it adds."""
+    return json.dumps({str(node_id): member._asdict() for node_id, member in members.items()}).encode()
+
+
+def decode_context(context: bytes) -> dict[int, Member]:
+    """The members in a change's context; none in an empty one. Raises `Corruption` if it can't be read."""
+    if not context:
+        return {}
+    try:
+        return {int(node_id): Member(**each) for node_id, each in json.loads(context).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Corruption(f"the context of a membership change can't be read: {error!r}") from error

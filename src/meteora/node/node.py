@@ -1,0 +1,541 @@
+"""A node: joins the core to the world.
+
+One pass of `_work` does everything, in this order, and it is the order that the promises rest on:
+
+1. take in what the peers sent; propose what waits to be written; ask for the reads that wait;
+2. take a `Ready` from the core, and
+   - **send** its messages: none of them speaks for this disk;
+   - **persist** its entries and hard state, off the loop, with one fsync; only then send the messages that speak for
+     them, and tell the core;
+   - **apply** its committed entries, which are durable here, and answer who waits for them;
+   - answer the reads whose index is applied by now;
+3. again, until the core has nothing to do.
+
+A pass runs once per turn of the event loop at most, so what arrives in the same turn travels together; and while a
+write is on its way to the disk, what arrives waits for the next one. That is the group commit: it has no timers, and a
+lone write is never held back.
+
+Whatever goes wrong in a pass, or on the disk, stops the node (`failed`): it must not go on with a state that it can't
+trust.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from meteora.errors import ChangeRefused, MeteoraError, NotApplied
+from meteora.kv.command import Command, Operation, join_commands
+from meteora.kv.state_machine import StateMachine
+from meteora.node.changes import PendingChanges
+from meteora.node.members import Members, encode_context
+from meteora.node.reads import PendingRead, ReadRounds
+from meteora.node.writes import PendingWrites
+from meteora.observability.logs import get_logger
+from meteora.raft import (
+    Change,
+    ChangeKind,
+    ConfChange,
+    Entry,
+    EntryKind,
+    Fetch,
+    Message,
+    MessageKind,
+    Persist,
+    RawNode,
+    Ready,
+    RoleName,
+    Settings,
+    Status,
+    decode_conf_change,
+)
+from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDropped, RaftError
+from meteora.raft.text import configuration_text
+from meteora.storage.raft_log import RaftLog
+from meteora.transport.interface import Refusal, Transport
+
+MAX_FORWARDED_BYTES = 64 << 20
+"""Of proposals that followers sent and that wait to be appended; beyond, they are dropped, and sent again by them."""
+
+MAX_UNAPPLIED_ENTRIES = 1_000
+"""Committed entries that may wait while RocksDB holds writes back; beyond, the leader is let know by silence."""
+
+PROMOTION_LAG_ENTRIES = 100
+"""A learner that is this close to the commit index has caught up: what it lacks is on its way."""
+
+SLOW_DISK_SECONDS = 1.0
+"""A write to the log that takes longer is logged: at about this time followers begin to doubt their leader."""
+
+_log = get_logger("node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What a node needs to know besides its disk and its peers."""
+
+    node_id: int
+    instance_id: int
+    """Of this node's data directory."""
+    session_id: int
+    """Random, not 0, and new at every start: names this run of the node."""
+    tick_seconds: float
+    election_ticks: int
+    heartbeat_ticks: int
+    random_below: Callable[[int], int]
+
+
+class Node:
+    """One member of the cluster. All methods are to be called on the loop that it was started on."""
+
+    def __init__(self, settings: NodeSettings, log: RaftLog, state_machine: StateMachine, transport: Transport) -> None:
+        """`log` and `state_machine` agree: what was committed is applied (see `meteora.node.recovery`)."""
+        self.node_id = settings.node_id
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._log_store = log
+        self._state_machine = state_machine
+        self._transport = transport
+        self._members = Members.decode(state_machine.membership)
+        self._raw = RawNode(
+            settings.node_id,
+            log,
+            hard_state=log.hard_state,
+            configuration=self._members.configuration,
+            applied=state_machine.applied_index,
+            settings=Settings(election_ticks=settings.election_ticks, heartbeat_ticks=settings.heartbeat_ticks),
+            random_below=settings.random_below,
+        )
+        self._writes = PendingWrites(self._loop, settings.session_id)
+        self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
+        self._changes = PendingChanges(self._loop)
+        self._inbox: list[Message] = []
+        self._forwarded: list[bytes] = []
+        self._forwarded_bytes = 0
+        self._to_apply: deque[Entry] = deque()
+        self._is_persisting = False
+        self._is_flushing = False
+        self._work_is_scheduled = False
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick_watchers: set[asyncio.Future[None]] = set()
+        self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        """Gets the exception that the node can't go on after."""
+        self.removed: asyncio.Future[None] = self._loop.create_future()
+        """Done when the node learns that it is no longer a member."""
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to take part."""
+        self._transport.set_peers(self._peer_addresses())
+        if self._members.configuration.voters == {self.node_id}:
+            # Nobody else could be elected: why wait.
+            self._raw.campaign()
+        self._schedule_tick()
+        self._wake()
+
+    async def stop(self) -> None:
+        """Answer everything that waits, and leave no task behind. The disk and the transport are the caller's."""
+        self._is_stopping = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._writes.give_up_all("the node is stopping")
+        self._reads.give_up_all("the node is stopping")
+        self._changes.give_up_all("the node is stopping")
+        # A write that is under way is waited for: its thread can't be stopped, and the disk is closed after this.
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        for future in (self.failed, self.removed, *self._tick_watchers):
+            future.cancel()
+
+    def _schedule_tick(self) -> None:
+        self._ticker = self._loop.call_later(self._settings.tick_seconds, self._tick)
+
+    def _tick(self) -> None:
+        # A loop that was held up has missed ticks. They are not made up for: a node that was paused would depose a
+        # leader whose heartbeats lie unread in its socket.
+        self._schedule_tick()
+        now = self._loop.time()
+        for watcher in self._tick_watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+        self._raw.tick()
+        patience_seconds = self._settings.election_ticks * self._settings.tick_seconds
+        self._writes.hand_on_again(now - patience_seconds)
+        self._reads.ask_again(now - patience_seconds)
+        why = self._why_unanswered()
+        self._writes.expire(now, why)
+        self._reads.expire(now, why)
+        self._changes.expire(now, why)
+        self._flush_if_due()
+        self._promote_learners()
+        self._wake()
+
+    def _why_unanswered(self) -> str:
+        if self.leader_id:
+            return f"no answer in time (the leader is node {self.leader_id})"
+        return "no leader: a majority of the members can't be reached"
+
+    # Requests
+
+    async def put(self, key: bytes, value: bytes, deadline: float) -> None:
+        """Set a key, under a request id of this node. Errors as `write`."""
+        await self._answer(self._writes.add_own(Operation.PUT, key, value, deadline))
+
+    async def delete(self, key: bytes, deadline: float) -> None:
+        """Remove a key, under a request id of this node. Errors as `write`."""
+        await self._answer(self._writes.add_own(Operation.DELETE, key, b"", deadline))
+
+    async def write(self, command: Command, deadline: float) -> None:
+        """Apply a command under its client's request id, at most once. It is durable on a majority when this returns.
+
+        `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`.
+        """
+        await self._answer(self._writes.add(command, deadline))
+
+    async def _answer(self, result: asyncio.Future[None]) -> None:
+        self._ensure_running()
+        self._wake()
+        # Shielded, because a retry of the same request may wait for the same future.
+        await asyncio.shield(result)
+
+    async def get(self, key: bytes, deadline: float) -> bytes | None:
+        """The value of a key, None if it has none: at least as new as all that was acknowledged before the call.
+
+        `deadline` is in the loop's time. Raises `Overloaded` or `NotApplied`.
+        """
+        self._ensure_running()
+        result = self._reads.add(key, deadline)
+        self._wake()
+        return await result
+
+    def _ensure_running(self) -> None:
+        if self._is_stopping:
+            raise NotApplied("the node is stopping: nothing was done, try another one")
+
+    async def change_membership(self, change: ConfChange, deadline: float) -> None:
+        """Make a change of membership, here at the leader, once the changes before it are applied.
+
+        `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, `NotApplied` if this node
+        doesn't lead or the change was not proposed in time, `OutcomeUnknown`.
+        """
+        while not self._propose_change(change):
+            if self._loop.time() >= deadline:
+                raise NotApplied("another membership change is still under way: try again later")
+            await self._next_tick()
+        status = self._raw.status()
+        result = self._changes.add(status.last_index, status.term, deadline)
+        self._wake()
+        await result
+
+    def _propose_change(self, change: ConfChange) -> bool:
+        """False if the change has to wait for the one before."""
+        self._ensure_running()
+        try:
+            self._raw.propose_conf_change(change)
+        except ChangePending:
+            return False
+        except InvalidConfChange as error:
+            raise ChangeRefused(str(error)) from error
+        except ProposalDropped as error:
+            raise NotApplied(f"the change was not made: {error}") from error
+        return True
+
+    async def _next_tick(self) -> None:
+        watcher: asyncio.Future[None] = self._loop.create_future()
+        self._tick_watchers.add(watcher)
+        try:
+            await watcher
+        finally:
+            self._tick_watchers.discard(watcher)
+
+    async def hand_over(self, timeout_seconds: float) -> bool:
+        """Hand leadership to the voter that is furthest ahead; whether another node leads by the time this returns."""
+        deadline = self._loop.time() + timeout_seconds
+        while self._raw.role is RoleName.LEADER and self._loop.time() < deadline:
+            successor = self._best_successor()
+            if successor == 0:
+                return False
+            if not self._raw.transferee:
+                self._raw.transfer_leader(successor)
+                self._wake()
+            await self._next_tick()
+        return self._raw.role is not RoleName.LEADER
+
+    def _promote_learners(self) -> None:
+        """Make a voter of a learner that asked for it and has caught up."""
+        if not self.leads or not self.members.configuration.learners:
+            return
+        status = self._raw.status()
+        for learner in sorted(status.configuration.learners):
+            member, peer = self._members.by_id[learner], status.peers[learner]
+            if not (member.promote and peer.recent_active and peer.match_index > 0):
+                continue
+            if peer.match_index + PROMOTION_LAG_ENTRIES >= status.commit_index:
+                context = encode_context({learner: member._replace(promote=False)})
+                # Not now means at one of the next ticks.
+                with suppress(InvalidConfChange, ProposalDropped):
+                    self._raw.propose_conf_change(ConfChange((Change(ChangeKind.ADD_VOTER, learner),), context=context))
+                return
+
+    def _best_successor(self) -> int:
+        status = self._raw.status()
+        others = status.configuration.voters - {self.node_id}
+        alive = [peer for peer in sorted(others) if status.peers[peer].recent_active]
+        return max(alive, key=lambda peer: status.peers[peer].match_index, default=0)
+
+    # What the world sees
+
+    @property
+    def leader_id(self) -> int:
+        """The leader that this node knows; 0 if none."""
+        return self._raw.leader_id
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node believes that it leads."""
+        return self._raw.role is RoleName.LEADER
+
+    @property
+    def members(self) -> Members:
+        """The members as of what is applied here. A new object whenever they change."""
+        return self._members
+
+    def status(self) -> Status:
+        """Where this node stands."""
+        return self._raw.status()
+
+    # What the peers send (meteora.transport.interface.Inbox)
+
+    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+        """Messages of a peer have arrived."""
+        if not self._is_stopping:
+            self._inbox += messages
+            self._wake()
+
+    def unreachable(self, peer: int) -> None:
+        """What was sent to `peer` may be lost."""
+        if not self._is_stopping:
+            self._raw.unreachable(peer)
+            self._wake()
+
+    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+        """None unless the sender is a former member, or pretends to be another."""
+        known = self._members.by_id.get(sender)
+        if known is not None:
+            return None if known.instance_id in (0, instance_id) else Refusal.REMOVED_SENDER
+        # Who is not known may have joined by an entry that is not applied here yet.
+        return Refusal.REMOVED_SENDER if (sender, instance_id) in self._members.removed else None
+
+    def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
+        """A peer does not take our messages."""
+        if refusal is Refusal.REMOVED_SENDER and not self.removed.done():
+            _log.warning("a member says that this node was removed from the cluster", member=peer, detail=detail)
+            self.removed.set_result(None)
+
+    # Work
+
+    def _wake(self) -> None:
+        if not self._work_is_scheduled and not self._is_stopping:
+            self._work_is_scheduled = True
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        self._work_is_scheduled = False
+        if self._is_stopping:
+            return
+        try:
+            self._take_in()
+            while self._raw.has_ready:
+                self._handle(self._raw.ready())
+            self._apply()
+            self._answer_reads()
+            self._notice_leadership()
+        except (MeteoraError, RaftError) as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._is_stopping = True
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _take_in(self) -> None:
+        inbox, self._inbox = self._inbox, []
+        is_stalled = self._applies_too_slowly
+        for message in inbox:
+            if message.kind is MessageKind.PROPOSE:
+                self._take_forwarded(message)
+            elif not (is_stalled and message.kind is MessageKind.APPEND):
+                self._raw.step(message)
+        if not self._is_persisting and not is_stalled:
+            self._propose()
+        if self._reads.wants_round and self.leader_id:
+            self._raw.read_index(self._reads.begin_round(self._loop.time()))
+
+    @property
+    def _applies_too_slowly(self) -> bool:
+        """Whether committed entries pile up: then nothing more is taken in, as if it had been lost on the way."""
+        return len(self._to_apply) > MAX_UNAPPLIED_ENTRIES
+
+    def _take_forwarded(self, message: Message) -> None:
+        for entry in message.entries:
+            if self._forwarded_bytes + len(entry.data) <= MAX_FORWARDED_BYTES:
+                self._forwarded.append(entry.data)
+                self._forwarded_bytes += len(entry.data)
+
+    def _propose(self) -> None:
+        forwarded, self._forwarded, self._forwarded_bytes = self._forwarded, [], 0
+        payloads = forwarded if self.leads else []  # A forwarded proposal goes one hop; who sent it sends it again.
+        if self._writes.has_queued and self.leader_id and not self._raw.transferee:
+            payloads.append(join_commands(self._writes.take_batch(self._loop.time())))
+        if payloads:
+            # What is dropped here counts as handed on, and is handed on again.
+            with suppress(ProposalDropped):
+                self._raw.propose(payloads)
+
+    def _handle(self, ready: Ready) -> None:
+        self._transport.send(ready.messages)
+        if ready.persist is not None:
+            self._begin_persist(ready.persist)
+        self._to_apply += ready.committed
+        self._apply()
+        for state in ready.read_states:
+            self._reads.confirm(state.context, state.index)
+        for fetch in ready.fetches:
+            self._own(self._fetch(fetch))
+
+    def _begin_persist(self, persist: Persist) -> None:
+        if persist.writes:
+            self._is_persisting = True
+            self._own(self._persist(persist))
+        else:
+            self._persisted(persist)
+
+    async def _persist(self, persist: Persist) -> None:
+        began = self._loop.time()
+        await self._log_store.append(persist.entries, persist.hard_state)
+        took_seconds = self._loop.time() - began
+        if took_seconds > SLOW_DISK_SECONDS:
+            _log.warning("slow disk: writing the log took long", seconds=round(took_seconds, 3))
+        self._is_persisting = False
+        self._persisted(persist)
+        self._wake()
+
+    def _persisted(self, persist: Persist) -> None:
+        self._transport.send(persist.messages)
+        self._raw.persisted(persist)
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        entries = await self._log_store.fetch(fetch.low, fetch.high, fetch.max_bytes)
+        self._raw.fetched(fetch, entries)
+        self._wake()
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in a task of this node: if it fails, the node has failed."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    # Applying
+
+    def _apply(self) -> None:
+        while self._to_apply and not self._state_machine.is_write_stalled():
+            if self._to_apply[0].kind is EntryKind.CONF_CHANGE:
+                last = self._to_apply.popleft()
+                self._apply_change(last)
+            else:
+                last = self._apply_commands()
+            self._log_store.release(last.index)
+            self._raw.applied(last.index)
+
+    def _apply_commands(self) -> Entry:
+        """Apply all commands up to the next membership change, in one batch; the last of them."""
+        entries = []
+        while self._to_apply and self._to_apply[0].kind is EntryKind.COMMAND:
+            entries.append(self._to_apply.popleft())
+        self._writes.applied(self._state_machine.apply(entries))
+        for entry in entries:
+            self._changes.applied(entry.index, entry.term)
+        return entries[-1]
+
+    def _apply_change(self, entry: Entry) -> None:
+        members = self._members
+        try:
+            change = decode_conf_change(entry.data)
+            members = members.after(change, self._raw.apply_conf_change(change))
+        except InvalidConfChange as error:
+            # The same on every replica: the entry is counted as applied, and changes nothing.
+            _log.warning("a membership change makes no sense and is ignored", index=entry.index, cause=str(error))
+        self._state_machine.apply_membership(entry, members.encode())
+        self._changes.applied(entry.index, entry.term)
+        if members is not self._members:
+            self._switch_to(members, entry.index)
+
+    def _switch_to(self, members: Members, index: int) -> None:
+        before, self._members = self._members.by_id.get(self.node_id), members
+        _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
+        self._transport.set_peers(self._peer_addresses())
+        # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
+        is_this = before is not None and before.instance_id in (0, self._settings.instance_id)
+        if is_this and self.node_id not in members.by_id and not self.removed.done():
+            self.removed.set_result(None)
+
+    def _peer_addresses(self) -> dict[int, str]:
+        others = self._members.by_id.items()
+        return {peer: member.raft_address for peer, member in others if peer != self.node_id}
+
+    def _flush_if_due(self) -> None:
+        if not self._is_flushing and self._state_machine.needs_flush():
+            self._is_flushing = True
+            self._own(self._flush())
+
+    async def _flush(self) -> None:
+        await self._state_machine.flush()
+        self._is_flushing = False
+
+    # Reading
+
+    def _answer_reads(self) -> None:
+        reads = self._reads.take_applied(self._state_machine.applied_index)
+        if reads:
+            self._own(self._read(reads))
+
+    async def _read(self, reads: Sequence[PendingRead]) -> None:
+        values = await self._state_machine.get_many([read.key for read in reads])
+        for read, value in zip(reads, values, strict=True):
+            if not read.result.done():
+                read.result.set_result(value)
+
+    # Leadership
+
+    def _notice_leadership(self) -> None:
+        leadership = (self._raw.term, self._raw.leader_id, self._raw.role)
+        if leadership == self._leadership:
+            return
+        before, self._leadership = self._leadership, leadership
+        if leadership[2] is not before[2] or leadership[1] != before[1]:
+            self._log_leadership(*leadership)
+        if self._raw.leader_id and leadership[:2] != before[:2]:
+            # What was handed to the leader before may be lost with it; asking the new one at once saves the wait.
+            self._writes.hand_on_again(self._loop.time())
+            self._reads.ask_again(self._loop.time())
+            self._wake()
+
+    def _log_leadership(self, term: int, leader_id: int, role: RoleName) -> None:
+        if role is RoleName.LEADER:
+            _log.info("became leader", term=term)
+        elif leader_id:
+            _log.info("following a leader", leader=leader_id, term=term)
+        elif role is RoleName.FOLLOWER:
+            _log.info("no leader is known", term=term)
+        else:
+            _log.info("asking for votes: no leader was heard", role=role.value, term=term)

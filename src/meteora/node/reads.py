@@ -1,0 +1,113 @@
+"""Linearizable reads: all that wait share one round of ReadIndex (thesis 6.4).
+
+A read may be answered from this node's state once everything is applied that was committed when the read came in. One
+question to the leader settles that for all reads that were waiting when it was asked; those that come later wait for
+the next one. A round that is lost is asked again under a new context.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+
+from meteora.errors import NotApplied, Overloaded
+
+MAX_PENDING_READS = 65_536
+"""Some hundred times what keeps a core busy; more would only wait longer."""
+
+_CONTEXT = struct.Struct(">QQQ")
+
+
+class PendingRead:
+    """One key that somebody waits for."""
+
+    __slots__ = ("deadline", "key", "result")
+
+    def __init__(self, key: bytes, deadline: float, result: asyncio.Future[bytes | None]) -> None:
+        self.key = key
+        self.deadline = deadline
+        """In the loop's time, seconds."""
+        self.result = result
+
+
+class ReadRounds:
+    """The reads of this node that are not answered yet.
+
+    A read is first waiting, then in the round that is asked for, then confirmed, until its index is applied.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, node_id: int, instance_id: int) -> None:
+        """`instance_id` is new at every start, so that no context is ever used twice."""
+        self._loop = loop
+        self._node_id = node_id
+        self._instance_id = instance_id
+        self._rounds = 0
+        self._waiting: list[PendingRead] = []
+        self._asked: list[PendingRead] = []
+        self._context = b""
+        self._asked_at = 0.0
+        self._confirmed: list[tuple[int, list[PendingRead]]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._asked) + sum(len(reads) for _, reads in self._confirmed)
+
+    def add(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
+        """Queue a read: the future of its value. Raises `Overloaded` if too many are pending."""
+        if len(self._waiting) >= MAX_PENDING_READS:
+            raise Overloaded(f"{len(self)} reads are pending already: try again later")
+        read = PendingRead(key, deadline, self._loop.create_future())
+        self._waiting.append(read)
+        return read.result
+
+    @property
+    def wants_round(self) -> bool:
+        """Whether reads wait and no question is under way."""
+        return bool(self._waiting) and not self._asked
+
+    def begin_round(self, now: float) -> bytes:
+        """All that wait are in this round: the context to ask the leader with."""
+        self._asked, self._waiting = self._waiting, []
+        self._rounds += 1
+        self._asked_at = now
+        self._context = _CONTEXT.pack(self._node_id, self._instance_id, self._rounds)
+        return self._context
+
+    def confirm(self, context: bytes, index: int) -> None:
+        """The reads of this round may be answered once `index` is applied. A round given up meanwhile is ignored."""
+        if context == self._context and self._asked:
+            self._confirmed.append((index, self._asked))
+            self._asked = []
+
+    def ask_again(self, not_since: float) -> None:
+        """Give up a round that was asked for at `not_since` or before: its reads wait for the next one."""
+        if self._asked and self._asked_at <= not_since:
+            self._waiting = self._asked + self._waiting
+            self._asked = []
+
+    def take_applied(self, applied: int) -> list[PendingRead]:
+        """Take out the reads that may be answered from a state that has `applied`."""
+        ready = [read for index, reads in self._confirmed if index <= applied for read in reads]
+        if ready:
+            self._confirmed = [(index, reads) for index, reads in self._confirmed if index > applied]
+        return [read for read in ready if not read.result.done()]
+
+    def expire(self, now: float, why: str) -> None:
+        """Answer what waits beyond its deadline, and drop what nobody waits for any more."""
+        self._waiting = _alive(self._waiting, now, why)
+        self._asked = _alive(self._asked, now, why)
+        self._confirmed = [(index, alive) for index, reads in self._confirmed if (alive := _alive(reads, now, why))]
+
+    def give_up_all(self, why: str) -> None:
+        """Answer everything: the node stops."""
+        self.expire(float("inf"), why)
+
+
+def _alive(reads: Sequence[PendingRead], now: float, why: str) -> list[PendingRead]:
+    alive = []
+    for read in reads:
+        if read.result.done():
+            continue
+        if read.deadline <= now:
+            read.result.set_exception(NotApplied(f"{why}: the read was not answered, try again"))
+        else:
+            alive.append(read)
+    return alive
