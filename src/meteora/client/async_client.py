@@ -1,0 +1,125 @@
+"""The asyncio client of a Meteora cluster.
+
+`blocking_client.py` is generated from this file, so only what waits stands here.
+Whom to ask next, and what an answer or the lack of one means, is decided in `operation`, `routing` and `fate`, which
+both clients share.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from meteora.client.addresses import parse_endpoints
+from meteora.client.arguments import as_bytes, checked_timeout_seconds
+from meteora.client.async_wire import AsyncWire
+from meteora.client.cluster_status import ClusterStatus, cluster_status
+from meteora.client.fate import Failure
+from meteora.client.methods import (
+    CHANGE_CONFIG,
+    DELETE,
+    GET,
+    NODE_STATUS,
+    PUT,
+    MemberReplyT,
+    Method,
+    RequestT,
+)
+from meteora.client.operation import Operation
+from meteora.client.request_ids import RequestIds
+from meteora.client.routing import Routes
+from meteora.pb import common_pb2, kv_pb2, raft_pb2
+
+
+class AsyncClient:
+    """A client for any number of tasks on one event loop.
+
+        async with AsyncClient("10.0.0.1:5000,10.0.0.2:5000") as client:
+            await client.put("key", b"value")
+
+    `endpoints` are KV addresses of any members, one string with commas or several strings; the other members and the
+    leader are learned from the answers. A request is tried at one member after another until it is answered or
+    `timeout_seconds` are over; a write that is tried again is applied once. Keys and values may be bytes or text,
+    which is sent as UTF-8.
+
+    Every request may raise, all of them from `meteora.errors`:
+
+    - `InvalidRequest`: outside the limits.
+    - `NotApplied`: nobody served it in time. Nothing was done.
+    - `Overloaded`: the cluster has too much to do. Nothing was done.
+    - `OutcomeUnknown`: a write was sent, and no answer came in time. It may be applied, or yet be.
+    """
+
+    def __init__(self, endpoints: str | Sequence[str] = "127.0.0.1:5000", *, timeout_seconds: float = 5.0) -> None:
+        """Connects to nothing yet. Raises `ConfigurationError` for an endpoint or a timeout that makes no sense."""
+        self._routes = Routes(parse_endpoints(endpoints))
+        self._timeout_seconds = checked_timeout_seconds(timeout_seconds)
+        self._request_ids = RequestIds()
+        self._wire = AsyncWire()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends all connections. Requests under way end with an error that says what is known of them."""
+        await self._wire.close()
+
+    async def get(self, key: bytes | str) -> bytes | None:
+        """The value of `key`, at least as new as every write acknowledged before this call; None if there is none."""
+        request = kv_pb2.GetReq(key=as_bytes(key))
+        reply = await self._call(GET, lambda _: request, self._timeout_seconds)
+        return None if reply.state == common_pb2.NOT_FOUND else reply.value
+
+    async def put(self, key: bytes | str, value: bytes | str) -> None:
+        """Sets `key`. Returns once that is on the disks of a majority, and applied."""
+        key, value = as_bytes(key), as_bytes(value)
+        with self._request_ids.issue() as name:
+            await self._call(
+                PUT, lambda retry: kv_pb2.PutReq(key=key, value=value, request_id=name(retry)), self._timeout_seconds
+            )
+
+    async def delete(self, key: bytes | str) -> None:
+        """Removes `key`, which need not exist. Returns once that is on the disks of a majority, and applied."""
+        key = as_bytes(key)
+        with self._request_ids.issue() as name:
+            await self._call(
+                DELETE, lambda retry: kv_pb2.DeleteReq(key=key, request_id=name(retry)), self._timeout_seconds
+            )
+
+    async def leave(self, node_id: int) -> None:
+        """Removes a member from the cluster. Raises `ChangeRefused` with the reason if that can't be done now."""
+        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id)
+        await self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
+
+    async def status(self) -> ClusterStatus:
+        """The members, who leads, and how far each node that answers has come. Needs no majority, only one node."""
+        request = common_pb2.Null()
+        # Half of the time to find a node, half to ask each member.
+        timeout_seconds = self._timeout_seconds / 2
+        first = await self._call(NODE_STATUS, lambda _: request, timeout_seconds)
+        asked = await self._wire.send_each(self._routes.members, NODE_STATUS, request, timeout_seconds)
+        return cluster_status(first, asked)
+
+    async def _call(
+        self,
+        method: Method[RequestT, MemberReplyT],
+        request: Callable[[bool], RequestT],
+        timeout_seconds: float,
+    ) -> MemberReplyT:
+        """The reply to one request. `request` makes the message, knowing whether it may have been sent before."""
+        operation = Operation(method, self._routes, timeout_seconds, monotonic(), random.random)
+        while True:
+            attempt = operation.next_attempt(monotonic())
+            await self._wire.pause(attempt.pause_seconds)
+            message = request(attempt.may_have_been_sent)
+            result = await self._wire.send(attempt.endpoint, method, message, attempt.timeout_seconds)
+            if isinstance(result, Failure):
+                operation.failed(attempt, result, monotonic())
+            elif operation.is_answered(attempt, result, monotonic()):
+                return result

@@ -1,0 +1,105 @@
+"""The state of a cluster as plain data, put together from what each node says of itself.
+
+Pure. Nodes may disagree for a while: a node that is cut off keeps its last view. The members are those of the newest
+view among the answers; what stands beside a member is what that member itself said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from meteora.client.fate import Failure
+from meteora.pb import raft_pb2
+
+MemberRole = Literal["leader", "follower", "candidate", "learner"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProgress:
+    """Where one node stands in the log, by its own account."""
+
+    term: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    version: str
+    """Of the program that the node runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One member of the cluster."""
+
+    node_id: int
+    role: MemberRole
+    """What the node said of itself; what the others hold it for, if it did not answer."""
+    kv_address: str
+    """host:port, as the node advertises it."""
+    raft_address: str
+    progress: NodeProgress | None
+    """None if the node did not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """The members of a cluster, by ascending id, and who leads."""
+
+    cluster_id: int
+    leader_id: int | None
+    """None while no leader is known: nothing can be read or written then."""
+    members: tuple[MemberStatus, ...]
+
+
+_ROLES: Final[Mapping[raft_pb2.Role, MemberRole]] = {
+    raft_pb2.LEADER: "leader",
+    raft_pb2.FOLLOWER: "follower",
+    raft_pb2.CANDIDATE: "candidate",
+    raft_pb2.PRE_CANDIDATE: "candidate",
+}
+
+
+def cluster_status(
+    first: raft_pb2.NodeStatusReply, asked: Mapping[int, raft_pb2.NodeStatusReply | Failure]
+) -> ClusterStatus:
+    """The state of the cluster, from the answer of any node and what came back from each member that was asked then."""
+    by_id = {first.node_id: first} | {
+        node_id: answer
+        for node_id, answer in asked.items()
+        # Where several members advertise one address, the one that answers there speaks only for itself.
+        if not isinstance(answer, Failure) and answer.node_id == node_id
+    }
+    newest = max(by_id.values(), key=lambda answer: (answer.term, answer.applied_index))
+    members = sorted(newest.members, key=lambda member: member.id)
+    return ClusterStatus(
+        cluster_id=newest.cluster_id,
+        leader_id=newest.leader_id or None,
+        members=tuple(_member(member, by_id.get(member.id), newest.leader_id) for member in members),
+    )
+
+
+def _member(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None, leader_id: int) -> MemberStatus:
+    return MemberStatus(
+        node_id=member.id,
+        role=_role(member, answer, leader_id),
+        kv_address=member.address.kv_address,
+        raft_address=member.address.raft_address,
+        progress=None if answer is None else _progress(answer),
+    )
+
+
+def _role(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None, leader_id: int) -> MemberRole:
+    if member.learner:
+        return "learner"
+    if answer is not None:
+        return _ROLES.get(answer.role, "follower")
+    return "leader" if member.id == leader_id else "follower"
+
+
+def _progress(answer: raft_pb2.NodeStatusReply) -> NodeProgress:
+    return NodeProgress(
+        term=answer.term,
+        commit_index=answer.commit_index,
+        applied_index=answer.applied_index,
+        last_index=answer.last_index,
+        version=answer.version,
+    )

@@ -1,0 +1,97 @@
+"""What one failed attempt says about the fate of its request.
+
+Pure. The rule: a request counts as certainly not applied only if the connection was never there or a node says so;
+whatever is not known to be certain is unknown.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, cast
+
+import grpc
+
+from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, RequestError
+from meteora.pb import common_pb2
+
+OUTCOME_METADATA_KEY: Final = "meteora-outcome"
+"""The trailing metadata in which a node says what is known of a request that it could not finish in time."""
+
+OUTCOME_NOT_APPLIED: Final = "not-applied"
+OUTCOME_UNKNOWN: Final = "unknown"
+
+
+class Fate(Enum):
+    """What is known after an attempt that failed."""
+
+    UNSERVED = "unserved"
+    """It reached nobody who takes requests: no connection, or not a Meteora node. Nothing was done."""
+    NOT_APPLIED = "not applied"
+    """A node took it and says that nothing was done."""
+    OVERLOADED = "overloaded"
+    """A queue is full. Nothing was done, and asking again at once makes it worse."""
+    UNKNOWN = "unknown"
+    """It was sent. It may have been, or yet be, applied."""
+    REFUSED = "refused"
+    """Nothing was done, and no other attempt would end otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, in words for users, and what that means."""
+
+    fate: Fate
+    reason: str
+    error: type[RequestError] = NotApplied
+    """What a REFUSED request is reported as; means nothing for other fates."""
+
+
+NO_CONNECTION: Final = Failure(Fate.UNSERVED, "can't be connected to")
+CLIENT_CLOSED: Final = Failure(Fate.REFUSED, "this client is closed")
+CLIENT_CLOSING: Final = Failure(Fate.UNKNOWN, "this client was closed before the answer came")
+
+_REFUSALS: Final[Mapping[grpc.StatusCode, type[RequestError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: ChangeRefused,
+}
+
+_UNSERVED: Final = frozenset(
+    {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
+)
+"""Turned away at the door: this address does not serve us, another one may."""
+
+
+def failure_of_error(error: grpc.RpcError) -> Failure:
+    """What the error that a gRPC call raised means."""
+    # The two kinds of channel have different types of metadata, which are both made of pairs.
+    pairs = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    outcome = next((value for key, value in pairs if key == OUTCOME_METADATA_KEY), None)
+    return failure_of_status(error.code(), error.details() or "", outcome)
+
+
+def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes | None) -> Failure:
+    """What a status other than OK means. `outcome` is what the node said in its trailing metadata, if anything."""
+    words = code.name.lower().replace("_", " ")
+    reason = f"{words}: {details}" if details and details.lower() != words else words
+    if outcome == OUTCOME_UNKNOWN:
+        return Failure(Fate.UNKNOWN, details or reason)
+    if code in _REFUSALS:
+        return Failure(Fate.REFUSED, details or reason, _REFUSALS[code])
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Failure(Fate.OVERLOADED, details or reason)
+    if outcome == OUTCOME_NOT_APPLIED:
+        return Failure(Fate.NOT_APPLIED, details or reason)
+    if code in _UNSERVED:
+        return Failure(Fate.UNSERVED, reason)
+    return Failure(Fate.UNKNOWN, reason)
+
+
+def failure_of_state(state: common_pb2.State) -> Failure | None:
+    """What the state inside a reply means; None if the request was served."""
+    if state in {common_pb2.OK, common_pb2.NOT_FOUND}:
+        return None
+    if state == common_pb2.WRONG_LEADER:
+        return Failure(Fate.NOT_APPLIED, "does not lead, and was told not to forward")
+    if state == common_pb2.IO_ERROR:
+        return Failure(Fate.UNKNOWN, "its disk failed")
+    return Failure(Fate.UNKNOWN, f"answered with state {state}, which this client does not know")

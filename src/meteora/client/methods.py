@@ -1,0 +1,52 @@
+"""The remote procedures that a client calls: their paths on the wire, taken from the protos, and their types."""
+
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.message import Message
+
+from meteora.pb import common_pb2, kv_pb2, raft_pb2
+
+RequestT = TypeVar("RequestT", bound=Message)
+ReplyT = TypeVar("ReplyT", bound=Message)
+
+MemberReply = kv_pb2.GetReply | kv_pb2.PutReply | kv_pb2.DeleteReply | raft_pb2.ChangeReply | raft_pb2.NodeStatusReply
+"""What a node answers: each of them names the members and the leader, too."""
+
+MemberReplyT = TypeVar("MemberReplyT", bound=MemberReply)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[RequestT, ReplyT]):
+    """One remote procedure."""
+
+    path: str
+    name: str
+    """For messages to users."""
+    request_type: type[RequestT]
+    reply_type: type[ReplyT]
+    is_write: bool = False
+    """Whether it changes anything, so that its fate matters when no answer comes."""
+
+
+def _path(file: FileDescriptor, service: str, method: str) -> str:
+    descriptor = file.services_by_name[service].methods_by_name[method]
+    return f"/{descriptor.containing_service.full_name}/{descriptor.name}"
+
+
+GET: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Get"), "get", kv_pb2.GetReq, kv_pb2.GetReply)
+PUT: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Put"), "put", kv_pb2.PutReq, kv_pb2.PutReply, is_write=True)
+DELETE: Final = Method(
+    _path(kv_pb2.DESCRIPTOR, "KvService", "Delete"), "delete", kv_pb2.DeleteReq, kv_pb2.DeleteReply, is_write=True
+)
+CHANGE_CONFIG: Final = Method(
+    _path(raft_pb2.DESCRIPTOR, "RaftService", "ChangeConfig"),
+    "membership change",
+    raft_pb2.ConfChange,
+    raft_pb2.ChangeReply,
+    is_write=True,
+)
+NODE_STATUS: Final = Method(
+    _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"), "node status", common_pb2.Null, raft_pb2.NodeStatusReply
+)
