@@ -6,6 +6,7 @@
     │   ├── AddressInUse        another process listens there
     │   ├── DataDirectoryError  not writable, in use, foreign, newer, or of a removed node
     │   └── JoinRefused         the cluster doesn't take this node, and says why
+    ├── InternalError           a bug: something that must hold does not; the node stops
     ├── StorageError            the disk, or what is on it
     │   ├── DiskFailure         an I/O error: the node stops, its data stays
     │   ├── DiskFull            no space: likewise
@@ -61,6 +62,10 @@ class DiskFull(StorageError):
 
 class Corruption(StorageError):
     """Stored bytes fail their checksum or make no sense."""
+
+
+class InternalError(MeteoraError):
+    """Something that must hold does not. The process must stop, so that no replica goes its own way."""
 
 
 class RequestError(MeteoraError):

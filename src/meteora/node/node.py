@@ -89,14 +89,14 @@ class NodeSettings:
 class Node:
     """One member of the cluster. All methods are to be called on the loop that it was started on."""
 
-    def __init__(self, settings: NodeSettings, log: RaftLog, state_machine: StateMachine, transport: Transport) -> None:
+    def __init__(self, settings: NodeSettings, log: RaftLog, state_machine: StateMachine) -> None:
         """`log` and `state_machine` agree: what was committed is applied (see `meteora.node.recovery`)."""
         self.node_id = settings.node_id
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._log_store = log
         self._state_machine = state_machine
-        self._transport = transport
+        self._transport: Transport
         self._members = Members.decode(state_machine.membership)
         self._raw = RawNode(
             settings.node_id,
@@ -129,8 +129,9 @@ class Node:
 
     # Life
 
-    def start(self) -> None:
-        """Begin to take part."""
+    def start(self, transport: Transport) -> None:
+        """Begin to take part, with `transport` as the way to the peers. It brings what they send to this node."""
+        self._transport = transport
         self._transport.set_peers(self._peer_addresses())
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.

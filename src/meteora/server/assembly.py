@@ -1,0 +1,274 @@
+"""The parts of a node, started in order and stopped in the reverse.
+
+1. The data directory is locked, and its identity looked at: a node that may not start must touch nothing else.
+2. Both ports are bound: if one is taken, nothing has been promised to anybody yet.
+3. The disk is opened and made consistent; a new node creates its cluster, or joins one.
+4. The node takes part; last, the ports begin to answer.
+
+On the way down a node first leaves the cluster, if it was told to, or hands over leadership; then nothing new is taken
+in; and the disk is closed when nobody can write to it any more.
+"""
+
+import asyncio
+import random
+import secrets
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from meteora.config import MAX_KEY_BYTES, NodeConfig
+from meteora.errors import DataDirectoryError, MeteoraError
+from meteora.kv.state_machine import StateMachine
+from meteora.node import Member, Node, NodeSettings
+from meteora.node.recovery import create_cluster, replay
+from meteora.observability.logs import get_logger
+from meteora.pb import kv_pb2, peer_pb2, raft_pb2
+from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
+from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
+from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
+from meteora.rpc import RpcServer, create_rpc_server
+from meteora.server.cluster import HAND_OVER_SECONDS, Cluster
+from meteora.server.joining import announce, join, join_request
+from meteora.server.kv_service import KvService
+from meteora.server.peer_service import PeerService
+from meteora.server.raft_service import RaftService
+from meteora.server.replies import Replies
+from meteora.storage.data_directory import DataDirectory
+from meteora.storage.disk_thread import DiskThread
+from meteora.storage.raft_log import RaftLog
+from meteora.transport.interface import Identity
+from meteora.transport.outgoing import GrpcTransport
+
+MESSAGE_OVERHEAD_BYTES = 64 * 1024
+"""Beside key and value in a request: generous, so that what is a little too long gets our error and not the host's."""
+
+MAX_PEER_MESSAGE_BYTES = 64 << 20
+"""A batch between peers: several appends, of which one may hold a single entry of the largest size."""
+
+LEAVE_SECONDS = 5.0
+"""To leave the cluster before stopping. Then the node stops as it is, and can be removed from elsewhere."""
+
+GRACE_SECONDS = 1.0
+"""For requests that are being answered when the node stops."""
+
+LAST_WORDS_SECONDS = 0.3
+"""For what a node that leaves has still to say: the others must learn that its removal is committed."""
+
+_log = get_logger("server")
+
+
+class Server:
+    """A whole node: disk, peers, services."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._parts = AsyncExitStack()
+        self._health = health.HealthServicer()
+        self._directory: DataDirectory
+        self.node: Node
+        self._cluster: Cluster
+        self.kv_port = config.kv_port
+        self.raft_port = config.raft_port
+
+    async def start(self) -> None:
+        """Start all parts. Raises a `MeteoraError` if one can't be; then, as when cancelled, none is left running."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._parts.aclose()
+            raise
+
+    async def _start(self) -> None:
+        config = self._config
+        self._directory = DataDirectory.open(config.data_directory, config.node_id)
+        self._parts.callback(self._directory.close)
+        self._refuse_or_set_aside_removed()
+        raft_server, kv_server = self._bind()
+        await self._know_cluster()
+        log, state_machine = await self._open_disk()
+        await self._start_node(log, state_machine)
+        self._register(raft_server, kv_server)
+        for server in (raft_server, kv_server):
+            await server.start()
+            self._parts.push_async_callback(server.stop, GRACE_SECONDS)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
+
+    # Identity
+
+    def _refuse_or_set_aside_removed(self) -> None:
+        identity = self._directory.identity
+        if identity is None or not identity.removed:
+            return
+        if self._config.peer_raft_address is None:
+            raise DataDirectoryError(
+                f"node {identity.node_id} was removed from cluster {identity.cluster_id:016x}; to join it anew, start it "
+                f"with -p and the Raft address of a member (its old state is then set aside, nothing is deleted); to "
+                f"start a new cluster, choose another data directory than {self._config.data_directory}"
+            )
+        aside = self._directory.set_aside(datetime.now(UTC))
+        _log.info("this node was removed from its cluster before: old state set aside", moved_to=aside)
+
+    async def _know_cluster(self) -> None:
+        """Find out, once for a data directory, which cluster this node belongs to; create or join it if need be."""
+        config, directory = self._config, self._directory
+        identity = directory.identity or directory.create_identity(config.node_id, secrets.randbits(63) + 1)
+        if identity.cluster_id:
+            if config.peer_raft_address is not None:
+                _log.info("already a member: -p is not needed", cluster=f"{identity.cluster_id:016x}")
+        elif config.peer_raft_address is not None:
+            request = join_request(config.node_id, identity.instance_id, config.kv_address, config.raft_address)
+            directory.set_cluster(await join(config.peer_raft_address, request))
+        else:
+            await self._found_cluster(identity.instance_id)
+
+    async def _found_cluster(self, instance_id: int) -> None:
+        config = self._config
+        member = Member(config.kv_address, config.raft_address, instance_id)
+        disk = DiskThread()
+        try:
+            log = RaftLog.open(self._directory.raft_path, disk)
+            try:
+                await create_cluster(log, config.node_id, member)
+            finally:
+                log.close()
+        finally:
+            disk.close()
+        # Only now: until the identity says so, there is no cluster, and the next start does all of this again.
+        cluster_id = secrets.randbits(63) + 1
+        self._directory.set_cluster(cluster_id)
+        _log.info("created a cluster", cluster=f"{cluster_id:016x}")
+
+    # Disk
+
+    async def _open_disk(self) -> tuple[RaftLog, StateMachine]:
+        disk = DiskThread()
+        self._parts.callback(disk.close)
+        state_machine = StateMachine.open(self._directory.kv_path, disk)
+        self._parts.callback(state_machine.close)
+        log = RaftLog.open(self._directory.raft_path, disk, applied_index=state_machine.applied_index)
+        self._parts.callback(log.close)
+        replayed = await asyncio.to_thread(replay, log, state_machine)
+        log.release(state_machine.applied_index)
+        _log.info("disk opened", applied=state_machine.applied_index, last=log.last_index(), replayed=replayed)
+        return log, state_machine
+
+    # Node and services
+
+    async def _start_node(self, log: RaftLog, state_machine: StateMachine) -> None:
+        config, identity = self._config, self._identity
+        settings = NodeSettings(
+            node_id=config.node_id,
+            instance_id=identity.instance_id,
+            session_id=secrets.randbits(63) + 1,
+            tick_seconds=config.tick_seconds,
+            election_ticks=config.election_ticks,
+            heartbeat_ticks=config.heartbeat_ticks,
+            random_below=random.SystemRandom().randrange,
+        )
+        self.node = Node(settings, log, state_machine)
+        transport = GrpcTransport(identity, self.node)
+        self._parts.push_async_callback(transport.close)
+        self._parts.push_async_callback(self.node.stop)
+        self._cluster = Cluster(self.node, identity.cluster_id)
+        self.node.start(transport)
+        self._announce_address(identity.instance_id)
+
+    @property
+    def _identity(self) -> Identity:
+        identity = self._directory.identity
+        assert identity is not None
+        return Identity(identity.cluster_id, identity.node_id, identity.instance_id)
+
+    def _announce_address(self, instance_id: int) -> None:
+        """Tell the others if this node came back under a new address."""
+        config, known = self._config, self.node.members.by_id.get(self.node.node_id)
+        if known is None or (known.kv_address, known.raft_address) == (config.kv_address, config.raft_address):
+            return
+        peers = [member.raft_address for member in self.node.members.by_id.values() if member is not known]
+        request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
+        own_cluster = self._cluster if not peers else None
+        task = asyncio.create_task(announce(peers, request, own_cluster))
+        self._parts.push_async_callback(_cancel, task)
+
+    def _bind(self) -> tuple[RpcServer, RpcServer]:
+        config = self._config
+        kv_bytes = config.max_request_bytes + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
+        servers = []
+        for port, max_bytes in ((config.raft_port, MAX_PEER_MESSAGE_BYTES), (config.kv_port, kv_bytes)):
+            server = create_rpc_server(config.rpc_server, config.address, port, max_message_bytes=max_bytes)
+            self._parts.push_async_callback(server.stop, GRACE_SECONDS)
+            servers.append(server)
+        raft_server, kv_server = servers
+        return raft_server, kv_server
+
+    def _register(self, raft_server: RpcServer, kv_server: RpcServer) -> None:
+        config, node, cluster = self._config, self.node, self._cluster
+        timeout_seconds = config.request_timeout_seconds
+        replies = Replies(node)
+        raft_service = RaftService(node, cluster, replies, timeout_seconds=timeout_seconds)
+        kv_service = KvService(
+            node,
+            replies,
+            max_value_bytes=config.max_request_bytes,
+            timeout_seconds=timeout_seconds,
+            forwards=not config.no_forward,
+        )
+        peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
+        add_PeerServiceServicer_to_server(peer_service, raft_server)
+        add_KvServiceServicer_to_server(kv_service, kv_server)
+        names = {raft_server: [peer_pb2.DESCRIPTOR], kv_server: [kv_pb2.DESCRIPTOR]}
+        for server, descriptors in names.items():
+            # Clients know KV addresses only, and ask for the members there.
+            add_RaftServiceServicer_to_server(raft_service, server)
+            add_HealthServicer_to_server(self._health, server)
+            services = [
+                service.full_name
+                for descriptor in (*descriptors, raft_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+                for service in descriptor.services_by_name.values()
+            ]
+            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+
+    # Stopping
+
+    async def run_until(self, stopped: asyncio.Future[Any]) -> None:
+        """Serve until `stopped` is done, or the node was removed, or has failed."""
+        waits = (stopped, self.node.failed, self.node.removed)
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+
+    async def stop(self) -> None:
+        """Stop all parts. Raises what the node could not go on after, if that is why."""
+        failure = self.node.failed.exception() if self.node.failed.done() else None
+        await self._health.enter_graceful_shutdown()
+        if failure is None:
+            try:
+                await self._step_back()
+            except MeteoraError as error:
+                _log.warning("stopping all the same", cause=error)
+        if self.node.removed.done() and not self.node.removed.cancelled():
+            self._directory.mark_removed()
+            _log.info("this node is no longer a member; to join anew, start it with -p")
+        await self._parts.aclose()
+        if failure is not None:
+            raise failure
+        _log.info("stopped")
+
+    async def _step_back(self) -> None:
+        """Leave the cluster, if told to; else hand leadership over, so that nobody has to notice that it is gone."""
+        if self.node.removed.done():
+            return
+        if self._config.enable_auto_leaving:
+            await self._cluster.leave(LEAVE_SECONDS)
+            await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
+        elif self.node.leads:
+            await self.node.hand_over(HAND_OVER_SECONDS)
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

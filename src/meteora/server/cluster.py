@@ -1,0 +1,165 @@
+"""Membership changes, wherever they are asked for: done here if this node leads, else passed on to the leader.
+
+- A newcomer joins as a learner, and becomes a voter by itself once it has caught up: until then it can't cost the
+  cluster its majority.
+- A data directory joins under a node id once. The same directory may ask again (its first answer may have been lost);
+  another one with the same id is refused, because the id's votes and acknowledgements are not on its disk.
+- A leader that is to be removed hands over first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from meteora.errors import ChangeRefused, NotApplied
+from meteora.node.members import Member, encode_context
+from meteora.node.node import Node
+from meteora.observability.logs import get_logger
+from meteora.pb import common_pb2, peer_pb2, raft_pb2
+from meteora.pb.peer_pb2_grpc import PeerServiceStub
+from meteora.pb.raft_pb2_grpc import RaftServiceStub
+from meteora.raft import Change, ChangeKind, ConfChange
+from meteora.server.statuses import error_of
+
+FORWARDED_KEY = "meteora-forwarded"
+"""Metadata of a request that came from another node: it is not passed on again."""
+
+HAND_OVER_SECONDS = 2.0
+"""Two election timeouts: after that the transfer has failed."""
+
+_POLL_SECONDS = 0.05
+
+_Answer = TypeVar("_Answer")
+
+_log = get_logger("cluster")
+
+
+class Cluster:
+    """The membership as something that can be changed from any node."""
+
+    def __init__(self, node: Node, cluster_id: int) -> None:
+        self._node = node
+        self.cluster_id = cluster_id
+
+    async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
+        """Add the caller, or let it in again. `deadline` is in the loop's time.
+
+        Raises `ChangeRefused` if the id belongs to another node, `NotApplied`, or `OutcomeUnknown`.
+        """
+        remaining = await self._wait_for_leader(deadline)
+        if not self._node.leads:
+            await self._pass_on(lambda channel: _join_there(channel, request, remaining), was_forwarded)
+            return
+        member = Member(request.address.kv_address, request.address.raft_address, request.instance_id, promote=True)
+        await self._admit(request.node_id, member, deadline)
+
+    async def _admit(self, node_id: int, newcomer: Member, deadline: float) -> None:
+        known = self._node.members.by_id.get(node_id)
+        if known is not None and known.instance_id not in (0, newcomer.instance_id):
+            raise ChangeRefused(
+                f"node id {node_id} belongs to the member at {known.raft_address}: choose another id (-i), or, if that "
+                f"node or its data is lost for good, remove it first: meteora leave -i {node_id}"
+            )
+        if known is not None:
+            # It has joined before. The promise to promote it stands as it was made; its address may be new.
+            newcomer = newcomer._replace(promote=known.promote)
+        if newcomer != known:
+            await self._change(self._kind_of(node_id), node_id, newcomer, deadline)
+            _log.info("a node joined", node=node_id, address=newcomer.raft_address)
+
+    def _kind_of(self, node_id: int) -> ChangeKind:
+        """The kind of change that leaves the role of a member as it is; a newcomer begins as a learner."""
+        is_voter = node_id in self._node.members.configuration.voters
+        return ChangeKind.ADD_VOTER if is_voter else ChangeKind.ADD_LEARNER
+
+    async def change(self, request: raft_pb2.ConfChange, deadline: float, *, was_forwarded: bool) -> common_pb2.State:
+        """Make the change that a user asked for: OK, or NOT_FOUND for the removal of a node that is no member.
+
+        Raises `ChangeRefused` if it makes no sense, `NotApplied`, or `OutcomeUnknown`.
+        """
+        if request.node_id == 0:
+            raise ChangeRefused("node_id is missing: 0 is no node's id")
+        if request.change_type == raft_pb2.RemoveNode and request.node_id == self._node.node_id:
+            await self._hand_over()
+        remaining = await self._wait_for_leader(deadline)
+        if not self._node.leads:
+            return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded)
+        if request.change_type == raft_pb2.RemoveNode:
+            return await self._remove(request.node_id, deadline)
+        await self._add(request, deadline)
+        return common_pb2.OK
+
+    async def _add(self, request: raft_pb2.ConfChange, deadline: float) -> None:
+        known = self._node.members.by_id.get(request.node_id)
+        address = common_pb2.NodeAddress.FromString(request.context)
+        if known is None and not address.raft_address:
+            raise ChangeRefused("to add a node, context must be its serialized meteora.common.NodeAddress")
+        member = known or Member("", "")
+        if address.raft_address:
+            member = member._replace(kv_address=address.kv_address, raft_address=address.raft_address)
+        is_voter = request.change_type == raft_pb2.AddNode
+        member = member._replace(promote=is_voter and request.node_id not in self._node.members.configuration.voters)
+        kind = self._kind_of(request.node_id) if is_voter else ChangeKind.ADD_LEARNER
+        await self._change(kind, request.node_id, member, deadline)
+
+    async def _remove(self, node_id: int, deadline: float) -> common_pb2.State:
+        members = self._node.members
+        if node_id not in members.by_id:
+            return common_pb2.NOT_FOUND
+        if members.configuration.voters == {node_id}:
+            raise ChangeRefused(f"node {node_id} is the last voter: without it there is no cluster; just stop it")
+        await self._node.change_membership(ConfChange((Change(ChangeKind.REMOVE, node_id),)), deadline)
+        return common_pb2.OK
+
+    async def _change(self, kind: ChangeKind, node_id: int, member: Member, deadline: float) -> None:
+        context = encode_context({node_id: member})
+        await self._node.change_membership(ConfChange((Change(kind, node_id),), context=context), deadline)
+
+    async def leave(self, timeout_seconds: float) -> None:
+        """Take this node out of the cluster; the last voter stays. Raises as `change`."""
+        configuration = self._node.members.configuration
+        me = self._node.node_id
+        if me in configuration.members and configuration.voters != {me}:
+            request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=me)
+            await self.change(request, asyncio.get_running_loop().time() + timeout_seconds, was_forwarded=False)
+
+    async def _hand_over(self) -> None:
+        if self._node.leads and len(self._node.members.configuration.voters) > 1:
+            await self._node.hand_over(HAND_OVER_SECONDS)
+
+    async def _wait_for_leader(self, deadline: float) -> float:
+        """The seconds that are left once a leader is known. Raises `NotApplied` if none turns up."""
+        loop = asyncio.get_running_loop()
+        while not self._node.leader_id:
+            if loop.time() >= deadline:
+                raise NotApplied("no leader: a majority of the members can't be reached; nothing was changed")
+            await asyncio.sleep(_POLL_SECONDS)
+        return max(deadline - loop.time(), _POLL_SECONDS)
+
+    async def _pass_on(self, call: Callable[[grpc.aio.Channel], Awaitable[_Answer]], was_forwarded: bool) -> _Answer:
+        leader_id = self._node.leader_id
+        leader = self._node.members.by_id.get(leader_id)
+        if was_forwarded or leader is None:
+            raise NotApplied(f"node {self._node.node_id} doesn't lead; nothing was changed, try again")
+        async with grpc.aio.insecure_channel(leader.raft_address) as channel:
+            try:
+                return await call(channel)
+            except grpc.aio.AioRpcError as failure:
+                raise error_of(failure, f"the leader, node {leader_id}, answered") from failure
+
+
+_FORWARDED = ((FORWARDED_KEY, "1"),)
+
+
+async def _join_there(channel: grpc.aio.Channel, request: peer_pb2.JoinReq, timeout_seconds: float) -> None:
+    await PeerServiceStub(channel).Join(request, timeout=timeout_seconds, metadata=_FORWARDED)
+
+
+async def _change_there(
+    channel: grpc.aio.Channel, request: raft_pb2.ConfChange, timeout_seconds: float
+) -> common_pb2.State:
+    stub = RaftServiceStub(channel)
+    reply = await stub.ChangeConfig(request, timeout=timeout_seconds, metadata=_FORWARDED)
+    return reply.state

@@ -1,0 +1,18 @@
+"""How long a request may wait: as long as its client, if it says, else as long as this node's setting."""
+
+import asyncio
+from typing import Any
+
+import grpc
+
+ANSWER_MARGIN_SECONDS = 0.25
+"""Before the client's own deadline, so that what it gets is our answer and not its own time-out: two ticks, and the
+way back."""
+
+
+def deadline_of(context: grpc.aio.ServicerContext[Any, Any], default_seconds: float) -> float:
+    """When to give up, in the time of the running loop."""
+    remaining = context.time_remaining()
+    if remaining is None or remaining >= default_seconds + ANSWER_MARGIN_SECONDS:
+        return asyncio.get_running_loop().time() + default_seconds
+    return asyncio.get_running_loop().time() + max(remaining - ANSWER_MARGIN_SECONDS, remaining / 2)

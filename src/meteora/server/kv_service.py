@@ -1,0 +1,115 @@
+"""`meteora.kv.KvService`: Get, Put and Delete."""
+
+from typing import TypeVar
+
+import grpc
+
+from meteora.config import MAX_KEY_BYTES
+from meteora.errors import InvalidRequest, RequestError
+from meteora.kv.command import Command, Operation
+from meteora.node.node import Node
+from meteora.pb import common_pb2, kv_pb2
+from meteora.pb.kv_pb2_grpc import KvServiceServicer
+from meteora.server.deadlines import deadline_of
+from meteora.server.replies import Replies
+from meteora.server.statuses import abort
+
+_Reply = TypeVar("_Reply", kv_pb2.GetReply, kv_pb2.PutReply, kv_pb2.DeleteReply)
+
+
+class KvService(KvServiceServicer):
+    """Checks the limits, asks the node, and answers."""
+
+    def __init__(
+        self, node: Node, replies: Replies, *, max_value_bytes: int, timeout_seconds: float, forwards: bool
+    ) -> None:
+        """`forwards`: serve on any node; else a node that doesn't lead answers WRONG_LEADER."""
+        self._node = node
+        self._replies = replies
+        self._max_value_bytes = max_value_bytes
+        self._timeout_seconds = timeout_seconds
+        self._forwards = forwards
+
+    async def Get(  # noqa: N802  the method's name in the proto
+        self, request: kv_pb2.GetReq, context: grpc.aio.ServicerContext[kv_pb2.GetReq, kv_pb2.GetReply]
+    ) -> kv_pb2.GetReply:
+        """The value of a key."""
+        try:
+            self._check_key(request.key)
+            if not self._serves:
+                return self._elsewhere(self._replies.get(None))
+            value = await self._node.get(request.key, deadline_of(context, self._timeout_seconds))
+        except RequestError as error:
+            await abort(context, error)
+        return self._replies.get(value)
+
+    async def Put(  # noqa: N802  the method's name in the proto
+        self, request: kv_pb2.PutReq, context: grpc.aio.ServicerContext[kv_pb2.PutReq, kv_pb2.PutReply]
+    ) -> kv_pb2.PutReply:
+        """Set a key."""
+        try:
+            self._check_key(request.key)
+            self._check_value(request.value)
+            if not self._serves:
+                return self._elsewhere(self._replies.put())
+            deadline = deadline_of(context, self._timeout_seconds)
+            if request.HasField("request_id"):
+                await self._node.write(_command(Operation.PUT, request, request.value), deadline)
+            else:
+                await self._node.put(request.key, request.value, deadline)
+        except RequestError as error:
+            await abort(context, error)
+        return self._replies.put()
+
+    async def Delete(  # noqa: N802  the method's name in the proto
+        self, request: kv_pb2.DeleteReq, context: grpc.aio.ServicerContext[kv_pb2.DeleteReq, kv_pb2.DeleteReply]
+    ) -> kv_pb2.DeleteReply:
+        """Remove a key."""
+        try:
+            self._check_key(request.key)
+            if not self._serves:
+                return self._elsewhere(self._replies.delete())
+            deadline = deadline_of(context, self._timeout_seconds)
+            if request.HasField("request_id"):
+                await self._node.write(_command(Operation.DELETE, request, b""), deadline)
+            else:
+                await self._node.delete(request.key, deadline)
+        except RequestError as error:
+            await abort(context, error)
+        return self._replies.delete()
+
+    @property
+    def _serves(self) -> bool:
+        return self._forwards or self._node.leads
+
+    def _check_key(self, key: bytes) -> None:
+        if not 1 <= len(key) <= MAX_KEY_BYTES:
+            raise InvalidRequest(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
+
+    def _check_value(self, value: bytes) -> None:
+        if len(value) > self._max_value_bytes:
+            raise InvalidRequest(
+                f"a value has at most {self._max_value_bytes} bytes (--max-request-bytes), this one has {len(value)}"
+            )
+
+    def _elsewhere(self, reply: _Reply) -> _Reply:
+        """WRONG_LEADER, with the leader's id and all addresses, so that the caller can go there."""
+        answer = type(reply)()
+        answer.CopyFrom(reply)
+        answer.state = common_pb2.WRONG_LEADER
+        return answer
+
+
+def _command(operation: Operation, request: kv_pb2.PutReq | kv_pb2.DeleteReq, value: bytes) -> Command:
+    request_id = request.request_id
+    if not request_id.client_id or not request_id.sequence:
+        raise InvalidRequest("a request_id has a client_id and a sequence that are not 0")
+    return Command(
+        operation,
+        request_id.client_id,
+        request_id.sequence,
+        request_id.first_outstanding,
+        request_id.retry,
+        request.key,
+        value,
+    )

@@ -1,0 +1,84 @@
+"""`meteora.raft.RaftService`: the cluster, as this node sees it, and changes of its membership."""
+
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+import meteora
+from meteora.errors import InvalidRequest, RequestError
+from meteora.node.node import Node
+from meteora.pb import common_pb2, raft_pb2
+from meteora.pb.raft_pb2_grpc import RaftServiceServicer
+from meteora.raft import RoleName
+from meteora.server.cluster import FORWARDED_KEY, Cluster
+from meteora.server.deadlines import deadline_of
+from meteora.server.replies import Replies
+from meteora.server.statuses import abort
+
+_ROLES = {
+    RoleName.FOLLOWER: raft_pb2.FOLLOWER,
+    RoleName.PRE_CANDIDATE: raft_pb2.PRE_CANDIDATE,
+    RoleName.CANDIDATE: raft_pb2.CANDIDATE,
+    RoleName.LEADER: raft_pb2.LEADER,
+}
+
+
+def was_forwarded(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+    """Whether another node passed this request on."""
+    return any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ())
+
+
+class RaftService(RaftServiceServicer):
+    """Status and membership."""
+
+    def __init__(self, node: Node, cluster: Cluster, replies: Replies, *, timeout_seconds: float) -> None:
+        self._node = node
+        self._cluster = cluster
+        self._replies = replies
+        self._timeout_seconds = timeout_seconds
+
+    async def Status(  # noqa: N802  the method's name in the proto
+        self,
+        request: common_pb2.Null,  # noqa: ARG002  the servicer's signature
+        context: grpc.aio.ServicerContext[common_pb2.Null, raft_pb2.StatusReply],  # noqa: ARG002  likewise
+    ) -> raft_pb2.StatusReply:
+        """The members and the leader as this node knows them."""
+        return self._replies.status()
+
+    async def NodeStatus(  # noqa: N802  the method's name in the proto
+        self,
+        request: common_pb2.Null,  # noqa: ARG002  the servicer's signature
+        context: grpc.aio.ServicerContext[common_pb2.Null, raft_pb2.NodeStatusReply],  # noqa: ARG002  likewise
+    ) -> raft_pb2.NodeStatusReply:
+        """Where this node stands."""
+        status = self._node.status()
+        addresses = self._replies.status().address_map
+        return raft_pb2.NodeStatusReply(
+            cluster_id=self._cluster.cluster_id,
+            node_id=status.node_id,
+            role=_ROLES[status.role],
+            leader_id=status.leader_id,
+            term=status.term,
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            last_index=status.last_index,
+            members=[
+                raft_pb2.Member(id=each, address=addresses[each], learner=each in status.configuration.learners)
+                for each in sorted(self._node.members.by_id)
+            ],
+            version=meteora.__version__,
+        )
+
+    async def ChangeConfig(  # noqa: N802  the method's name in the proto
+        self, request: raft_pb2.ConfChange, context: grpc.aio.ServicerContext[raft_pb2.ConfChange, raft_pb2.ChangeReply]
+    ) -> raft_pb2.ChangeReply:
+        """Add, promote or remove a member."""
+        deadline = deadline_of(context, self._timeout_seconds)
+        try:
+            state = await self._cluster.change(request, deadline, was_forwarded=was_forwarded(context))
+        except DecodeError:
+            await abort(context, InvalidRequest("context is not a serialized meteora.common.NodeAddress"))
+        except RequestError as error:
+            await abort(context, error)
+        return self._replies.change(state)

@@ -1,0 +1,65 @@
+"""What all public replies share: the members' addresses and the leader. Made once for each state of the cluster."""
+
+from meteora.node.members import Members
+from meteora.node.node import Node
+from meteora.pb import common_pb2, kv_pb2, raft_pb2
+
+
+class Replies:
+    """The replies that depend on nothing but the members and the leader. They are shared, so nobody may change them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._members: Members | None = None
+        self._leader_id = 0
+
+    def _refresh(self) -> None:
+        node = self._node
+        if self._members is node.members and self._leader_id == node.leader_id:
+            return
+        self._members, self._leader_id = node.members, node.leader_id
+        shared = {"address_map": address_map(node.members), "leader_id": node.leader_id}
+        self._put = kv_pb2.PutReply(state=common_pb2.OK, **shared)
+        self._delete = kv_pb2.DeleteReply(state=common_pb2.OK, **shared)
+        self._get = kv_pb2.GetReply(state=common_pb2.OK, **shared)
+        self._status = raft_pb2.StatusReply(state=common_pb2.OK, **shared)
+
+    def put(self) -> kv_pb2.PutReply:
+        """OK."""
+        self._refresh()
+        return self._put
+
+    def delete(self) -> kv_pb2.DeleteReply:
+        """OK."""
+        self._refresh()
+        return self._delete
+
+    def get(self, value: bytes | None) -> kv_pb2.GetReply:
+        """OK with the value, or NOT_FOUND."""
+        self._refresh()
+        reply = kv_pb2.GetReply()
+        reply.CopyFrom(self._get)
+        if value is None:
+            reply.state = common_pb2.NOT_FOUND
+        else:
+            reply.value = value
+        return reply
+
+    def status(self) -> raft_pb2.StatusReply:
+        """OK."""
+        self._refresh()
+        return self._status
+
+    def change(self, state: common_pb2.State) -> raft_pb2.ChangeReply:
+        """What a membership change came to."""
+        reply = raft_pb2.ChangeReply(state=state, leader_id=self._node.leader_id)
+        reply.address_map.MergeFrom(self.status().address_map)
+        return reply
+
+
+def address_map(members: Members) -> dict[int, common_pb2.NodeAddress]:
+    """The members' addresses as the API has them."""
+    return {
+        node_id: common_pb2.NodeAddress(kv_address=member.kv_address, raft_address=member.raft_address)
+        for node_id, member in members.by_id.items()
+    }

@@ -1,0 +1,47 @@
+"""The process: one event loop, two signals, one node."""
+
+import asyncio
+import signal
+
+import uvloop
+
+from meteora.config import NodeConfig
+from meteora.errors import InternalError
+from meteora.observability.logs import configure
+from meteora.raft.errors import RaftError
+from meteora.server.assembly import Server
+
+
+def run(config: NodeConfig) -> None:
+    """Run a node until it is told to stop, or is removed from its cluster.
+
+    Raises a `MeteoraError` if the node can't start, or can't go on.
+    """
+    configure(config.log_level, config.log_format, config.node_id)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(config))
+        except RaftError as error:
+            raise InternalError(
+                f"the node stopped, because what must hold does not: {error}. Its data is kept; please report this"
+            ) from error
+
+
+async def _serve(config: NodeConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stop.set)
+    server = Server(config)
+    starting, stopped = asyncio.create_task(server.start()), asyncio.create_task(stop.wait())
+    try:
+        # A node that waits to be let into a cluster is still starting.
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await server.run_until(stopped)
+            await server.stop()
+    finally:
+        for task in (starting, stopped):
+            task.cancel()
+        await asyncio.wait((starting, stopped))

@@ -1,0 +1,42 @@
+"""Errors of requests as gRPC statuses.
+
+What a client must know to retry safely is whether a write may have happened, so that stands beside the code, in the
+trailing metadata `meteora-outcome`: `not-applied` or `unknown`.
+"""
+
+from typing import Any, NoReturn
+
+import grpc
+
+from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Overloaded, RequestError
+
+OUTCOME_KEY = "meteora-outcome"
+
+_NOT_APPLIED = ((OUTCOME_KEY, "not-applied"),)
+_UNKNOWN = ((OUTCOME_KEY, "unknown"),)
+
+_STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
+    InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, _NOT_APPLIED),
+    Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, _NOT_APPLIED),
+    NotApplied: (grpc.StatusCode.UNAVAILABLE, _NOT_APPLIED),
+    OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, _UNKNOWN),
+    ChangeRefused: (grpc.StatusCode.FAILED_PRECONDITION, _NOT_APPLIED),
+}
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: RequestError) -> NoReturn:
+    """End the call with the status of `error`."""
+    code, metadata = _STATUSES[type(error)]
+    await context.abort(code, str(error), metadata)
+
+
+def error_of(failure: grpc.aio.AioRpcError, what: str) -> RequestError:
+    """The error that another node answered with, or that calling it came to; `what` was asked of it."""
+    outcome = dict(failure.trailing_metadata() or ()).get(OUTCOME_KEY)
+    detail = f"{what}: {failure.details() or failure.code().name}"
+    for error, (code, _) in _STATUSES.items():
+        if code is failure.code() and outcome is not None:
+            return error(detail)
+    if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return ChangeRefused(f"{detail} (it runs another release)")
+    return OutcomeUnknown(detail)
