@@ -20,6 +20,7 @@ Rules kept here:
 import json
 import logging
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Hashable, Mapping
@@ -57,6 +58,15 @@ def configure(level: LogLevel, log_format: LogFormat, node_id: int | None = None
     # What libraries have to say below a warning is about their own insides.
     root.setLevel(max(_LEVELS[level], logging.WARNING))
     logging.getLogger(_NAMESPACE).setLevel(_LEVELS[level])
+
+
+def quieten_grpc() -> None:
+    """Keeps gRPC's native part to errors, unless GRPC_VERBOSITY says otherwise.
+
+    It writes to stderr by itself, in a form of its own, about every peer that goes. Only heeded before the first
+    import of `grpc`; so this is for the start of a program, not for a library.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def get_logger(component: str) -> "Logger":

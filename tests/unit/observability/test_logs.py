@@ -1,7 +1,10 @@
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -208,6 +211,49 @@ def test_a_program_that_embeds_us_sees_events_through_its_own_handler(caplog: py
     with caplog.at_level(logging.INFO):
         logs.get_logger("client").info("failed over", endpoint="[::1]:5000")
     assert caplog.messages == ["failed over endpoint=[::1]:5000"]
+
+
+def test_what_the_user_wants_to_hear_of_grpc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_VERBOSITY", "DEBUG")
+    logs.quieten_grpc()
+    assert os.environ["GRPC_VERBOSITY"] == "DEBUG"
+
+
+QUIET_LOSS = """
+import asyncio, struct
+from meteora.observability.logs import quieten_grpc
+quieten_grpc()
+import grpc
+
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+GOAWAY = bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + struct.pack(">II", 0, 2)
+
+async def go_away(reader, writer):
+    writer.write(SETTINGS)
+    await reader.read(24)
+    writer.write(GOAWAY)
+    writer.close()
+    await writer.wait_closed()
+
+async def main():
+    server = await asyncio.start_server(go_away, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server, grpc.aio.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            await channel.unary_unary("/any/Method")(b"", timeout=30)
+        except grpc.aio.AioRpcError as error:
+            assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+
+asyncio.run(main())
+"""
+
+
+def test_the_native_part_of_grpc_is_silent_when_a_peer_goes() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    outcome = subprocess.run(
+        [sys.executable, "-c", QUIET_LOSS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (outcome.returncode, outcome.stderr) == (0, "")
 
 
 class Clock:
