@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,5 +54,6 @@ def imports_in(module: str, text: str) -> Iterator[Import]:
             yield from (Import(module, node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def all_imports() -> list[Import]:
-    return [each for path in sources() for each in imports_in(module_name(path), path.read_text())]
+@cache
+def all_imports() -> tuple[Import, ...]:
+    return tuple(each for path in sources() for each in imports_in(module_name(path), path.read_text()))
