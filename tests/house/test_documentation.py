@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from meteora.cli import main
+from meteora.cli import commands
 from tests.house.source import ROOT
 
 DOCUMENTATION = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
 
 
-def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+def below(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     """A command and all below it, by what is typed to call them."""
     yield name, command
     if isinstance(command, click.Group):
         for word, each in command.commands.items():
-            yield from commands(each, f"{name} {word}")
+            yield from below(each, f"{name} {word}")
 
 
 def options(command: click.Command) -> Iterator[str]:
@@ -27,7 +27,7 @@ def options(command: click.Command) -> Iterator[str]:
             yield from (form for form in parameter.opts + parameter.secondary_opts if form.startswith("--"))
 
 
-COMMANDS = dict(commands(main, "meteora"))
+COMMANDS = dict(below(commands, "meteora"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

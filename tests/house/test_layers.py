@@ -18,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "server": {"node", "transport", "rpc", "pb", "kv.command", "raft"},
     "client": {"pb"},
     "cli": {"client", "server"},
+    "__main__": {"cli"},
     "observability": set(),
     "config": set(),
     "errors": set(),
