@@ -1,0 +1,47 @@
+"""The settings of gRPC at both ends of a stream between peers."""
+
+from typing import Final
+
+KEEPALIVE_SECONDS: Final = 2
+"""A peer from which nothing came for this long is pinged; it is given up if the answer takes as long again."""
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""What a receiver takes as one gRPC message: a batch, or one longer message alone, with a lot to spare. A receiver
+without a limit could be made to fill its memory by whoever reaches its port."""
+
+ChannelOptions = tuple[tuple[str, int], ...]
+
+
+def _keepalive(seconds: int) -> ChannelOptions:
+    return (
+        ("grpc.keepalive_time_ms", seconds * 1000),
+        ("grpc.keepalive_timeout_ms", seconds * 1000),
+        # Without this one gRPC waits for the answer to a ping for a minute, whatever the time-out above says.
+        ("grpc.http2.ping_timeout_ms", seconds * 1000),
+        # By default it stops pinging after two pings between which it sent nothing else.
+        ("grpc.http2.max_pings_without_data", 0),
+    )
+
+
+CLIENT_OPTIONS: Final[ChannelOptions] = (
+    *_keepalive(KEEPALIVE_SECONDS),
+    ("grpc.max_send_message_length", -1),
+    # Peers are reached directly, whatever http_proxy says about the rest of the world.
+    ("grpc.enable_http_proxy", 0),
+    # Channels to one address otherwise share a connection, and with it gRPC's own back-off between attempts.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A stream is never tried again by gRPC, so nothing needs to be kept for that.
+    ("grpc.enable_retries", 0),
+    # No look-up of settings in DNS for each attempt.
+    ("grpc.service_config_disable_resolution", 1),
+)
+"""For the channel to a peer."""
+
+SERVER_OPTIONS: Final[ChannelOptions] = (
+    # A peer that lost its power does not close its stream.
+    *_keepalive(10 * KEEPALIVE_SECONDS),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Streams carry data one way only, and a grpc.aio server hangs up on a client that pings more often than it answers.
+    ("grpc.http2.max_ping_strikes", 0),
+)
+"""For a `grpc.aio.server` that hosts the peers' service."""

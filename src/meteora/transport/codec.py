@@ -1,0 +1,92 @@
+"""Raft messages to protobuf and back: the only module that knows both forms.
+
+Entries travel in the one encoding that they have on disk too, checksum included; no entry leaves here unchecked.
+"""
+
+from collections.abc import Iterable
+
+from meteora.errors import MeteoraError
+from meteora.pb import peer_pb2
+from meteora.raft.entry import Entry, decode_entry
+from meteora.raft.errors import CorruptEntry
+from meteora.raft.message import Message, MessageKind
+from meteora.transport.interface import Identity
+
+PROTOCOL_VERSION = 1
+"""Raised when an older release would misread what this one sends: it is then refused instead."""
+
+REFUSAL_METADATA_KEY = "meteora-refusal"
+"""Trailing metadata of a stream that was refused: a `Refusal`, for programs. The status details are for people."""
+
+EncodedEntries = dict[int, bytes]
+"""Encodings by the `id` of their entry. Only valid for as long as something else keeps those entries alive."""
+
+_KINDS = {kind.value: kind for kind in MessageKind}
+
+
+class MalformedBatch(MeteoraError):
+    """A batch that no healthy node of this protocol version sends. It stays inside this room: the stream is ended."""
+
+
+def encode_message(message: Message, encoded: EncodedEntries) -> peer_pb2.Message:
+    """The message without its sender and receiver, which its batch carries.
+
+    Takes encodings from `encoded` and adds what it had to encode itself.
+    """
+    return peer_pb2.Message(
+        kind=message.kind,
+        term=message.term,
+        index=message.index,
+        log_term=message.log_term,
+        commit=message.commit,
+        entries=[_encode_once(entry, encoded) for entry in message.entries],
+        reject=message.reject,
+        hint=message.hint,
+        context=message.context,
+    )
+
+
+def encode_batch(identity: Identity, receiver: int, messages: Iterable[peer_pb2.Message]) -> peer_pb2.Batch:
+    """What travels as one gRPC message. Without messages it is an introduction."""
+    return peer_pb2.Batch(
+        protocol_version=PROTOCOL_VERSION,
+        cluster_id=identity.cluster_id,
+        sender=identity.node_id,
+        receiver=receiver,
+        messages=messages,
+    )
+
+
+def decode_messages(batch: peer_pb2.Batch) -> list[Message]:
+    """The messages of a batch, all checked. Raises `MalformedBatch` if any of them can't be read."""
+    return [_decode_message(message, batch.sender, batch.receiver) for message in batch.messages]
+
+
+def _encode_once(entry: Entry, encoded: EncodedEntries) -> bytes:
+    known = encoded.get(id(entry))
+    if known is None:
+        known = encoded[id(entry)] = entry.encode()
+    return known
+
+
+def _decode_message(message: peer_pb2.Message, sender: int, receiver: int) -> Message:
+    kind = _KINDS.get(message.kind)
+    if kind is None:
+        raise MalformedBatch(f"a message of kind {message.kind}, which is not in version {PROTOCOL_VERSION}")
+    try:
+        entries = tuple([decode_entry(encoded) for encoded in message.entries])
+    except CorruptEntry as error:
+        raise MalformedBatch(f"{kind.name} message: {error}") from error
+    return Message(
+        kind,
+        sender,
+        receiver,
+        message.term,
+        message.index,
+        message.log_term,
+        message.commit,
+        entries,
+        message.reject,
+        message.hint,
+        message.context,
+    )

@@ -1,0 +1,88 @@
+"""The receiving end: checks who sends, and hands what is well-formed to the node's `Inbox`.
+
+Rule: every batch is checked, not only the first one, because a node can be removed while its stream is open.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+import grpc
+
+from meteora.observability.logs import OnceLog, get_logger
+from meteora.pb import peer_pb2
+from meteora.pb.peer_pb2_grpc import PeerServiceServicer
+from meteora.raft.message import Message
+from meteora.transport.codec import PROTOCOL_VERSION, REFUSAL_METADATA_KEY, MalformedBatch, decode_messages
+from meteora.transport.interface import Identity, Inbox, Refusal
+
+_Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
+
+_log = get_logger("transport")
+
+
+class PeerReceiver(PeerServiceServicer):
+    """`PeerService.Exchange`, on any host of standard asynchronous servicers. Whoever serves it adds `Join`."""
+
+    def __init__(self, identity: Identity, inbox: Inbox) -> None:
+        self._identity = identity
+        self._inbox = inbox
+        self._refusals = OnceLog(_log)
+
+    async def Exchange(  # noqa: N802  the method's name in the proto
+        self, request_iterator: AsyncIterator[peer_pb2.Batch], context: _Context
+    ) -> AsyncIterator[peer_pb2.Welcome]:
+        """Takes batches for as long as they are in order; ends the stream with FAILED_PRECONDITION or DATA_LOSS."""
+        is_welcomed = False
+        async for batch in request_iterator:
+            refusal = self._refusal_of(batch)
+            if refusal is not None:
+                await self._refuse(batch, refusal, context)
+            messages = await _decode_or_abort(batch, context)
+            if not is_welcomed:
+                is_welcomed = True
+                yield peer_pb2.Welcome(node_id=self._identity.node_id)
+            if messages:
+                self._inbox.receive(batch.sender, messages)
+
+    def _refusal_of(self, batch: peer_pb2.Batch) -> Refusal | None:
+        if batch.protocol_version != PROTOCOL_VERSION:
+            return Refusal.PROTOCOL_VERSION
+        if batch.cluster_id != self._identity.cluster_id:
+            return Refusal.FOREIGN_CLUSTER
+        if batch.receiver != self._identity.node_id:
+            return Refusal.WRONG_RECEIVER
+        return self._inbox.admits(batch.sender)
+
+    async def _refuse(self, batch: peer_pb2.Batch, refusal: Refusal, context: _Context) -> NoReturn:
+        detail = self._explain(batch, refusal)
+        self._refusals.warning(
+            "peer refused",
+            (batch.sender, batch.cluster_id, refusal),
+            sender=batch.sender,
+            sender_address=context.peer(),
+            reason=refusal,
+            detail=detail,
+        )
+        metadata = ((REFUSAL_METADATA_KEY, refusal.value),)
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, detail, metadata)
+
+    def _explain(self, batch: peer_pb2.Batch, refusal: Refusal) -> str:
+        """The refusal in words, for the logs of both ends."""
+        cluster_id, node_id = self._identity
+        match refusal:
+            case Refusal.PROTOCOL_VERSION:
+                return f"node {node_id} speaks version {PROTOCOL_VERSION} of the protocol, not {batch.protocol_version}"
+            case Refusal.FOREIGN_CLUSTER:
+                return f"node {node_id} belongs to cluster {cluster_id:016x}, not {batch.cluster_id:016x}"
+            case Refusal.WRONG_RECEIVER:
+                return f"this is node {node_id}, not node {batch.receiver}: two nodes have the same address"
+            case Refusal.REMOVED_SENDER:
+                return f"node {batch.sender} was removed from the cluster"
+
+
+async def _decode_or_abort(batch: peer_pb2.Batch, context: _Context) -> list[Message]:
+    try:
+        return decode_messages(batch)
+    except MalformedBatch as error:
+        _log.error("batch dropped", sender=batch.sender, sender_address=context.peer(), cause=error)
+        await context.abort(grpc.StatusCode.DATA_LOSS, str(error))

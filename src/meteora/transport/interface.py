@@ -1,0 +1,65 @@
+"""What the node knows of its peers' connections: a `Transport` that it sends by, and the `Inbox` that it offers."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from meteora.raft.message import Message
+
+
+class Identity(NamedTuple):
+    """Who this node is to its peers."""
+
+    cluster_id: int
+    node_id: int
+
+
+class Refusal(StrEnum):
+    """Why a node takes nothing from another one. The values are on the wire and never change their meaning."""
+
+    PROTOCOL_VERSION = "protocol-version"
+    """They speak different versions of the peers' protocol."""
+    FOREIGN_CLUSTER = "foreign-cluster"
+    """They belong to different clusters."""
+    WRONG_RECEIVER = "wrong-receiver"
+    """Another node than the one addressed listens there."""
+    REMOVED_SENDER = "removed-sender"
+    """The sender was removed from the cluster."""
+
+
+class Transport(Protocol):
+    """Sends messages to the other members. Lives on one event loop and is used from there only."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Passes messages on to their receivers. Never waits: where there is no room or no such peer, one is dropped.
+
+        Messages that are sent together share the encodings of the entries that they share.
+        """
+
+    def set_peers(self, addresses: Mapping[int, str]) -> None:
+        """Makes these the peers: node id to Raft address (host:port) of every other member.
+
+        Opens, closes and re-points connections as needed; what stays as it was is not disturbed.
+        """
+
+    async def close(self) -> None:
+        """Ends every connection, and waits for it. What is queued is dropped; what is sent from now on, too."""
+
+
+class Inbox(Protocol):
+    """What the node does with what its peers send. Called on the event loop, never from within `Transport.send`."""
+
+    def admits(self, sender: int) -> Refusal | None:
+        """None if messages of this node are taken, else why not. Asked for every batch, so it must be quick."""
+
+    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+        """Takes the messages of one batch, in order. They are checked, and addressed to this node."""
+
+    def unreachable(self, peer: int) -> None:
+        """Something for this peer was lost: its stream broke or could not be opened, or its queue was full.
+
+        Told once for each attempt to connect and each time that the queue fills up, not for each message.
+        """
+
+    def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
+        """The peer takes nothing from this node. Told when it begins, not for each attempt."""

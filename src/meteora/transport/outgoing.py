@@ -1,0 +1,57 @@
+"""The node's `Transport` over gRPC: a `PeerLink` to each of the other members."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from meteora.raft.message import Message
+from meteora.transport.codec import EncodedEntries
+from meteora.transport.interface import Identity, Inbox
+from meteora.transport.link import PeerLink
+
+
+class GrpcTransport:
+    """Sends to every other member over a stream of its own. Made and used on one event loop.
+
+    Owns the tasks of its links: each is there until its link was closed, and none after `close`.
+    """
+
+    def __init__(self, identity: Identity, inbox: Inbox) -> None:
+        self._identity = identity
+        self._inbox = inbox
+        self._links: dict[int, PeerLink] = {}
+        # Of all links that have not ended yet, those being closed included.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """See `Transport.send`."""
+        encoded: EncodedEntries = {}
+        for message in messages:
+            link = self._links.get(message.receiver)
+            if link is not None:
+                link.send(message, encoded)
+
+    def set_peers(self, addresses: Mapping[int, str]) -> None:
+        """See `Transport.set_peers`."""
+        for peer, link in list(self._links.items()):
+            if addresses.get(peer) != link.address:
+                self._links.pop(peer).task.cancel()
+        for peer, address in addresses.items():
+            if peer not in self._links:
+                self._links[peer] = self._open(peer, address)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        self.set_peers({})
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _open(self, peer: int, address: str) -> PeerLink:
+        link = PeerLink(self._identity, peer, address, self._inbox)
+        self._tasks.add(link.task)
+        link.task.add_done_callback(self._ended)
+        return link
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # A link only ends when it is told to. Raising here hands a bug to the loop's exception handler.
+            task.result()

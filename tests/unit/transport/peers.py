@@ -1,0 +1,163 @@
+"""What the tests of this room share: an inbox that remembers, and a node that listens on a real port."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import grpc
+
+from meteora.pb.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
+from meteora.raft.entry import Entry
+from meteora.raft.message import Message, MessageKind
+from meteora.transport.channel import SERVER_OPTIONS
+from meteora.transport.incoming import PeerReceiver
+from meteora.transport.interface import Identity, Refusal
+from meteora.transport.outgoing import GrpcTransport
+
+CLUSTER = 0x5EED
+
+
+class RecordingInbox:
+    """Remembers what it is told; refuses the senders in `refusals`."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, list[Message]]] = []
+        self.lost: list[int] = []
+        self.refused_by: list[tuple[int, Refusal, str]] = []
+        self.refusals: dict[int, Refusal] = {}
+
+    @property
+    def messages(self) -> list[Message]:
+        return [message for _, batch in self.batches for message in batch]
+
+    def admits(self, sender: int) -> Refusal | None:
+        return self.refusals.get(sender)
+
+    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+        self.batches.append((sender, list(messages)))
+
+    def unreachable(self, peer: int) -> None:
+        self.lost.append(peer)
+
+    def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
+        self.refused_by.append((peer, refusal, detail))
+
+
+@asynccontextmanager
+async def serving(servicer: PeerServiceServicer, port: int = 0) -> AsyncIterator[str]:
+    """The address at which the servicer is served; 0 for a free port."""
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    add_PeerServiceServicer_to_server(servicer, server)
+    bound_port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{bound_port}"
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def listening(
+    inbox: RecordingInbox, node_id: int = 2, *, cluster_id: int = CLUSTER, port: int = 0
+) -> AsyncIterator[str]:
+    """The address of a node whose peers' messages go to `inbox`."""
+    async with serving(PeerReceiver(Identity(cluster_id, node_id), inbox), port) as address:
+        yield address
+
+
+@asynccontextmanager
+async def sending(inbox: RecordingInbox, peers: dict[int, str]) -> AsyncIterator[GrpcTransport]:
+    """The transport of node 1 with these peers."""
+    transport = GrpcTransport(Identity(CLUSTER, 1), inbox)
+    transport.set_peers(peers)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """An address where connections are made, by the kernel, but where nobody ever accepts one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def unused_address() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+class Cable:
+    """Carries bytes to an address, until it is cut: then neither end hears of the other, nor that the cable was cut."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._is_whole = asyncio.Event()
+        self._is_whole.set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @asynccontextmanager
+    async def laid(self) -> AsyncIterator[str]:
+        """The address of the near end."""
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            self._is_whole.set()
+            for writer in self._writers:
+                writer.close()
+            await server.wait_closed()
+
+    def cut(self) -> None:
+        self._is_whole.clear()
+
+    async def _connect(self, near_reader: asyncio.StreamReader, near_writer: asyncio.StreamWriter) -> None:
+        host, _, port = self._target.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+        self._writers += [near_writer, far_writer]
+        with suppress(ConnectionError):
+            await asyncio.gather(self._carry(near_reader, far_writer), self._carry(far_reader, near_writer))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._is_whole.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+async def until(condition: Callable[[], object], timeout_seconds: float = 8) -> None:
+    """Returns once the condition holds; raises `TimeoutError` if it does not in time."""
+    async with asyncio.timeout(timeout_seconds):
+        while not condition():  # noqa: ASYNC110  what is waited for happens in gRPC's threads and sockets
+            await asyncio.sleep(0.002)
+
+
+async def until_sent(transport: GrpcTransport, inbox: RecordingInbox, receiver: int = 2) -> None:
+    """Sends heartbeats until one arrives, as a leader does."""
+    count = len(inbox.batches)
+
+    def has_arrived() -> bool:
+        transport.send([heartbeat(receiver)])
+        return len(inbox.batches) > count
+
+    await until(has_arrived)
+
+
+def heartbeat(receiver: int = 2, *, commit: int = 0) -> Message:
+    return Message(MessageKind.HEARTBEAT, 1, receiver, term=3, commit=commit)
+
+
+def append(index: int, receiver: int = 2, *, data: bytes = b"x") -> Message:
+    """An append of one entry."""
+    return Message(
+        MessageKind.APPEND, 1, receiver, term=3, index=index - 1, log_term=3, entries=(Entry(3, index, data),)
+    )
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
