@@ -18,6 +18,9 @@ PROTOCOL_VERSION = 1
 REFUSAL_METADATA_KEY = "meteora-refusal"
 """Trailing metadata of a stream that was refused: a `Refusal`, for programs. The status details are for people."""
 
+INSTANCE_METADATA_KEY = "meteora-instance"
+"""Metadata that opens a stream: the sender's instance id, in decimal."""
+
 EncodedEntries = dict[int, bytes]
 """Encodings by the `id` of their entry. Only valid for as long as something else keeps those entries alive."""
 

@@ -12,8 +12,16 @@ from meteora.observability.logs import OnceLog, get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
 from meteora.raft.message import Message
-from meteora.transport.codec import PROTOCOL_VERSION, REFUSAL_METADATA_KEY, MalformedBatch, decode_messages
+from meteora.transport.codec import (
+    INSTANCE_METADATA_KEY,
+    PROTOCOL_VERSION,
+    REFUSAL_METADATA_KEY,
+    MalformedBatch,
+    decode_messages,
+)
 from meteora.transport.interface import Identity, Inbox, Refusal
+
+_MAX_INSTANCE_DIGITS = len(str(2**64))
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
 
@@ -32,9 +40,10 @@ class PeerReceiver(PeerServiceServicer):
         self, request_iterator: AsyncIterator[peer_pb2.Batch], context: _Context
     ) -> AsyncIterator[peer_pb2.Welcome]:
         """Takes batches for as long as they are in order; ends the stream with FAILED_PRECONDITION or DATA_LOSS."""
+        instance_id = _instance_of(context)
         is_welcomed = False
         async for batch in request_iterator:
-            refusal = self._refusal_of(batch)
+            refusal = self._refusal_of(batch, instance_id)
             if refusal is not None:
                 await self._refuse(batch, refusal, context)
             messages = await _decode_or_abort(batch, context)
@@ -44,14 +53,14 @@ class PeerReceiver(PeerServiceServicer):
             if messages:
                 self._inbox.receive(batch.sender, messages)
 
-    def _refusal_of(self, batch: peer_pb2.Batch) -> Refusal | None:
+    def _refusal_of(self, batch: peer_pb2.Batch, instance_id: int) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:
             return Refusal.PROTOCOL_VERSION
         if batch.cluster_id != self._identity.cluster_id:
             return Refusal.FOREIGN_CLUSTER
         if batch.receiver != self._identity.node_id:
             return Refusal.WRONG_RECEIVER
-        return self._inbox.admits(batch.sender)
+        return self._inbox.admits(batch.sender, instance_id)
 
     async def _refuse(self, batch: peer_pb2.Batch, refusal: Refusal, context: _Context) -> NoReturn:
         detail = self._explain(batch, refusal)
@@ -68,7 +77,7 @@ class PeerReceiver(PeerServiceServicer):
 
     def _explain(self, batch: peer_pb2.Batch, refusal: Refusal) -> str:
         """The refusal in words, for the logs of both ends."""
-        cluster_id, node_id = self._identity
+        cluster_id, node_id = self._identity.cluster_id, self._identity.node_id
         match refusal:
             case Refusal.PROTOCOL_VERSION:
                 return f"node {node_id} speaks version {PROTOCOL_VERSION} of the protocol, not {batch.protocol_version}"
@@ -78,6 +87,14 @@ class PeerReceiver(PeerServiceServicer):
                 return f"this is node {node_id}, not node {batch.receiver}: two nodes have the same address"
             case Refusal.REMOVED_SENDER:
                 return f"node {batch.sender} was removed from the cluster"
+
+
+def _instance_of(context: _Context) -> int:
+    """What the sender states as its instance id; 0 if that is nothing that makes sense."""
+    for key, value in context.invocation_metadata() or ():
+        if key == INSTANCE_METADATA_KEY and len(value) <= _MAX_INSTANCE_DIGITS and value.isdigit():
+            return int(value)
+    return 0
 
 
 async def _decode_or_abort(batch: peer_pb2.Batch, context: _Context) -> list[Message]:

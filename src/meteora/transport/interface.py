@@ -12,6 +12,8 @@ class Identity(NamedTuple):
 
     cluster_id: int
     node_id: int
+    instance_id: int
+    """Drawn once for a data directory. Tells a node that was removed from one that joined with the same id since."""
 
 
 class Refusal(StrEnum):
@@ -49,8 +51,11 @@ class Transport(Protocol):
 class Inbox(Protocol):
     """What the node does with what its peers send. Called on the event loop, never from within `Transport.send`."""
 
-    def admits(self, sender: int) -> Refusal | None:
-        """None if messages of this node are taken, else why not. Asked for every batch, so it must be quick."""
+    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+        """None if messages of this node are taken, else why not. Asked for every batch, so it must be quick.
+
+        `instance_id` is the sender's; 0 if it stated none.
+        """
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         """Takes the messages of one batch, in order. They are checked, and addressed to this node."""

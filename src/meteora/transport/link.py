@@ -21,7 +21,7 @@ from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.raft.message import Message
 from meteora.transport.channel import CLIENT_OPTIONS
-from meteora.transport.codec import REFUSAL_METADATA_KEY, EncodedEntries, encode_batch
+from meteora.transport.codec import INSTANCE_METADATA_KEY, REFUSAL_METADATA_KEY, EncodedEntries, encode_batch
 from meteora.transport.interface import Identity, Inbox, Refusal
 from meteora.transport.queue import OutgoingQueue
 
@@ -77,6 +77,7 @@ class PeerLink:
     def __init__(self, identity: Identity, peer: int, address: str, inbox: Inbox) -> None:
         self.address = address
         self._identity = identity
+        self._metadata = ((INSTANCE_METADATA_KEY, str(identity.instance_id)),)
         self._peer = peer
         self._inbox = inbox
         self._queue = OutgoingQueue()
@@ -110,7 +111,7 @@ class PeerLink:
     async def _attempt(self) -> Ending:
         """One channel and one stream, from dialling until it ends."""
         async with grpc.aio.insecure_channel(f"dns:///{self.address}", options=CLIENT_OPTIONS) as channel:
-            call = PeerServiceStub(channel).Exchange()
+            call = PeerServiceStub(channel).Exchange(metadata=self._metadata)
             call.add_done_callback(lambda _: self._wake.set())
             try:
                 await self._introduce(call)

@@ -16,6 +16,7 @@ from meteora.transport.interface import Identity, Refusal
 from meteora.transport.outgoing import GrpcTransport
 
 CLUSTER = 0x5EED
+SENDER = Identity(CLUSTER, node_id=1, instance_id=2**64 - 1)
 
 
 class RecordingInbox:
@@ -26,12 +27,14 @@ class RecordingInbox:
         self.lost: list[int] = []
         self.refused_by: list[tuple[int, Refusal, str]] = []
         self.refusals: dict[int, Refusal] = {}
+        self.instance_ids: dict[int, int] = {}
 
     @property
     def messages(self) -> list[Message]:
         return [message for _, batch in self.batches for message in batch]
 
-    def admits(self, sender: int) -> Refusal | None:
+    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+        self.instance_ids[sender] = instance_id
         return self.refusals.get(sender)
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
@@ -62,14 +65,14 @@ async def listening(
     inbox: RecordingInbox, node_id: int = 2, *, cluster_id: int = CLUSTER, port: int = 0
 ) -> AsyncIterator[str]:
     """The address of a node whose peers' messages go to `inbox`."""
-    async with serving(PeerReceiver(Identity(cluster_id, node_id), inbox), port) as address:
+    async with serving(PeerReceiver(Identity(cluster_id, node_id, instance_id=0), inbox), port) as address:
         yield address
 
 
 @asynccontextmanager
 async def sending(inbox: RecordingInbox, peers: dict[int, str]) -> AsyncIterator[GrpcTransport]:
     """The transport of node 1 with these peers."""
-    transport = GrpcTransport(Identity(CLUSTER, 1), inbox)
+    transport = GrpcTransport(SENDER, inbox)
     transport.set_peers(peers)
     try:
         yield transport
@@ -133,7 +136,7 @@ class Cable:
 async def until(condition: Callable[[], object], timeout_seconds: float = 8) -> None:
     """Returns once the condition holds; raises `TimeoutError` if it does not in time."""
     async with asyncio.timeout(timeout_seconds):
-        while not condition():  # noqa: ASYNC110  what is waited for happens in gRPC's threads and sockets
+        while not condition():
             await asyncio.sleep(0.002)
 
 

@@ -12,7 +12,7 @@ from meteora.raft.entry import Entry
 from meteora.raft.message import MessageKind
 from meteora.transport.codec import PROTOCOL_VERSION
 from meteora.transport.interface import Refusal
-from tests.unit.transport.peers import CLUSTER, RecordingInbox, listening, sending, until
+from tests.unit.transport.peers import CLUSTER, SENDER, RecordingInbox, listening, sending, until, until_sent
 
 HEARTBEAT = peer_pb2.Message(kind=MessageKind.HEARTBEAT, term=3)
 
@@ -114,6 +114,29 @@ def test_a_node_that_is_removed_while_its_stream_is_open_is_refused_from_then_on
             await call.write(batch(HEARTBEAT))
             assert await call.code() == grpc.StatusCode.FAILED_PRECONDITION
             assert len(inbox.batches) == 1
+
+    asyncio.run(story())
+
+
+def test_the_node_is_asked_about_the_instance_that_sends() -> None:
+    async def story() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, sending(RecordingInbox(), {2: address}) as transport:
+            await until_sent(transport, inbox)
+            assert inbox.instance_ids == {1: SENDER.instance_id}
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("stated", ["", "-1", "seven", "9" * 5000])
+def test_an_instance_id_that_makes_no_sense_is_as_good_as_none(stated: str) -> None:
+    async def story() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, grpc.aio.insecure_channel(address) as channel:
+            call = PeerServiceStub(channel).Exchange(metadata=(("meteora-instance", stated),))
+            await call.write(batch())
+            await call.read()
+            assert inbox.instance_ids == {1: 0}
 
     asyncio.run(story())
 

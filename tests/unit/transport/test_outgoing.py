@@ -7,11 +7,10 @@ from contextlib import AsyncExitStack
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
 from meteora.raft.message import MessageKind
-from meteora.transport.interface import Identity
 from meteora.transport.outgoing import GrpcTransport
 from meteora.transport.queue import MAX_QUEUED_BYTES
 from tests.unit.transport.peers import (
-    CLUSTER,
+    SENDER,
     Cable,
     RecordingInbox,
     append,
@@ -40,7 +39,7 @@ class SlowPeer(PeerServiceServicer):
         self.has_entered = asyncio.Event()
         self.messages: list[peer_pb2.Message] = []
 
-    async def Exchange(  # noqa: N802  the method's name in the proto
+    async def Exchange(
         self, request_iterator: AsyncIterator[peer_pb2.Batch], context: object
     ) -> AsyncIterator[peer_pb2.Welcome]:
         yield peer_pb2.Welcome(node_id=2)
@@ -309,7 +308,7 @@ def test_closing_leaves_no_task_and_no_thread_behind() -> None:
     async def story(nowhere: str) -> None:
         inbox = RecordingInbox()
         async with listening(inbox) as address:
-            transport = GrpcTransport(Identity(CLUSTER, 1), RecordingInbox())
+            transport = GrpcTransport(SENDER, RecordingInbox())
             transport.set_peers({2: address, 3: nowhere, 4: unused_address()})
             await until_sent(transport, inbox)
             await transport.close()
