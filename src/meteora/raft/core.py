@@ -27,9 +27,11 @@ from meteora.raft.ready import Fetch
 NOBODY = 0
 """The id of no node."""
 
-SPEAK_FOR_THE_DISK = frozenset({MessageKind.APPEND_RESPONSE, MessageKind.VOTE_RESPONSE, MessageKind.PRE_VOTE_RESPONSE})
-"""The kinds that wait for the disk. A vote *request* does not: the candidate's own vote does, and nobody else's depends
-on it."""
+SPEAK_FOR_THE_DISK = frozenset(
+    {MessageKind.APPEND_RESPONSE, MessageKind.VOTE, MessageKind.VOTE_RESPONSE, MessageKind.PRE_VOTE_RESPONSE}
+)
+"""The kinds that wait for the disk. A vote request is one: the votes of the others alone may win, and a leader that
+crashed before its disk had the term could win the same term again, with another log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,7 +211,9 @@ class Leader:
         if progress is None:
             return
         progress.fetching = False
-        if entries and progress.next == fetch.low and not progress.paused:
+        # What was read may have been replaced since, if this node has lost and won the leadership meanwhile.
+        is_current = bool(entries) and self._raft.log.matches(entries[-1].index, entries[-1].term)
+        if is_current and progress.next == fetch.low and not progress.paused:
             self._send_entries(fetch.peer, entries)
         else:
             self.send_append(fetch.peer, even_if_empty=False)
@@ -221,6 +223,10 @@ class Leader:
         if message.reject:
             self._handle_rejection(message, progress)
             return
+        ensure(
+            message.index <= self._raft.log.last_index,
+            f"n{message.sender} has acknowledged {message.index}, beyond the last index, {self._raft.log.last_index}",
+        )
         was_paused = progress.paused
         if not progress.acknowledged(message.index) and not (
             progress.state is ProgressState.PROBE and progress.match == message.index

@@ -154,6 +154,8 @@ class Log:
         if self._offset <= index <= self.last_index and self.term(index) == term:
             del self._unstable[: index + 1 - self._offset]
             self._offset = index + 1
+            # Entries that were replaced and came back need not be written again.
+            self._handed_out = max(self._handed_out, self._offset)
 
     # Committing and applying
 
