@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import grpc
+import pytest
 
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
 from meteora.raft.entry import Entry
@@ -160,6 +161,15 @@ def append(index: int, receiver: int = 2, *, data: bytes = b"x") -> Message:
     return Message(
         MessageKind.APPEND, 1, receiver, term=3, index=index - 1, log_term=3, entries=(Entry(3, index, data),)
     )
+
+
+def events_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the transport logged.
+
+    Not what asyncio logs: gRPC keeps one thread for all loops of a process, and asyncio complains when that has news
+    for the closed loop of an earlier test.
+    """
+    return [record.getMessage() for record in caplog.records if record.name == "meteora.transport"]
 
 
 def port_of(address: str) -> int:

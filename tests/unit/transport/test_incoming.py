@@ -12,7 +12,7 @@ from meteora.raft.entry import Entry
 from meteora.raft.message import MessageKind
 from meteora.transport.codec import PROTOCOL_VERSION
 from meteora.transport.interface import Refusal
-from tests.unit.transport.peers import CLUSTER, SENDER, RecordingInbox, listening, sending, until, until_sent
+from tests.unit.transport.peers import CLUSTER, SENDER, RecordingInbox, events_of, listening, sending, until, until_sent
 
 HEARTBEAT = peer_pb2.Message(kind=MessageKind.HEARTBEAT, term=3)
 
@@ -152,7 +152,7 @@ def test_a_foreign_cluster_is_logged_once_however_often_it_tries(caplog: pytest.
 
     caplog.set_level(logging.INFO, "meteora.transport")
     asyncio.run(story())
-    (refused,) = [event for event in caplog.messages if event.startswith("peer refused")]
+    (refused,) = [event for event in events_of(caplog) if event.startswith("peer refused")]
     assert "sender=1 sender_address=ipv4:127.0.0.1:" in refused
     assert "reason=foreign-cluster" in refused
 
@@ -166,7 +166,7 @@ def test_a_batch_with_a_corrupt_entry_is_dropped_whole_and_ends_the_stream(caplo
             assert inbox.batches == []
 
     asyncio.run(story())
-    (event,) = caplog.messages
+    (event,) = events_of(caplog)
     assert event.startswith("batch dropped sender=1")
     assert "entry 7@3: checksum" in event
 
