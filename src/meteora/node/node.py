@@ -111,6 +111,8 @@ class Node:
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._changes = PendingChanges(self._loop)
         self._inbox: list[Message] = []
+        self._contacts: dict[int, str] = {}
+        """Where those who have opened a stream to this node say that they can be reached."""
         self._forwarded: list[bytes] = []
         self._forwarded_bytes = 0
         self._to_apply: deque[Entry] = deque()
@@ -312,6 +314,12 @@ class Node:
 
     # What the peers send (meteora.transport.interface.Inbox)
 
+    def introduced(self, sender: int, raft_address: str) -> None:
+        """A peer has opened its stream to this node."""
+        if raft_address and not self._is_stopping:
+            self._contacts[sender] = raft_address
+            self._transport.set_peers(self._peer_addresses())
+
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         """Messages of a peer have arrived."""
         if not self._is_stopping:
@@ -491,8 +499,11 @@ class Node:
             self.removed.set_result(None)
 
     def _peer_addresses(self) -> dict[int, str]:
-        others = self._members.by_id.items()
-        return {peer: member.raft_address for peer, member in others if peer != self.node_id}
+        members = {peer: member.raft_address for peer, member in self._members.by_id.items() if peer != self.node_id}
+        if self.node_id in self._members.by_id:
+            return members
+        # A newcomer has yet to learn who the members are, from the log that they can only send it if it answers.
+        return {**self._contacts, **members}
 
     def _flush_if_due(self) -> None:
         if not self._is_flushing and self._state_machine.needs_flush():

@@ -28,6 +28,9 @@ class EntryKind(IntEnum):
     """An encoded `meteora.raft.membership.ConfChange`."""
 
 
+_KINDS = {kind.value: kind for kind in EntryKind}
+
+
 class Entry(NamedTuple):
     """One entry of the log."""
 
@@ -61,6 +64,6 @@ def decode_entry(encoded: bytes) -> Entry:
     actual = zlib.crc32(data, zlib.crc32(encoded[: _HEADER.size]))
     if actual != expected:
         raise CorruptEntry(f"entry {index}@{term}: checksum {actual:08x}, expected {expected:08x}")
-    if version != ENTRY_VERSION or kind not in EntryKind.__members__.values():
+    if version != ENTRY_VERSION or kind not in _KINDS:
         raise CorruptEntry(f"entry {index}@{term}: version {version}, kind {kind} was written by another release")
-    return Entry(term, index, data, EntryKind(kind))
+    return Entry(term, index, data, _KINDS[kind])

@@ -130,7 +130,7 @@ class Server:
     async def _found_cluster(self, instance_id: int) -> None:
         config = self._config
         member = Member(config.kv_address, config.raft_address, instance_id)
-        disk = DiskThread()
+        disk = DiskThread("raft log")
         try:
             log = RaftLog.open(self._directory.raft_path, disk)
             try:
@@ -147,7 +147,7 @@ class Server:
     # Disk
 
     async def _open_disk(self) -> tuple[RaftLog, StateMachine]:
-        disk = DiskThread()
+        disk = DiskThread("raft log")
         self._parts.callback(disk.close)
         state_machine = StateMachine.open(self._directory.kv_path, disk)
         self._parts.callback(state_machine.close)
@@ -183,7 +183,7 @@ class Server:
     def _identity(self) -> Identity:
         identity = self._directory.identity
         assert identity is not None
-        return Identity(identity.cluster_id, identity.node_id, identity.instance_id)
+        return Identity(identity.cluster_id, identity.node_id, identity.instance_id, self._config.raft_address)
 
     def _announce_address(self, instance_id: int) -> None:
         """Tell the others if this node came back under a new address."""

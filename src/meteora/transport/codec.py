@@ -21,6 +21,9 @@ REFUSAL_METADATA_KEY = "meteora-refusal"
 INSTANCE_METADATA_KEY = "meteora-instance"
 """Metadata that opens a stream: the sender's instance id, in decimal."""
 
+ADDRESS_METADATA_KEY = "meteora-raft-address"
+"""Metadata that opens a stream: host:port of the sender, for a receiver that has yet to learn who the members are."""
+
 EncodedEntries = dict[int, bytes]
 """Encodings by the `id` of their entry. Only valid for as long as something else keeps those entries alive."""
 

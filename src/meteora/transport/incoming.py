@@ -13,6 +13,7 @@ from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
 from meteora.raft.message import Message
 from meteora.transport.codec import (
+    ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
     PROTOCOL_VERSION,
     REFUSAL_METADATA_KEY,
@@ -49,6 +50,7 @@ class PeerReceiver(PeerServiceServicer):
             messages = await _decode_or_abort(batch, context)
             if not is_welcomed:
                 is_welcomed = True
+                self._inbox.introduced(batch.sender, _stated(context, ADDRESS_METADATA_KEY))
                 yield peer_pb2.Welcome(node_id=self._identity.node_id)
             if messages:
                 self._inbox.receive(batch.sender, messages)
@@ -91,10 +93,14 @@ class PeerReceiver(PeerServiceServicer):
 
 def _instance_of(context: _Context) -> int:
     """What the sender states as its instance id; 0 if that is nothing that makes sense."""
-    for key, value in context.invocation_metadata() or ():
-        if key == INSTANCE_METADATA_KEY and len(value) <= _MAX_INSTANCE_DIGITS and value.isdigit():
-            return int(value)
-    return 0
+    stated = _stated(context, INSTANCE_METADATA_KEY)
+    return int(stated) if len(stated) <= _MAX_INSTANCE_DIGITS and stated.isdecimal() else 0
+
+
+def _stated(context: _Context, key: str) -> str:
+    """What the sender states under `key`; empty if nothing."""
+    values = (value for stated_key, value in context.invocation_metadata() or () if stated_key == key)
+    return str(next(values, ""))
 
 
 async def _decode_or_abort(batch: peer_pb2.Batch, context: _Context) -> list[Message]:

@@ -14,6 +14,8 @@ class Identity(NamedTuple):
     node_id: int
     instance_id: int
     """Drawn once for a data directory. Tells a node that was removed from one that joined with the same id since."""
+    raft_address: str
+    """host:port at which the peers find it."""
 
 
 class Refusal(StrEnum):
@@ -56,6 +58,9 @@ class Inbox(Protocol):
 
         `instance_id` is the sender's; 0 if it stated none.
         """
+
+    def introduced(self, sender: int, raft_address: str) -> None:
+        """A stream of this node was let in, and this is where it says that it can be reached; empty if it doesn't."""
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         """Takes the messages of one batch, in order. They are checked, and addressed to this node."""

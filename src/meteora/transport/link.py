@@ -21,7 +21,13 @@ from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.raft.message import Message
 from meteora.transport.channel import CLIENT_OPTIONS
-from meteora.transport.codec import INSTANCE_METADATA_KEY, REFUSAL_METADATA_KEY, EncodedEntries, encode_batch
+from meteora.transport.codec import (
+    ADDRESS_METADATA_KEY,
+    INSTANCE_METADATA_KEY,
+    REFUSAL_METADATA_KEY,
+    EncodedEntries,
+    encode_batch,
+)
 from meteora.transport.interface import Identity, Inbox, Refusal
 from meteora.transport.queue import OutgoingQueue
 
@@ -77,7 +83,10 @@ class PeerLink:
     def __init__(self, identity: Identity, peer: int, address: str, inbox: Inbox) -> None:
         self.address = address
         self._identity = identity
-        self._metadata = ((INSTANCE_METADATA_KEY, str(identity.instance_id)),)
+        self._metadata = (
+            (INSTANCE_METADATA_KEY, str(identity.instance_id)),
+            (ADDRESS_METADATA_KEY, identity.raft_address),
+        )
         self._peer = peer
         self._inbox = inbox
         self._queue = OutgoingQueue()

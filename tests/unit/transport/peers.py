@@ -17,7 +17,7 @@ from meteora.transport.interface import Identity, Refusal
 from meteora.transport.outgoing import GrpcTransport
 
 CLUSTER = 0x5EED
-SENDER = Identity(CLUSTER, node_id=1, instance_id=2**64 - 1)
+SENDER = Identity(CLUSTER, node_id=1, instance_id=2**64 - 1, raft_address="127.0.0.1:7001")
 
 
 class RecordingInbox:
@@ -29,6 +29,7 @@ class RecordingInbox:
         self.refused_by: list[tuple[int, Refusal, str]] = []
         self.refusals: dict[int, Refusal] = {}
         self.instance_ids: dict[int, int] = {}
+        self.addresses: dict[int, str] = {}
 
     @property
     def messages(self) -> list[Message]:
@@ -37,6 +38,9 @@ class RecordingInbox:
     def admits(self, sender: int, instance_id: int) -> Refusal | None:
         self.instance_ids[sender] = instance_id
         return self.refusals.get(sender)
+
+    def introduced(self, sender: int, raft_address: str) -> None:
+        self.addresses[sender] = raft_address
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         self.batches.append((sender, list(messages)))
@@ -66,7 +70,7 @@ async def listening(
     inbox: RecordingInbox, node_id: int = 2, *, cluster_id: int = CLUSTER, port: int = 0
 ) -> AsyncIterator[str]:
     """The address of a node whose peers' messages go to `inbox`."""
-    async with serving(PeerReceiver(Identity(cluster_id, node_id, instance_id=0), inbox), port) as address:
+    async with serving(PeerReceiver(Identity(cluster_id, node_id, instance_id=0, raft_address="127.0.0.1:7002"), inbox), port) as address:
         yield address
 
 

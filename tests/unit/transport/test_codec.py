@@ -8,7 +8,7 @@ from meteora.raft.message import Message, MessageKind
 from meteora.transport.codec import MalformedBatch, decode_messages, encode_batch, encode_message
 from meteora.transport.interface import Identity
 
-IDENTITY = Identity(cluster_id=2**64 - 1, node_id=1, instance_id=7)
+IDENTITY = Identity(cluster_id=2**64 - 1, node_id=1, instance_id=7, raft_address="127.0.0.1:7001")
 
 numbers = st.integers(0, 2**64 - 1)
 entries = st.builds(Entry, numbers, numbers, st.binary(max_size=64), st.sampled_from(EntryKind))

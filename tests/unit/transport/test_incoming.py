@@ -183,3 +183,12 @@ def test_one_stream_that_is_ended_leaves_the_others_open() -> None:
             await until(lambda: inbox.batches)
 
     asyncio.run(story())
+
+
+def test_the_inbox_learns_where_a_sender_can_be_reached() -> None:
+    async def scenario() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, sending(RecordingInbox(), {2: address}):
+            await until(lambda: inbox.addresses == {1: SENDER.raft_address})
+
+    asyncio.run(scenario())
