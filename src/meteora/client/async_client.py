@@ -26,7 +26,7 @@ from meteora.client.methods import (
     Method,
     RequestT,
 )
-from meteora.client.operation import Operation
+from meteora.client.operation import Attempt, Operation
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
@@ -92,10 +92,14 @@ class AsyncClient:
                 DELETE, lambda retry: kv_pb2.DeleteReq(key=key, request_id=name(retry)), self._timeout_seconds
             )
 
-    async def leave(self, node_id: int) -> None:
-        """Removes a member from the cluster. Raises `ChangeRefused` with the reason if that can't be done now."""
+    async def leave(self, node_id: int) -> bool:
+        """Removes a node from the cluster. True if it was a member, False if it is none, or is none any more.
+
+        Raises `ChangeRefused` with the reason if that can't be done now.
+        """
         request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id)
-        await self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
+        reply = await self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
+        return reply.state == common_pb2.OK
 
     async def status(self) -> ClusterStatus:
         """The members, who leads, and how far each node that answers has come. Needs no majority, only one node."""
@@ -112,14 +116,21 @@ class AsyncClient:
         request: Callable[[bool], RequestT],
         timeout_seconds: float,
     ) -> MemberReplyT:
-        """The reply to one request. `request` makes the message, knowing whether it may have been sent before."""
+        """The reply to one request. `request` makes the message, knowing whether it may have been applied before."""
         operation = Operation(method, self._routes, timeout_seconds, monotonic(), random.random)
         while True:
             attempt = operation.next_attempt(monotonic())
             await self._wire.pause(attempt.pause_seconds)
-            message = request(attempt.may_have_been_sent)
-            result = await self._wire.send(attempt.endpoint, method, message, attempt.timeout_seconds)
+            if attempt.is_probe:
+                operation.probed(attempt, await self._send(attempt, NODE_STATUS, common_pb2.Null()), monotonic())
+                continue
+            result = await self._send(attempt, method, request(attempt.is_retry))
             if isinstance(result, Failure):
                 operation.failed(attempt, result, monotonic())
             elif operation.is_answered(attempt, result, monotonic()):
                 return result
+
+    async def _send(
+        self, attempt: Attempt, method: Method[RequestT, MemberReplyT], message: RequestT
+    ) -> MemberReplyT | Failure:
+        return await self._wire.send(attempt.endpoint, method, message, attempt.timeout_seconds)

@@ -1,17 +1,12 @@
-"""The asyncio client's side of the wire: channels, attempts, pauses.
-
-The rule: a request is handed only to a connection that is up, so that a node that can't be connected to is certain
-not to have it. Its twin for threads is `blocking_wire`; what both do must stay alike.
-"""
+"""The asyncio client's side of the wire: channels, attempts, pauses. Its twin for threads is `blocking_wire`."""
 
 import asyncio
 from collections.abc import Mapping
-from time import monotonic
 
 import grpc
 
 from meteora.client.channel import CHANNEL_OPTIONS
-from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, NO_CONNECTION, Failure, failure_of_error
+from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, Failure, failure_of_error
 from meteora.client.methods import Method, ReplyT, RequestT
 
 
@@ -31,15 +26,12 @@ class AsyncWire:
         self, endpoint: str, method: Method[RequestT, ReplyT], request: RequestT, timeout_seconds: float
     ) -> ReplyT | Failure:
         """The reply to one attempt, or why there is none."""
-        deadline_seconds = monotonic() + timeout_seconds
         channel = self._channel(endpoint)
         if channel is None:
             return CLIENT_CLOSED
-        if not await _is_connected(channel, timeout_seconds):
-            return NO_CONNECTION
         call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.reply_type.FromString)
         try:
-            return await call(request, timeout=max(0.0, deadline_seconds - monotonic()))
+            return await call(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
             return failure_of_error(error)
         except asyncio.CancelledError:
@@ -74,23 +66,6 @@ class AsyncWire:
         if channel is None:
             channel = self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, CHANNEL_OPTIONS)
         return channel
-
-
-async def _is_connected(channel: grpc.aio.Channel, timeout_seconds: float) -> bool:
-    """Connects, unless that is done; False if the endpoint refuses, or does not answer in time."""
-    state = channel.get_state(try_to_connect=True)
-    if state is grpc.ChannelConnectivity.READY:
-        return True
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            while state is not grpc.ChannelConnectivity.READY:
-                if state in {grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN}:
-                    return False
-                await channel.wait_for_state_change(state)
-                state = channel.get_state(try_to_connect=True)
-    except TimeoutError:
-        return False
-    return True
 
 
 def _is_task_cancelled() -> bool:

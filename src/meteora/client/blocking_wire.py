@@ -1,19 +1,14 @@
-"""The blocking client's side of the wire: channels, attempts, pauses. Safe for threads.
-
-The rule: a request is handed only to a connection that was seen to be up, so that a node that can't be connected to
-is certain not to have it. Its twin for asyncio is `async_wire`; what both do must stay alike.
-"""
+"""The blocking client's side of the wire: channels, attempts, pauses. Safe for threads. Its twin is `async_wire`."""
 
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 
 import grpc
 
 from meteora.client.channel import CHANNEL_OPTIONS
-from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, NO_CONNECTION, Failure, failure_of_error
+from meteora.client.fate import CLIENT_CLOSED, Failure, failure_of_error
 from meteora.client.methods import Method, ReplyT, RequestT
 
 
@@ -23,8 +18,6 @@ class BlockingWire:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._channels: dict[str, grpc.Channel] = {}
-        # A blocking channel can't be asked for its state at a price that each request could pay.
-        self._seen_connected: set[str] = set()
         self._is_closed = False
 
     def pause(self, seconds: float) -> None:
@@ -36,22 +29,18 @@ class BlockingWire:
         self, endpoint: str, method: Method[RequestT, ReplyT], request: RequestT, timeout_seconds: float
     ) -> ReplyT | Failure:
         """The reply to one attempt, or why there is none."""
-        deadline_seconds = monotonic() + timeout_seconds
+        channel = self._channel(endpoint)
+        if channel is None:
+            return CLIENT_CLOSED
+        call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.reply_type.FromString)
         try:
-            channel = self._channel(endpoint)
-            if channel is None:
-                return CLIENT_CLOSED
-            if not self._is_connected(endpoint, channel, timeout_seconds):
-                return NO_CONNECTION
-            call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.reply_type.FromString)
-            return call(request, timeout=max(0.0, deadline_seconds - monotonic()))
+            return call(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
-            self._seen_connected.discard(endpoint)
             return failure_of_error(error)
         except ValueError:
-            # What gRPC raises for a channel that another thread has closed.
+            # What gRPC raises, before anything is sent, if another thread has closed the channel since.
             if self._is_closed:
-                return CLIENT_CLOSING
+                return CLIENT_CLOSED
             raise
 
     def send_each(
@@ -85,30 +74,3 @@ class BlockingWire:
             if channel is None:
                 channel = self._channels[endpoint] = grpc.insecure_channel(endpoint, CHANNEL_OPTIONS)
             return channel
-
-    def _is_connected(self, endpoint: str, channel: grpc.Channel, timeout_seconds: float) -> bool:
-        if endpoint in self._seen_connected:
-            return True
-        if not _connect(channel, timeout_seconds):
-            return False
-        self._seen_connected.add(endpoint)
-        return True
-
-
-def _connect(channel: grpc.Channel, timeout_seconds: float) -> bool:
-    """Connects, unless that is done; False if the endpoint refuses, or does not answer in time."""
-    settled = threading.Event()
-    is_ready = False
-
-    def watch(state: grpc.ChannelConnectivity) -> None:
-        nonlocal is_ready
-        if state in {grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE}:
-            is_ready = state is grpc.ChannelConnectivity.READY
-            settled.set()
-
-    channel.subscribe(watch, try_to_connect=True)
-    try:
-        settled.wait(timeout_seconds)
-    finally:
-        channel.unsubscribe(watch)
-    return is_ready

@@ -1,7 +1,7 @@
 """What one failed attempt says about the fate of its request.
 
-Pure. The rule: a request counts as certainly not applied only if the connection was never there or a node says so;
-whatever is not known to be certain is unknown.
+Pure. The rule: a request that was sent counts as not applied only if a node says so; whatever is not certain is
+unknown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,6 @@ class Failure:
     """What a REFUSED request is reported as; means nothing for other fates."""
 
 
-NO_CONNECTION: Final = Failure(Fate.UNSERVED, "can't be connected to")
 CLIENT_CLOSED: Final = Failure(Fate.REFUSED, "this client is closed")
 CLIENT_CLOSING: Final = Failure(Fate.UNKNOWN, "this client was closed before the answer came")
 
@@ -71,8 +70,7 @@ def failure_of_error(error: grpc.RpcError) -> Failure:
 
 def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes | None) -> Failure:
     """What a status other than OK means. `outcome` is what the node said in its trailing metadata, if anything."""
-    words = code.name.lower().replace("_", " ")
-    reason = f"{words}: {details}" if details and details.lower() != words else words
+    reason = _reason(code, details)
     if outcome == OUTCOME_UNKNOWN:
         return Failure(Fate.UNKNOWN, details or reason)
     if code in _REFUSALS:
@@ -84,6 +82,16 @@ def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes 
     if code in _UNSERVED:
         return Failure(Fate.UNSERVED, reason)
     return Failure(Fate.UNKNOWN, reason)
+
+
+def _reason(code: grpc.StatusCode, details: str) -> str:
+    """What happened, for users; what gRPC itself says of the most usual cases is put into plainer words."""
+    if details.startswith("failed to connect to all addresses"):
+        return f"can't be connected to: {details.rpartition(': ')[2]}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
+        return "no answer in time"
+    words = code.name.lower().replace("_", " ")
+    return f"{words}: {details}" if details and details.lower() != words else words
 
 
 def failure_of_state(state: common_pb2.State) -> Failure | None:

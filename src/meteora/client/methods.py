@@ -48,5 +48,5 @@ CHANGE_CONFIG: Final = Method(
     is_write=True,
 )
 NODE_STATUS: Final = Method(
-    _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"), "node status", common_pb2.Null, raft_pb2.NodeStatusReply
+    _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"), "status request", common_pb2.Null, raft_pb2.NodeStatusReply
 )

@@ -6,10 +6,13 @@ Pure: time and chance are handed in. The rules:
   that were not asked yet in this round, so that a node that hangs is left while there is time to ask another.
 - Each endpoint is asked once a round. Between rounds, and after a node that has too much to do, there is a pause that
   doubles, with jitter so that clients that failed together don't come back together.
+- A write is handed only to an endpoint that answers: one that is not known to is first asked how it is. So a node
+  that can't be reached never leaves a write in doubt, and the first write already finds the leader.
 - A write that one attempt left in doubt stays in doubt, whatever later attempts were told: only an answer ends that.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from meteora.client.fate import Failure, Fate, failure_of_state
@@ -18,8 +21,9 @@ from meteora.client.routing import Routes
 from meteora.errors import NotApplied, OutcomeUnknown, Overloaded, RequestError
 from meteora.pb import raft_pb2
 
-MIN_ATTEMPT_SECONDS: Final = 0.25
-"""No share is shorter while there is as much left: a node that is merely busy deserves a chance to answer."""
+MIN_ATTEMPT_SECONDS: Final = 0.1
+"""No share is shorter, and no other attempt begins with less time left: a node that is merely busy must have a chance
+to answer, because a write that it got and did not answer is in doubt."""
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 MAX_PAUSE_SECONDS: Final = 0.5
@@ -32,8 +36,10 @@ class Attempt(NamedTuple):
     endpoint: str
     pause_seconds: float
     timeout_seconds: float
-    may_have_been_sent: bool
-    """Whether an earlier attempt may have reached a node: what a write says of itself as `retry`."""
+    is_probe: bool
+    """Whether to ask for the status of the node, instead of sending the request."""
+    is_retry: bool
+    """Whether an earlier attempt may have been applied, or yet be: what a write says of itself as `retry`."""
 
 
 def pause_seconds(earlier_pauses: int, chance: float) -> float:
@@ -60,9 +66,9 @@ class Operation:
         self._deadline_seconds = now_seconds + timeout_seconds
         self._chance = chance
         self._asked_this_round: set[str] = set()
+        self._is_begun = False
         self._pauses = 0
         self._must_pause = False
-        self._may_have_been_sent = False
         self._is_in_doubt = False
         self._is_overloaded = False
         self._reasons: dict[str, str] = {}
@@ -72,11 +78,15 @@ class Operation:
         candidates = self._candidates(now_seconds)
         pause = self._next_pause_seconds()
         left_seconds = self._deadline_seconds - now_seconds - pause
-        if left_seconds <= 0:
+        if left_seconds < MIN_ATTEMPT_SECONDS and self._is_begun:
             raise self._given_up(f"within {self._timeout_seconds:g} s")
-        share_seconds = max(left_seconds / len(candidates), MIN_ATTEMPT_SECONDS)
-        self._asked_this_round.add(candidates[0])
-        return Attempt(candidates[0], pause, min(share_seconds, left_seconds), self._may_have_been_sent)
+        self._is_begun = True
+        endpoint = candidates[0]
+        timeout_seconds = min(max(left_seconds / len(candidates), MIN_ATTEMPT_SECONDS), left_seconds)
+        is_probe = self._is_write and not self._routes.is_answering(endpoint)
+        if not is_probe:
+            self._asked_this_round.add(endpoint)
+        return Attempt(endpoint, pause, timeout_seconds, is_probe, self._is_in_doubt)
 
     def _candidates(self, now_seconds: float) -> list[str]:
         order = self._routes.order(now_seconds)
@@ -96,6 +106,16 @@ class Operation:
         self._pauses += 1
         return pause_seconds(self._pauses - 1, self._chance())
 
+    def probed(self, attempt: Attempt, result: raft_pb2.NodeStatusReply | Failure, now_seconds: float) -> None:
+        """Takes note of what came of a probe. Raises the final error, a `RequestError`, if no attempt would help."""
+        if not isinstance(result, Failure):
+            self._routes.learn(attempt.endpoint, _kv_addresses(result), result.leader_id)
+            return
+        self._asked_this_round.add(attempt.endpoint)
+        # The write itself was not sent.
+        fate = Fate.UNSERVED if result.fate is Fate.UNKNOWN else result.fate
+        self.failed(attempt, replace(result, fate=fate), now_seconds)
+
     def is_answered(self, attempt: Attempt, reply: MemberReply, now_seconds: float) -> bool:
         """Learns from a reply. False if it sends the request elsewhere, as WRONG_LEADER does."""
         self._routes.learn(attempt.endpoint, _kv_addresses(reply), reply.leader_id)
@@ -110,7 +130,6 @@ class Operation:
         if failure.fate in {Fate.UNSERVED, Fate.UNKNOWN}:
             self._routes.distrust(attempt.endpoint, now_seconds)
         if failure.fate is not Fate.UNSERVED:
-            self._may_have_been_sent = True
             self._is_overloaded = self._must_pause = failure.fate is Fate.OVERLOADED
         self._is_in_doubt |= self._is_write and failure.fate is Fate.UNKNOWN
         if failure.fate is Fate.REFUSED:
@@ -122,7 +141,7 @@ class Operation:
         return failure.error(f"the {self._method_name} was refused: {failure.reason}")
 
     def _given_up(self, when: str) -> RequestError:
-        asked = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in self._reasons.items())
+        asked = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in self._reasons.items()) or "no answer"
         if self._is_in_doubt:
             return OutcomeUnknown(
                 f"no answer to the {self._method_name} {when}: it may have been applied, or yet be, or not ({asked})."

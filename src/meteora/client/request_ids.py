@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from meteora.pb import kv_pb2
 
 NameWrite = Callable[[bool], kv_pb2.RequestId]
-"""Names a write for one attempt; the argument says whether it may have been sent before."""
+"""Names a write for one attempt; the argument says whether it may have been applied before."""
 
 
 class RequestIds:

@@ -37,11 +37,16 @@ class Routes:
         self._seeds = seeds
         self._view = _View(None, {}, 0, {}, None)
         self._failed_at_seconds: dict[str, float] = {}
+        self._answering: set[str] = set()
 
     @property
     def members(self) -> Mapping[int, str]:
         """The endpoint of each member by its node id, as the latest reply had it."""
         return self._view.members
+
+    def is_answering(self, endpoint: str) -> bool:
+        """Whether the last that came of asking `endpoint` was an answer."""
+        return endpoint in self._answering
 
     def order(self, now_seconds: float) -> list[str]:
         """All endpoints, the one to ask first at the front."""
@@ -59,6 +64,7 @@ class Routes:
     def learn(self, answered_by: str, advertised: Mapping[int, str], leader_id: int) -> None:
         """Takes over what a reply says: the KV addresses of the members by id, and who leads (0: nobody known)."""
         self._failed_at_seconds.pop(answered_by, None)
+        self._answering.add(answered_by)
         # Replies are alike for as long as nothing happens to the cluster, and this is on the way of each of them.
         if self._view[:3] != (answered_by, advertised, leader_id):
             members = _reachable(advertised, answered_by) or self._view.members
@@ -67,6 +73,7 @@ class Routes:
     def distrust(self, endpoint: str, now_seconds: float) -> None:
         """Asks `endpoint` last for a while: it could not be connected to, or did not answer."""
         self._failed_at_seconds[endpoint] = now_seconds
+        self._answering.discard(endpoint)
 
 
 def _reachable(advertised: Mapping[int, str], answered_by: str) -> Mapping[int, str]:

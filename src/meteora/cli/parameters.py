@@ -1,0 +1,53 @@
+"""What options may be: converters that refuse what makes no sense with one clear sentence.
+
+Each takes the text of an option, or its default, and raises `click.BadParameter`; click adds the name of the option.
+"""
+
+import math
+from typing import Final
+
+import click
+
+MAX_NODE_ID: Final = (1 << 64) - 1
+"""Ids are uint64 on the wire; 0 is nobody's."""
+
+MAX_PORT: Final = 65_535
+
+MAX_REQUEST_BYTES: Final = (1 << 31) - 1
+"""gRPC can't carry longer messages."""
+
+
+def node_id(value: str | int) -> int:
+    """A node id."""
+    return _whole_number("node id", value, MAX_NODE_ID)
+
+
+def port(value: str | int) -> int:
+    """A port to listen on."""
+    return _whole_number("port", value, MAX_PORT)
+
+
+def request_bytes(value: str | int) -> int:
+    """A limit on the size of a request, in bytes."""
+    return _whole_number("number of bytes", value, MAX_REQUEST_BYTES)
+
+
+def seconds(value: str | float) -> float:
+    """A time span, in seconds."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise click.BadParameter(f"{value!r} is not a number of seconds above 0.")
+    return number
+
+
+def _whole_number(what: str, value: str | int, maximum: int) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= maximum:
+        raise click.BadParameter(f"{value!r} is not a {what}: expected a number from 1 to {maximum}.")
+    return number

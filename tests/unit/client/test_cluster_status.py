@@ -1,0 +1,51 @@
+from meteora.client.cluster_status import cluster_status
+from meteora.client.fate import Failure, Fate
+from meteora.pb import raft_pb2
+from tests.unit.client.remote import node_status
+
+MEMBERS = {1: "a:1", 2: "b:1", 3: "c:1"}
+UNREACHABLE = Failure(Fate.UNKNOWN, "no answer in time")
+
+
+def test_each_member_stands_beside_what_it_said_of_itself() -> None:
+    answers = {node_id: node_status(node_id, 2, MEMBERS) for node_id in MEMBERS}
+    answers[3].applied_index = 7
+    cluster = cluster_status(answers[1], answers)
+    assert [(each.node_id, each.role, each.progress and each.progress.applied_index) for each in cluster.members] == [
+        (1, "follower", 10),
+        (2, "leader", 10),
+        (3, "follower", 7),
+    ]
+
+
+def test_a_member_that_did_not_answer_has_no_progress_and_the_role_that_others_hold_it_for() -> None:
+    first = node_status(1, 2, MEMBERS, {3})
+    cluster = cluster_status(first, {1: first, 2: UNREACHABLE, 3: UNREACHABLE})
+    assert [(each.role, each.progress is None) for each in cluster.members] == [
+        ("follower", False),
+        ("leader", True),
+        ("learner", True),
+    ]
+
+
+def test_the_members_are_those_of_the_newest_view() -> None:
+    stale, newest = node_status(1, 1, MEMBERS), node_status(2, 2, {2: "b:1", 4: "d:1"})
+    newest.term = 4
+    cluster = cluster_status(stale, {1: stale, 2: newest, 3: UNREACHABLE})
+    assert (cluster.leader_id, [each.node_id for each in cluster.members]) == (2, [2, 4])
+
+
+def test_a_node_that_answers_at_the_address_of_another_speaks_only_for_itself() -> None:
+    first = node_status(1, 1, MEMBERS)
+    cluster = cluster_status(first, {1: first, 2: first, 3: first})
+    assert [each.progress is None for each in cluster.members] == [False, True, True]
+
+
+def test_without_a_leader_there_is_none() -> None:
+    assert cluster_status(node_status(1, 0, MEMBERS), {}).leader_id is None
+
+
+def test_a_node_that_campaigns_is_a_candidate() -> None:
+    first = node_status(1, 0, MEMBERS)
+    first.role = raft_pb2.PRE_CANDIDATE
+    assert cluster_status(first, {}).members[0].role == "candidate"
