@@ -1,0 +1,233 @@
+"""The directory that a node's state lives in: whose it is, and that only one process uses it.
+
+    LOCK                        held while a process uses the directory; says which
+    identity                    whose state this is, as JSON with a checksum
+    raft/, kv/                  the two databases
+    removed-YYYYmmdd-HHMMSS/    the three above, of a node that was removed and joined anew
+
+Every change is one atomic rename, fsynced, and a crash between two of them leaves a directory that opens:
+
+- `identity` comes first and goes last: raft/ or kv/ without it are not ours to touch.
+- An aside directory without `identity` in it is unfinished; setting aside goes on with it.
+"""
+
+import errno
+import fcntl
+import itertools
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from meteora.errors import DataDirectoryError
+from meteora.raft.errors import ensure
+from meteora.storage.durable_files import make_directory, move, replace_file
+
+FORMAT_VERSION: Final = 1
+
+_ASIDE: Final = "removed-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whose state a data directory holds."""
+
+    node_id: int
+    instance_id: int
+    """Drawn once for this state; tells a node that joins again from another with the same id. Never 0."""
+    cluster_id: int = 0
+    """0 while the node has not joined one."""
+    removed: bool = False
+    """The node was removed from its cluster: it must not take part with this state again."""
+
+
+class DataDirectory:
+    """A directory that this process holds the lock of."""
+
+    def __init__(self, path: Path, lock: int, identity: Identity | None) -> None:
+        """Use `open`."""
+        self._path = path
+        self._lock = lock
+        self._identity = identity
+
+    @classmethod
+    def open(cls, path: Path, node_id: int) -> "DataDirectory":
+        """Lock the directory at `path`, made if it isn't there, for the node `node_id`.
+
+        Raises `DataDirectoryError` if it is in use, can't be written, or holds anything but this node's state.
+        """
+        lock = _lock(path)
+        try:
+            identity = _read_identity(path)
+            _refuse_foreign(path, identity, node_id)
+        except DataDirectoryError:
+            os.close(lock)
+            raise
+        return cls(path, lock, identity)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whose state this is; None in a new directory."""
+        return self._identity
+
+    @property
+    def raft_path(self) -> Path:
+        """Where the raft log is."""
+        return self._path / "raft"
+
+    @property
+    def kv_path(self) -> Path:
+        """Where the state machine is."""
+        return self._path / "kv"
+
+    def create_identity(self, node_id: int, instance_id: int) -> Identity:
+        """Make a new directory this node's, durably. `instance_id` is random and not 0."""
+        ensure(self._identity is None, f"{self._path} has an identity already")
+        ensure(instance_id != 0, "instance id 0")
+        return self._store(Identity(node_id=node_id, instance_id=instance_id))
+
+    def set_cluster(self, cluster_id: int) -> Identity:
+        """Note, durably, which cluster the node belongs to, now that it does."""
+        identity = self._known_identity()
+        ensure(cluster_id != 0 and identity.cluster_id in (0, cluster_id), f"{self._path} has a cluster already")
+        return self._store(replace(identity, cluster_id=cluster_id))
+
+    def mark_removed(self) -> Identity:
+        """Note, durably, that the node was removed from its cluster."""
+        return self._store(replace(self._known_identity(), removed=True))
+
+    def set_aside(self, now: datetime) -> Path:
+        """Move the state of a removed node to a directory named for `now`, and return that; nothing is deleted.
+
+        The databases must be closed. Afterwards the directory is as new. Raises `DataDirectoryError`.
+        """
+        ensure(self._known_identity().removed, f"{self._path} is not of a removed node")
+        try:
+            aside = self._unfinished_aside() or self._new_aside(now)
+            for name in ("raft", "kv", "identity"):
+                source = self._path / name
+                if source.exists():
+                    move(source, aside / name)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+        self._identity = None
+        return aside
+
+    def close(self) -> None:
+        """Let another process use the directory."""
+        os.close(self._lock)
+
+    def _known_identity(self) -> Identity:
+        ensure(self._identity is not None, f"{self._path} has no identity yet")
+        assert self._identity is not None
+        return self._identity
+
+    def _store(self, identity: Identity) -> Identity:
+        try:
+            replace_file(self._path / "identity", _encode(identity))
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+        self._identity = identity
+        return identity
+
+    def _unfinished_aside(self) -> Path | None:
+        asides = (path for path in sorted(self._path.glob(f"{_ASIDE}*")) if not (path / "identity").exists())
+        return next(asides, None)
+
+    def _new_aside(self, now: datetime) -> Path:
+        name = f"{_ASIDE}{now:%Y%m%d-%H%M%S}"
+        names = itertools.chain((name,), (f"{name}-{number}" for number in itertools.count(1)))
+        aside = next(self._path / each for each in names if not (self._path / each).exists())
+        make_directory(aside)
+        return aside
+
+
+def _lock(path: Path) -> int:
+    try:
+        make_directory(path)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise DataDirectoryError(
+            f"data directory {path} is in use by another process{f' (pid {holder})' if holder else ''}: stop that one, "
+            "or choose another directory with -d"
+        ) from error
+    except OSError as error:
+        os.close(lock)
+        raise DataDirectoryError(
+            f"data directory {path} can't be locked ({error.strerror}): choose one on a local disk with -d"
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _read_identity(path: Path) -> Identity | None:
+    try:
+        content = (path / "identity").read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        return _decode(path, content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataDirectoryError(
+            f"data directory {path}: the file identity is damaged ({error!r}): restore it from a copy, or remove this "
+            "node from the cluster and let it join anew with an empty directory"
+        ) from error
+
+
+def _refuse_foreign(path: Path, identity: Identity | None, node_id: int) -> None:
+    if identity is None:
+        databases = [name for name in ("raft", "kv") if (path / name).exists()]
+        if databases:
+            raise DataDirectoryError(
+                f"data directory {path} has {' and '.join(databases)} but no identity, so it is not Meteora's, or not "
+                "whole: restore identity from a copy, or choose another directory with -d"
+            )
+    elif identity.node_id != node_id:
+        raise DataDirectoryError(
+            f"data directory {path} belongs to node {identity.node_id}, and this is node {node_id}: start it with "
+            f"-i {identity.node_id}, or choose another directory with -d"
+        )
+
+
+def _encode(identity: Identity) -> bytes:
+    fields = {"format_version": FORMAT_VERSION, **asdict(identity)}
+    return json.dumps({**fields, "checksum": _checksum(fields)}, indent=2).encode() + b"\n"
+
+
+def _decode(path: Path, content: bytes) -> Identity:
+    """The identity in a file. Raises `ValueError` and its like if there is none."""
+    fields: dict[str, Any] = json.loads(content)
+    if fields.pop("checksum") != _checksum(fields):
+        raise ValueError("its checksum does not match")
+    version = fields.pop("format_version")
+    if version > FORMAT_VERSION:
+        raise DataDirectoryError(
+            f"data directory {path} has format {version}, and this release knows formats up to {FORMAT_VERSION}: start "
+            "it with the newer release that wrote it"
+        )
+    return Identity(**fields)
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
+
+
+def _unusable(path: Path, error: OSError) -> DataDirectoryError:
+    return DataDirectoryError(
+        f"data directory {path} can't be used ({error.strerror}): make it a directory that this user may write, or "
+        "choose another with -d"
+    )

@@ -1,0 +1,354 @@
+"""The raft log on disk: entries, term and vote, in the `raft/` database.
+
+The order of everything here: write, fsync, and only then believe. What the core reads (`meteora.raft.log_reader`) comes
+from memory, and memory changes only after the disk has answered.
+
+- However many entries come together, they cost one fsync.
+- Every prefix of what is written is a valid log: a crash at any instant leaves one.
+- Nothing is read back unverified: each entry and record by its checksum and place, the end of the log by the watermark.
+- A write or fsync that failed is never tried again: the page cache may say that all is well when it is not. From then
+  on every call to the disk raises that error.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from meteora.errors import Corruption, DiskFailure, StorageError
+from meteora.raft.entry import Entry, decode_entry
+from meteora.raft.errors import Compacted, CorruptEntry, InvariantViolation, ensure
+from meteora.raft.message import HardState
+from meteora.storage.disk_thread import DiskThread
+from meteora.storage.durable_files import make_directory
+from meteora.storage.entry_cache import EntryCache
+from meteora.storage.raft_records import (
+    HARD_STATE_KEY,
+    decode_hard_state,
+    decode_term_run,
+    encode_hard_state,
+    encode_term_run,
+    entry_key,
+    key_number,
+    term_run_key,
+)
+from meteora.storage.rocks import CORRUPTION_ADVICE, RAFT_LOG, Rocks, WriteBatch
+from meteora.storage.term_runs import TermRuns
+from meteora.storage.watermark import Watermark
+
+DEFAULT_CACHE_BYTES: Final = 32 * 1024 * 1024
+"""Entries that are applied stay in memory up to this, for followers that are a little behind."""
+
+BATCH_BYTES: Final = 1024 * 1024
+"""The most that goes into one write: it holds the GIL, for some 3 ms per mebibyte."""
+
+FIRST_INDEX: Final = 1
+"""The log is never cut yet."""
+
+_LAST = (1 << 64) - 1
+
+
+class RaftLog:
+    """The log and the hard state of one node. Implements `meteora.raft.log_reader.LogReader`.
+
+    Invariants, in memory and on disk alike: indexes have no gap; terms never fall along the log, nor does the last
+    exceed that of the hard state; commit is not beyond the last index; what is committed is never overwritten.
+    """
+
+    def __init__(self, path: Path, disk: DiskThread, watermark: Watermark, database: Rocks) -> None:
+        """Use `open`."""
+        self._path = path
+        self._disk = disk
+        self._watermark = watermark
+        self._database = database
+        self._hard_state = HardState()
+        self._write_number = 0
+        self._terms = TermRuns()
+        self._cache = EntryCache(0, 0, 0)
+        self._failure: StorageError | None = None
+        # First come, first served: a fetch gets in between two appends, and sees the log as the one before left it.
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    def open(
+        cls, path: Path, disk: DiskThread, applied_index: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES
+    ) -> "RaftLog":
+        """Open the log in the directory `path`, made if it isn't there; blocks. Writes will be done on `disk`.
+
+        The entries above `applied_index` are loaded. Raises `Corruption` if what is there can't be believed, or ends
+        below what was acknowledged or applied; `DiskFull` or `DiskFailure`.
+        """
+        make_directory(path)
+        watermark = Watermark(path / "watermark")
+        try:
+            if watermark.number:
+                _refuse_lost_tail(path, watermark.number)
+            log = cls(path, disk, watermark, Rocks(path, RAFT_LOG))
+        except StorageError:
+            watermark.close()
+            raise
+        try:
+            log._load(applied_index, cache_bytes)
+        except StorageError:
+            log._close()
+            raise
+        return log
+
+    @property
+    def hard_state(self) -> HardState:
+        """Term, vote and commit as they are on disk."""
+        return self._hard_state
+
+    def first_index(self) -> int:
+        """The index of the oldest entry: 1."""
+        return FIRST_INDEX
+
+    def last_index(self) -> int:
+        """The index of the newest durable entry; 0 in an empty log."""
+        return self._terms.last_index
+
+    def term(self, index: int) -> int:
+        """The term at `index`, from 0 to last_index(). Raises `Compacted` below, `InvariantViolation` above."""
+        if index < FIRST_INDEX - 1:
+            raise Compacted(f"the term at {index} of a log that begins at {FIRST_INDEX}")
+        return self._terms.term(index)
+
+    def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry] | None:
+        """The entries low <= index < high, at most `max_bytes` of them but at least one; None if not in memory.
+
+        Raises `Compacted` if low < first_index(), `InvariantViolation` if high > last_index() + 1.
+        """
+        self._check_range(low, high)
+        if low < self._cache.first_index and low < high:
+            return None
+        return self._cache.entries(low, high, max_bytes)
+
+    def release(self, applied_index: int) -> None:
+        """Allow the entries up to `applied_index` to leave memory when the cache is full."""
+        self._cache.release(applied_index)
+
+    def read(self, low: int, high: int, max_bytes: int) -> list[Entry]:
+        """As `fetch`, but blocks: for the replay before serving."""
+        self._refuse_after_failure()
+        self._check_range(low, high)
+        return self._read(low, high, max_bytes)
+
+    async def fetch(self, low: int, high: int, max_bytes: int) -> list[Entry]:
+        """The entries low <= index < high from disk, at most `max_bytes` of them but at least one.
+
+        Raises `Compacted`, `InvariantViolation` as `entries` does; `Corruption` or `DiskFailure`, and then ever after.
+        """
+        async with self._turn:
+            self._refuse_after_failure()
+            self._check_range(low, high)
+            return await self._disk.run(self._read, low, high, max_bytes)
+
+    async def append(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
+        """Make `entries` the end of the log and `hard_state` (None: as it is) durable, together, with one fsync.
+
+        Entries at and after the index of the first are replaced. A change of commit alone is written without fsync:
+        the next leader would tell it anyway. Raises `InvariantViolation` if that would break an invariant of this
+        class; `DiskFull` or `DiskFailure`, and from then on always. Cancelled on the way, it is a `DiskFailure`, too:
+        what is on disk is not known.
+        """
+        async with self._turn:
+            self._refuse_after_failure()
+            state = self._checked(entries, self._hard_state if hard_state is None else hard_state)
+            if not entries and state == self._hard_state:
+                return
+            try:
+                await self._disk.run(self._persist, entries, state)
+            except BaseException as error:
+                self._failure = error if isinstance(error, StorageError) else _abandoned(self._path, error)
+                raise
+            self._believe(entries, state)
+
+    def close(self) -> None:
+        """Flush and close the database, once the disk thread has done what it was given; blocks."""
+        self._disk.call(self._close)
+
+    def _close(self) -> None:
+        self._watermark.close()
+        self._database.close()
+
+    # Before the disk: what may be asked.
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _check_range(self, low: int, high: int) -> None:
+        if low < FIRST_INDEX:
+            raise Compacted(f"entries from {low} of a log that begins at {FIRST_INDEX}")
+        last_index = self._terms.last_index
+        ensure(high <= last_index + 1, f"entries {low} to {high - 1} of a log that ends at {last_index}")
+
+    def _checked(self, entries: Sequence[Entry], state: HardState) -> HardState:
+        """The state to write with these entries; raises `InvariantViolation` unless both may be written."""
+        old = self._hard_state
+        last_index = self._terms.last_index
+        ensure(state.term >= old.term, f"the term falls from {old.term} to {state.term}")
+        ensure(
+            state.term > old.term or old.vote in (0, state.vote),
+            f"a second vote in term {old.term}: for {state.vote} after {old.vote}",
+        )
+        if entries:
+            first = entries[0].index
+            ensure(first <= last_index + 1, f"a gap: entry {first} after {last_index}")
+            ensure(first > old.commit, f"entry {first} is committed, up to {old.commit}: it can't be replaced")
+            self._ensure_a_run(entries, self._terms.term(first - 1), state.term)
+            last_index = entries[-1].index
+        # The core may learn of a commit before the entries are here; on disk the one never goes ahead of the other.
+        return state._replace(commit=max(old.commit, min(state.commit, last_index)))
+
+    def _ensure_a_run(self, entries: Sequence[Entry], term: int, newest_term: int) -> None:
+        for index, entry in enumerate(entries, entries[0].index):
+            ensure(entry.index == index, f"entry {entry.index} where {index} should be")
+            ensure(term <= entry.term <= newest_term, f"entry {index}@{entry.term} after term {term}, in {newest_term}")
+            term = entry.term
+
+    # On the disk thread.
+
+    def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
+        must_sync = bool(entries) or state[:2] != self._hard_state[:2]
+        for batch in self._batches(entries, state):
+            self._database.write(batch)
+        if must_sync:
+            self._database.sync_wal()
+            self._watermark.advance(self._write_number)
+
+    def _batches(self, entries: Sequence[Entry], state: HardState) -> Iterator[WriteBatch]:
+        """The writes, in order, such that each leaves a valid log, should it be the last that the disk sees.
+
+        The first takes away all that `entries` replace, so that no old entry ever follows a new one: they were not
+        committed, or no leader would replace them. Each carries the new term, without which its entries would be from
+        the future, and only as much of the commit as it has entries for.
+        """
+        batch = WriteBatch()
+        term = size_bytes = 0
+        if entries:
+            term = self._terms.term(entries[0].index - 1)
+            self._delete_from(entries[0].index, batch)
+        for entry in entries:
+            if size_bytes >= BATCH_BYTES:
+                yield self._numbered(batch, state._replace(commit=min(state.commit, entry.index - 1)))
+                batch, size_bytes = WriteBatch(), 0
+            if entry.term != term:
+                term = entry.term
+                batch.put(term_run_key(term), encode_term_run(term, entry.index))
+            batch.put(entry_key(entry.index), entry.encode())
+            size_bytes += entry.size_bytes()
+        yield self._numbered(batch, state)
+
+    def _numbered(self, batch: WriteBatch, state: HardState) -> WriteBatch:
+        self._write_number += 1
+        batch.put(HARD_STATE_KEY, encode_hard_state(self._write_number, state))
+        return batch
+
+    def _delete_from(self, index: int, batch: WriteBatch) -> None:
+        last_index = self._terms.last_index
+        if index <= last_index:
+            batch.delete_range(entry_key(index), entry_key(last_index + 1))
+            for term in self._terms.beginning_from(index):
+                batch.delete(term_run_key(term))
+
+    def _read(self, low: int, high: int, max_bytes: int) -> list[Entry]:
+        taken: list[Entry] = []
+        size_bytes = 0
+        try:
+            for entry in self._scan(low, high):
+                size_bytes += entry.size_bytes()
+                if size_bytes > max_bytes and taken:
+                    break
+                taken.append(entry)
+        except StorageError as error:
+            self._failure = error
+            raise
+        return taken
+
+    def _scan(self, low: int, high: int) -> Iterator[Entry]:
+        """The verified entries low <= index < high. Raises `Corruption` if one is missing or not what it should be."""
+        index = low
+        for key, encoded in self._database.scan(entry_key(low), entry_key(high)):
+            if key != entry_key(index):
+                break
+            yield self._verified(index, encoded)
+            index += 1
+        if index < high:
+            raise self._corrupt(f"entry {index} is missing")
+
+    def _verified(self, index: int, encoded: bytes) -> Entry:
+        try:
+            entry = decode_entry(encoded)
+        except CorruptEntry as error:
+            raise self._corrupt(f"entry {index}: {error}") from error
+        if entry.index != index or entry.term != self._terms.term(index):
+            raise self._corrupt(
+                f"entry {entry.index}@{entry.term} is where {index}@{self._terms.term(index)} should be"
+            )
+        return entry
+
+    def _corrupt(self, what: str) -> Corruption:
+        return Corruption(f"{self._path}: {what}. {CORRUPTION_ADVICE}")
+
+    # After the disk has answered.
+
+    def _believe(self, entries: Sequence[Entry], state: HardState) -> None:
+        self._hard_state = state
+        if not entries:
+            return
+        self._terms.truncate(entries[0].index)
+        self._cache.truncate(entries[0].index)
+        for entry in entries:
+            self._terms.append(entry.term)
+            self._cache.append(entry)
+
+    # At the opening.
+
+    def _load(self, applied_index: int, cache_bytes: int) -> None:
+        try:
+            self._load_records()
+        except (Corruption, InvariantViolation) as error:
+            raise self._corrupt(str(error)) from error
+        last_index = self._terms.last_index
+        self._verify_ends(last_index, applied_index)
+        self._cache = EntryCache(cache_bytes, min(applied_index, last_index), applied_index)
+        for entry in self._scan(applied_index + 1, last_index + 1):
+            self._cache.append(entry)
+
+    def _load_records(self) -> None:
+        self._write_number, self._hard_state = decode_hard_state(self._database.get(HARD_STATE_KEY))
+        newest = next(self._database.scan(entry_key(0), entry_key(_LAST), backwards=True), None)
+        runs = [decode_term_run(*pair) for pair in self._database.scan(term_run_key(0), term_run_key(_LAST))]
+        self._terms = TermRuns(runs, 0 if newest is None else key_number(newest[0]))
+
+    def _verify_ends(self, last_index: int, applied_index: int) -> None:
+        state = self._hard_state
+        if applied_index > last_index or state.commit > last_index:
+            raise self._corrupt(
+                f"the log ends at {last_index}, but {state.commit} was committed and {applied_index} applied"
+            )
+        if last_index and self._terms.term(last_index) > state.term:
+            raise self._corrupt(f"the log ends in term {self._terms.term(last_index)}, but the term is {state.term}")
+        if last_index:
+            next(self._scan(FIRST_INDEX, FIRST_INDEX + 1))
+            next(self._scan(last_index, last_index + 1))
+
+
+def _refuse_lost_tail(path: Path, durable_number: int) -> None:
+    """Raise `Corruption` if opening the database would give less than was acknowledged, and change nothing."""
+    probe = Rocks(path, RAFT_LOG, read_only=True)
+    try:
+        number, _ = decode_hard_state(probe.get(HARD_STATE_KEY))
+    finally:
+        probe.close()
+    if number < durable_number:
+        raise Corruption(
+            f"{path}: {durable_number} writes were acknowledged, but only {number} are readable. {CORRUPTION_ADVICE}"
+        )
+
+
+def _abandoned(path: Path, cause: BaseException) -> DiskFailure:
+    return DiskFailure(
+        f"{path}: an append was abandoned ({cause!r}): what is on disk is not known until it is reopened."
+    )
