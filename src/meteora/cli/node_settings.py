@@ -34,10 +34,10 @@ def checked(config: NodeConfig) -> NodeConfig:
 
 
 def _host(option: str, text: str) -> str:
-    bare = text.strip().removeprefix("[").removesuffix("]")
+    host = f"[{text}]" if is_ipv6(text) else text
     try:
-        # What is a host is seen by whether it makes an address together with a port.
-        return str(parse_address(f"[{bare}]:1" if is_ipv6(bare) else f"{text}:1")).removesuffix(":1")
+        # A host is what makes an address together with a port.
+        return str(parse_address(f"{host}:1")).removesuffix(":1")
     except ConfigurationError:
         raise ConfigurationError(
             f"{option} {text!r} is not a host: expected a name or an IP address, without a port"

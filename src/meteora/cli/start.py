@@ -30,7 +30,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
     )
 
 
-def _choice(values: Any) -> click.Choice[str]:
+def _choice(values: Any) -> "click.Choice[str]":
     return click.Choice(get_args(values))
 
 
@@ -82,9 +82,11 @@ def start(**options: Any) -> int:
 
     Every option can be set in the environment, too: METEORA_ and its long name, as in METEORA_RAFT_PORT.
     """
-    # Loading the server takes longer than all that a client's command does.
+    # Loading the server takes longer than all that a client's command does; what makes no sense is refused before.
     from meteora.cli.node_settings import checked  # noqa: PLC0415
+
+    config = checked(NodeConfig(**options))
     from meteora.server import run  # noqa: PLC0415
 
-    run(checked(NodeConfig(**options)))
+    run(config)
     return SUCCESS

@@ -1,0 +1,57 @@
+import sys
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+from tests.unit.client.remote import Remote
+
+
+def test_put_sets_a_key_and_says_so(run: Run, node: Remote) -> None:
+    assert run("put", "key", "value", "-a", node.endpoint) == (0, b"OK\n", "")
+    assert node.store == {b"key": b"value"}
+
+
+@pytest.mark.parametrize("value", [[], ["-"]], ids=["omitted", "dash"])
+def test_put_takes_a_value_from_stdin_byte_for_byte(run: Run, node: Remote, value: list[str]) -> None:
+    run("put", "key", *value, "-a", node.endpoint, stdin=b"\x00\xff\r\n")
+    assert node.store == {b"key": b"\x00\xff\r\n"}
+
+
+def test_put_takes_an_empty_value(run: Run, node: Remote) -> None:
+    run("put", "key", "", "-a", node.endpoint)
+    assert node.store == {b"key": b""}
+
+
+def test_keys_and_values_may_look_like_options(run: Run, node: Remote) -> None:
+    run("put", "-a", node.endpoint, "--", "-key", "--value")
+    assert node.store == {b"-key": b"--value"}
+
+
+def test_get_writes_the_value_and_nothing_else(run: Run, node: Remote) -> None:
+    node.store[b"key"] = b"\x00\xff\r\n"
+    assert run("get", "key", "-a", node.endpoint) == (0, b"\x00\xff\r\n", "")
+
+
+def test_get_ends_the_line_on_a_terminal(run: Run, node: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.store[b"key"] = b"value"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run("get", "key", "-a", node.endpoint).out == b"value\n"
+
+
+def test_get_of_an_absent_key_fails_and_names_it(run: Run, node: Remote) -> None:
+    assert run("get", "absent", "-a", node.endpoint) == (1, b"", "meteora: error: there is no key 'absent'\n")
+
+
+def test_get_of_an_empty_value_succeeds(run: Run, node: Remote) -> None:
+    node.store[b"key"] = b""
+    assert run("get", "key", "-a", node.endpoint) == (0, b"", "")
+
+
+def test_delete_removes_a_key_and_says_so(run: Run, node: Remote) -> None:
+    node.store[b"key"] = b"value"
+    assert run("delete", "key", "-a", node.endpoint) == (0, b"OK\n", "")
+    assert node.store == {}
+
+
+def test_delete_of_an_absent_key_is_ok(run: Run, node: Remote) -> None:
+    assert run("delete", "absent", "-a", node.endpoint) == (0, b"OK\n", "")

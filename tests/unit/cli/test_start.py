@@ -1,0 +1,127 @@
+"""The options of `meteora start`, up to the settings of a node. What a node does with them is tested with processes."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meteora.cli.start import start
+from meteora.config import NodeConfig
+from tests.unit.cli.conftest import Run
+
+OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
+    (["-i", "--id"], "METEORA_ID", "7", "node_id", 7),
+    (["-a", "--address"], "METEORA_ADDRESS", "10.0.0.1", "address", "10.0.0.1"),
+    (["-r", "--raft-port"], "METEORA_RAFT_PORT", "7001", "raft_port", 7001),
+    (["-k", "--kv-port"], "METEORA_KV_PORT", "5001", "kv_port", 5001),
+    (["-d", "--data-directory"], "METEORA_DATA_DIRECTORY", "/tmp/d", "data_directory", Path("/tmp/d")),
+    (["-p", "--peer-raft-address"], "METEORA_PEER_RAFT_ADDRESS", "a:7001", "peer_raft_address", "a:7001"),
+    (["--advertise-address"], "METEORA_ADVERTISE_ADDRESS", "a", "advertise_address", "a"),
+    (["--max-request-bytes"], "METEORA_MAX_REQUEST_BYTES", "10", "max_request_bytes", 10),
+    (["--request-timeout-seconds"], "METEORA_REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_seconds", 0.5),
+    (["--rpc-server"], "METEORA_RPC_SERVER", "grpcio", "rpc_server", "grpcio"),
+    (["--log-format"], "METEORA_LOG_FORMAT", "json", "log_format", "json"),
+    (["--log-level"], "METEORA_LOG_LEVEL", "debug", "log_level", "debug"),
+]
+FLAGS = [
+    (["-l", "--enable-auto-leaving"], "METEORA_ENABLE_AUTO_LEAVING", "enable_auto_leaving"),
+    (["--no-forward"], "METEORA_NO_FORWARD", "no_forward"),
+]
+
+NOT_OPTIONS = {"tick_seconds", "heartbeat_ticks", "election_ticks"}
+"""Settings that users have not been promised."""
+
+
+def settings(*arguments: str) -> NodeConfig:
+    return NodeConfig(**start.make_context("start", list(arguments)).params)
+
+
+def test_without_options_a_node_has_the_default_settings() -> None:
+    assert settings() == NodeConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [(name, text, field, value) for names, _, text, field, value in OPTIONS for name in names],
+)
+def test_an_option_sets_its_setting_and_no_other(name: str, text: str, field: str, value: object) -> None:
+    assert settings(name, text) == NodeConfig(**{field: value})
+
+
+@pytest.mark.parametrize(("variable", "text", "field", "value"), [option[1:] for option in OPTIONS])
+def test_a_variable_sets_its_setting_and_no_other(
+    variable: str, text: str, field: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert settings() == NodeConfig(**{field: value})
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for names, _, field in FLAGS for name in names])
+def test_a_flag_sets_its_setting(name: str, field: str) -> None:
+    assert settings(name) == NodeConfig(**{field: True})
+
+
+@pytest.mark.parametrize(("variable", "field"), [flag[1:] for flag in FLAGS])
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("false", False), ("0", False)])
+def test_a_variable_sets_its_flag(
+    variable: str, field: str, text: str, value: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert settings() == NodeConfig(**{field: value})
+
+
+def test_an_option_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METEORA_ID", "7")
+    assert settings("-i", "8").node_id == 8
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METEORA_PEER_RAFT_ADDRESS", "")
+    assert settings() == NodeConfig()
+
+
+def test_every_setting_has_an_option_and_is_tested_here() -> None:
+    tested = {option[3] for option in OPTIONS} | {flag[2] for flag in FLAGS}
+    assert {field.name for field in fields(NodeConfig)} - NOT_OPTIONS == tested == {each.name for each in start.params}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["-i", "0"], "'0' is not a node id"),
+        (["-i", "-1"], "'-1' is not a node id"),
+        (["-i", "one"], "'one' is not a node id"),
+        (["-i", "18446744073709551616"], "is not a node id"),
+        (["-r", "0"], "'0' is not a port"),
+        (["-r", "65536"], "'65536' is not a port"),
+        (["-k", "http"], "'http' is not a port"),
+        (["-r", "5000"], "--raft-port and --kv-port are both 5000"),
+        (["-p", "nonsense"], "--peer-raft-address 'nonsense' is not an address"),
+        (["-p", "::1:7000"], "--peer-raft-address '::1:7000' is not an address"),
+        (["-p", "0.0.0.0:7000"], "own Raft address"),
+        (["-a", "0.0.0.0:5000"], "--address '0.0.0.0:5000' is not a host"),
+        (["--advertise-address", "a:5000"], "--advertise-address 'a:5000' is not a host"),
+        (["--max-request-bytes", "0"], "'0' is not a number of bytes"),
+        (["--request-timeout-seconds", "0"], "'0' is not a number of seconds"),
+        (["--rpc-server", "other"], "'other' is not one of"),
+        (["--log-format", "xml"], "'xml' is not one of"),
+        (["--log-level", "loud"], "'loud' is not one of"),
+        (["-d", __file__], "is a file"),
+        (["--nonsense"], "--nonsense"),
+        (["more"], "more"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_a_usage_error(run: Run, arguments: list[str], named: str) -> None:
+    status, out, err = run("start", *arguments)
+    assert (status, out) == (2, b"")
+    assert err.startswith("meteora: error: ")
+    assert err.count("\n") == 1
+    assert named in err
+
+
+def test_a_bad_variable_is_one_clear_line_and_a_usage_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METEORA_RAFT_PORT", "http")
+    status, _, err = run("start")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "'http' is not a port" in err
