@@ -19,7 +19,7 @@ from meteora.cli.kv import delete, get, put
 from meteora.cli.start import start
 from meteora.errors import MeteoraError
 
-__all__ = ["main"]
+__all__ = ["commands", "main", "run"]
 
 
 _EXAMPLES = examples(
