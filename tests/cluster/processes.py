@@ -148,12 +148,25 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float)
         time.sleep(0.05)  # Between looks at a condition: nothing depends on how long.
 
 
-def grpcurl(port: int, method: str, request: dict[str, object] | None = None, *options: str) -> subprocess.CompletedProcess[str]:
+def grpcurl(
+    port: int, method: str, request: dict[str, object] | None = None, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Call a method with the real grpcurl and the proto files of the repository."""
     proto = {"kv": "kv.proto", "raft": "raft.proto"}[method.split(".")[1]]
     data = ["-d", json.dumps(request)] if request is not None else []
     return subprocess.run(
-        [GRPCURL, "-import-path", PROTOS, "-proto", PROTOS / proto, "-plaintext", *data, *options, f"127.0.0.1:{port}", method],
+        [
+            GRPCURL,
+            "-import-path",
+            PROTOS,
+            "-proto",
+            PROTOS / proto,
+            "-plaintext",
+            *data,
+            *options,
+            f"127.0.0.1:{port}",
+            method,
+        ],
         capture_output=True,
         text=True,
         timeout=30,

@@ -16,8 +16,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
@@ -27,7 +26,6 @@ from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.recovery import create_cluster, replay
 from meteora.observability.logs import get_logger
-from meteora.pb import kv_pb2, peer_pb2, raft_pb2
 from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
@@ -68,7 +66,7 @@ class Server:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._parts = AsyncExitStack()
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()
         self._directory: DataDirectory
         self.node: Node
         self._cluster: Cluster
@@ -149,7 +147,7 @@ class Server:
     async def _open_disk(self) -> tuple[RaftLog, StateMachine]:
         disk = DiskThread("raft log")
         self._parts.callback(disk.close)
-        state_machine = StateMachine.open(self._directory.kv_path, disk)
+        state_machine = StateMachine.open(self._directory.kv_path)
         self._parts.callback(state_machine.close)
         log = RaftLog.open(self._directory.raft_path, disk, applied_index=state_machine.applied_index)
         self._parts.callback(log.close)
@@ -222,17 +220,12 @@ class Server:
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
-        names = {raft_server: [peer_pb2.DESCRIPTOR], kv_server: [kv_pb2.DESCRIPTOR]}
-        for server, descriptors in names.items():
+        for server, own_service in ((raft_server, "meteora.peer.PeerService"), (kv_server, "meteora.kv.KvService")):
             # Clients know KV addresses only, and ask for the members there.
             add_RaftServiceServicer_to_server(raft_service, server)
             add_HealthServicer_to_server(self._health, server)
-            services = [
-                service.full_name
-                for descriptor in (*descriptors, raft_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
-                for service in descriptor.services_by_name.values()
-            ]
-            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+            names = (own_service, "meteora.raft.RaftService", health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
 
     # Stopping
 

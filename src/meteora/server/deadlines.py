@@ -12,7 +12,7 @@ way back."""
 
 def deadline_of(context: grpc.aio.ServicerContext[Any, Any], default_seconds: float) -> float:
     """When to give up, in the time of the running loop."""
-    remaining = context.time_remaining()
+    remaining: float | None = context.time_remaining()
     if remaining is None or remaining >= default_seconds + ANSWER_MARGIN_SECONDS:
         return asyncio.get_running_loop().time() + default_seconds
     return asyncio.get_running_loop().time() + max(remaining - ANSWER_MARGIN_SECONDS, remaining / 2)

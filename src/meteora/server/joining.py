@@ -42,7 +42,9 @@ async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
             return await _ask(peer_raft_address, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() in _REFUSALS:
-                raise JoinRefused(f"the cluster at {peer_raft_address} refuses this node: {failure.details()}") from None
+                raise JoinRefused(
+                    f"the cluster at {peer_raft_address} refuses this node: {failure.details()}"
+                ) from None
             troubles.warning(
                 "can't join yet, trying on",
                 failure.code(),
@@ -54,7 +56,9 @@ async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
 
 async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
     # A channel of its own for each attempt: gRPC's back-off would make a peer that is just starting seem down.
-    async with grpc.aio.insecure_channel(peer_raft_address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+    async with grpc.aio.insecure_channel(
+        peer_raft_address, options=(("grpc.use_local_subchannel_pool", 1),)
+    ) as channel:
         reply = await PeerServiceStub(channel).Join(request, timeout=ATTEMPT_SECONDS)
     return reply.cluster_id
 
@@ -70,7 +74,7 @@ async def announce(peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster:
             with suppress(grpc.aio.AioRpcError):
                 await _ask(peer, request)
                 _log.info("told the cluster the new address of this node", raft_address=request.address.raft_address)
-                return
+                return None
         await asyncio.sleep(PAUSE_SECONDS)
 
 

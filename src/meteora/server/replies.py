@@ -18,11 +18,11 @@ class Replies:
         if self._members is node.members and self._leader_id == node.leader_id:
             return
         self._members, self._leader_id = node.members, node.leader_id
-        shared = {"address_map": address_map(node.members), "leader_id": node.leader_id}
-        self._put = kv_pb2.PutReply(state=common_pb2.OK, **shared)
-        self._delete = kv_pb2.DeleteReply(state=common_pb2.OK, **shared)
-        self._get = kv_pb2.GetReply(state=common_pb2.OK, **shared)
-        self._status = raft_pb2.StatusReply(state=common_pb2.OK, **shared)
+        state, members, leader_id = common_pb2.OK, address_map(node.members), node.leader_id
+        self._put = kv_pb2.PutReply(state=state, address_map=members, leader_id=leader_id)
+        self._delete = kv_pb2.DeleteReply(state=state, address_map=members, leader_id=leader_id)
+        self._get = kv_pb2.GetReply(state=state, address_map=members, leader_id=leader_id)
+        self._status = raft_pb2.StatusReply(state=state, address_map=members, leader_id=leader_id)
 
     def put(self) -> kv_pb2.PutReply:
         """OK."""
