@@ -320,7 +320,7 @@ class Node:
             self._contacts[sender] = raft_address
             self._transport.set_peers(self._peer_addresses())
 
-    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+    def receive(self, sender: int, messages: Sequence[Message]) -> None:  # noqa: ARG002  each message names its sender
         """Messages of a peer have arrived."""
         if not self._is_stopping:
             self._inbox += messages

@@ -105,9 +105,9 @@ class Server:
             return
         if self._config.peer_raft_address is None:
             raise DataDirectoryError(
-                f"node {identity.node_id} was removed from cluster {identity.cluster_id:016x}; to join it anew, start it "
-                f"with -p and the Raft address of a member (its old state is then set aside, nothing is deleted); to "
-                f"start a new cluster, choose another data directory than {self._config.data_directory}"
+                f"node {identity.node_id} was removed from cluster {identity.cluster_id:016x}; to join it anew, start "
+                f"it with -p and the Raft address of a member (its old state is then set aside, nothing is deleted); "
+                f"to start a new cluster, choose another data directory than {self._config.data_directory}"
             )
         aside = self._directory.set_aside(datetime.now(UTC))
         _log.info("this node was removed from its cluster before: old state set aside", moved_to=aside)
