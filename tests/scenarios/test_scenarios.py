@@ -16,8 +16,6 @@ from tests.scenarios.story import tell
 HERE = Path(__file__).parent
 STORIES = sorted(HERE.glob("*/*.txt"))
 IS_REGENERATING = os.environ.get("SCENARIOS_REGENERATE") == "1"
-KNOWN_DEFECTS = {"disk/fetch_of_what_is_durable": "a leader asks its disk for entries that are not on it yet"}
-"""Stories that tell what ought to happen, and does not: by name, what happens instead. They are not told anew."""
 
 
 def _name(path: Path) -> str:
@@ -25,15 +23,12 @@ def _name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", STORIES, ids=_name)
-def test_story_is_told_as_written(path: Path, request: pytest.FixtureRequest) -> None:
-    defect = KNOWN_DEFECTS.get(_name(path))
-    if defect:
-        request.applymarker(pytest.mark.xfail(reason=defect))
+def test_story_is_told_as_written(path: Path) -> None:
     commands = LogCommands() if path.parent.name == "log" else ClusterCommands()
     written = path.read_text(encoding="utf-8")
 
     told = tell(written, commands.run)
-    if IS_REGENERATING and not defect:
+    if IS_REGENERATING:
         path.write_text(told, encoding="utf-8")
         written = told
 

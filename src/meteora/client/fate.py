@@ -76,7 +76,10 @@ def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes 
     if code in _REFUSALS:
         return Failure(Fate.REFUSED, details or reason, _REFUSALS[code])
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Failure(Fate.OVERLOADED, details or reason)
+        # With an outcome it is our server's word for a full queue; without, gRPC's for a message that is too long.
+        if outcome == OUTCOME_NOT_APPLIED:
+            return Failure(Fate.OVERLOADED, details or reason)
+        return Failure(Fate.REFUSED, details or reason, InvalidRequest)
     if outcome == OUTCOME_NOT_APPLIED:
         return Failure(Fate.NOT_APPLIED, details or reason)
     if code in _UNSERVED:

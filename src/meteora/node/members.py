@@ -31,7 +31,7 @@ class Member(NamedTuple):
 
 
 class Members(NamedTuple):
-    """The members at one point of the log. Each member of the configuration has an entry in `by_id`, and no one else."""
+    """The members at one point of the log: exactly those of the configuration are in `by_id`."""
 
     configuration: Configuration = Configuration()
     by_id: Mapping[int, Member] = {}

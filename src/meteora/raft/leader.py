@@ -46,11 +46,11 @@ class Leader:
     def __repr__(self) -> str:
         return "leader"
 
-    def _track(self, member: int, match: int = 0) -> None:
+    def _track(self, member: int, *, match: int = 0, recent_active: bool = False) -> None:
         settings = self._raft.settings
         inflights = Inflights(settings.max_inflight_messages, settings.max_inflight_bytes)
-        # A newcomer counts as active: the quorum must not be lost before it had a chance to answer.
-        self.progress[member] = Progress(self._raft.log.last_index + 1, inflights, match=match, recent_active=True)
+        next_index = self._raft.log.last_index + 1
+        self.progress[member] = Progress(next_index, inflights, match=match, recent_active=recent_active)
 
     def open_term(self) -> None:
         """Append the empty entry whose commit makes all before it committed, and tell the peers."""
@@ -184,7 +184,7 @@ class Leader:
             found = raft.log.entries(progress.next, high, max_bytes)
             if found is None:
                 progress.fetching = True
-                raft.fetches.append(Fetch(peer, progress.next, high, max_bytes))
+                raft.fetches.append(Fetch(peer, progress.next, raft.log.stable_index + 1, max_bytes))
                 return False
             entries = found
         if not entries and not even_if_empty:
@@ -320,8 +320,13 @@ class Leader:
     # Leadership and membership
 
     def transfer_to(self, node_id: int) -> None:
-        """Hand leadership to `node_id` once it has the whole log (thesis 3.10). Ignored where that makes no sense."""
+        """Hand leadership to `node_id` once it has the whole log (thesis 3.10); to this node: keep it after all.
+
+        Ignored where that makes no sense.
+        """
         raft = self._raft
+        if node_id == raft.node_id:
+            self.transferee = 0
         if node_id not in raft.configuration.voters or node_id in (raft.node_id, self.transferee):
             return
         self.transferee = node_id
@@ -341,8 +346,10 @@ class Leader:
             # What a leader does that is no member is counted by nobody: let the others elect one (thesis 4.2.2).
             raft.become_follower(raft.term, 0)
             return
-        for newcomer in configuration.members - self.progress.keys():
-            self._track(newcomer)
+        newcomers = configuration.members - self.progress.keys()
+        for newcomer in newcomers:
+            # Counts as active: the quorum must not be lost before it had a chance to answer.
+            self._track(newcomer, recent_active=True)
         if self.transferee not in configuration.voters:
             self.transferee = 0
         # Fewer voters may be a majority already.
@@ -350,7 +357,7 @@ class Leader:
             self.broadcast_append()
         else:
             for peer in self._peers():
-                self.send_append(peer, even_if_empty=False)
+                self.send_append(peer, even_if_empty=peer in newcomers)
         self._release_reads()
 
     def leave_joint_if_due(self) -> None:

@@ -3,6 +3,7 @@
 import grpc
 
 from meteora.errors import RequestError
+from meteora.observability.logs import OnceLog, get_logger
 from meteora.pb import peer_pb2
 from meteora.server.cluster import Cluster
 from meteora.server.deadlines import deadline_of
@@ -19,14 +20,30 @@ class PeerService(PeerReceiver):
         super().__init__(identity, inbox)
         self._cluster = cluster
         self._timeout_seconds = timeout_seconds
+        self._own_address = identity.raft_address
+        self._warnings = OnceLog(get_logger("cluster"))
 
     async def Join(  # noqa: N802  the method's name in the proto
         self, request: peer_pb2.JoinReq, context: grpc.aio.ServicerContext[peer_pb2.JoinReq, peer_pb2.JoinReply]
     ) -> peer_pb2.JoinReply:
         """Add the caller as a learner."""
+        self._warn_of_wildcards(request.address.raft_address, context.peer())
         deadline = deadline_of(context, self._timeout_seconds)
         try:
             await self._cluster.join(request, deadline, was_forwarded=was_forwarded(context))
         except RequestError as error:
             await abort(context, error)
         return peer_pb2.JoinReply(cluster_id=self._cluster.cluster_id)
+
+    def _warn_of_wildcards(self, newcomer_address: str, caller: str) -> None:
+        """Say that 0.0.0.0 means another host there than here, if the caller is on another host."""
+        if caller.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")):
+            return
+        for address in (self._own_address, newcomer_address):
+            if address.startswith(("0.0.0.0:", "[::]:")):
+                self._warnings.warning(
+                    "other hosts can't reach this address: start that node with --advertise-address",
+                    address,
+                    address=address,
+                    joining_from=caller,
+                )

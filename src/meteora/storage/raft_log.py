@@ -136,10 +136,14 @@ class RaftLog:
     async def fetch(self, low: int, high: int, max_bytes: int) -> list[Entry]:
         """The entries low <= index < high from disk, at most `max_bytes` of them but at least one.
 
-        Raises `Compacted`, `InvariantViolation` as `entries` does; `Corruption` or `DiskFailure`, and then ever after.
+        The log may have been cut back since they were asked for: then those that are left, or none. Raises `Compacted`
+        as `entries` does; `Corruption` or `DiskFailure`, and then ever after.
         """
         async with self._turn:
             self._refuse_after_failure()
+            high = min(high, self.last_index() + 1)
+            if low >= high:
+                return []
             self._check_range(low, high)
             return await self._disk.run(self._read, low, high, max_bytes)
 
@@ -195,7 +199,8 @@ class RaftLog:
         if entries:
             first = entries[0].index
             ensure(first <= last_index + 1, f"a gap: entry {first} after {last_index}")
-            ensure(first > old.commit, f"entry {first} is committed, up to {old.commit}: it can't be replaced")
+            committed = max(old.commit, self._cache.released_index)
+            ensure(first > committed, f"entry {first} can't be replaced: {committed} is committed")
             self._ensure_a_run(entries, self._terms.term(first - 1), state.term)
             last_index = entries[-1].index
         # The core may learn of a commit before the entries are here; on disk the one never goes ahead of the other.

@@ -23,7 +23,7 @@ from meteora.pb import common_pb2
         (StatusCode.ABORTED, None, Fate.UNKNOWN),
         (StatusCode.DATA_LOSS, None, Fate.UNKNOWN),
         (StatusCode.RESOURCE_EXHAUSTED, "not-applied", Fate.OVERLOADED),
-        (StatusCode.RESOURCE_EXHAUSTED, None, Fate.OVERLOADED),
+        (StatusCode.RESOURCE_EXHAUSTED, None, Fate.REFUSED),
         (StatusCode.RESOURCE_EXHAUSTED, "unknown", Fate.UNKNOWN),
         (StatusCode.UNIMPLEMENTED, None, Fate.UNSERVED),
         (StatusCode.UNAUTHENTICATED, None, Fate.UNSERVED),
