@@ -187,21 +187,25 @@ class Node:
 
     async def put(self, key: bytes, value: bytes, deadline: float) -> None:
         """Set a key, under a request id of this node. Errors as `write`."""
-        await self._answer(self._writes.add_own(Operation.PUT, key, value, deadline))
+        await self._write_own(Operation.PUT, key, value, deadline)
 
     async def delete(self, key: bytes, deadline: float) -> None:
         """Remove a key, under a request id of this node. Errors as `write`."""
-        await self._answer(self._writes.add_own(Operation.DELETE, key, b"", deadline))
+        await self._write_own(Operation.DELETE, key, b"", deadline)
+
+    async def _write_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> None:
+        self._ensure_running()
+        result = self._writes.add_own(operation, key, value, deadline)
+        self._wake()
+        await result
 
     async def write(self, command: Command, deadline: float) -> None:
         """Apply a command under its client's request id, at most once. It is durable on a majority when this returns.
 
         `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`.
         """
-        await self._answer(self._writes.add(command, deadline))
-
-    async def _answer(self, result: asyncio.Future[None]) -> None:
         self._ensure_running()
+        result = self._writes.add(command, deadline)
         self._wake()
         # Shielded, because a retry of the same request may wait for the same future.
         await asyncio.shield(result)
