@@ -25,7 +25,6 @@ from meteora.kv.sessions import Outcome, Sessions, decode_session
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import ensure
 from meteora.storage.disk_thread import DiskThread
-from meteora.storage.durable_files import make_directory
 from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE, Rocks, WriteBatch
 
 REPLAY_BOUND_BYTES: Final = 64 * 1024 * 1024
@@ -81,7 +80,6 @@ class StateMachine:
 
         Raises `Corruption`, `DiskFull` or `DiskFailure`.
         """
-        make_directory(path)
         database = Rocks(path, KEY_VALUE)
         try:
             return cls(path, database)

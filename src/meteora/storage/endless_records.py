@@ -17,7 +17,7 @@ _ENDLESS_TYPES: Final = range(5, 9)
 
 
 def refuse_endless_records(database: Path) -> None:
-    """Raise `Corruption` if opening the database in the directory `database` would not end."""
+    """Raise `Corruption` if opening the database in the directory `database` would not end; `OSError`."""
     for path in (*database.glob("*.log"), *database.glob("MANIFEST-*")):
         with path.open("rb") as file:
             position = 0

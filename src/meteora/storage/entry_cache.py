@@ -15,12 +15,12 @@ class EntryCache:
     Invariant: `size_bytes` is above `limit_bytes` only while every entry here is above the released index.
     """
 
-    __slots__ = ("_entries", "_released_index", "first_index", "limit_bytes", "size_bytes")
+    __slots__ = ("_entries", "first_index", "limit_bytes", "released_index", "size_bytes")
 
     def __init__(self, limit_bytes: int, last_index: int, released_index: int) -> None:
         """Empty, for a log that ends at `last_index` and is applied up to `released_index`."""
         self._entries: dict[int, Entry] = {}
-        self._released_index = released_index
+        self.released_index = released_index
         self.first_index = last_index + 1
         self.limit_bytes = limit_bytes
         self.size_bytes = 0
@@ -33,14 +33,14 @@ class EntryCache:
         self._evict()
 
     def truncate(self, index: int) -> None:
-        """Drop the entries from `index` on."""
-        for dropped in range(max(index, self.first_index), self.first_index + len(self._entries)):
+        """Drop the entries from `index` on, none of which is applied."""
+        ensure(index > self.released_index, f"entry {index} is applied, up to {self.released_index}")
+        for dropped in range(index, self.first_index + len(self._entries)):
             self.size_bytes -= self._entries.pop(dropped).size_bytes()
-        self.first_index = min(self.first_index, index)
 
     def release(self, index: int) -> None:
         """Allow the entries up to `index` to be dropped."""
-        self._released_index = max(self._released_index, index)
+        self.released_index = max(self.released_index, index)
         self._evict()
 
     def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
@@ -56,6 +56,6 @@ class EntryCache:
         return taken
 
     def _evict(self) -> None:
-        while self.size_bytes > self.limit_bytes and self.first_index <= self._released_index and self._entries:
+        while self.size_bytes > self.limit_bytes and self.first_index <= self.released_index and self._entries:
             self.size_bytes -= self._entries.pop(self.first_index).size_bytes()
             self.first_index += 1

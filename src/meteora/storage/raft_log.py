@@ -11,6 +11,7 @@ from memory, and memory changes only after the disk has answered.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,6 @@ from meteora.raft.entry import Entry, decode_entry
 from meteora.raft.errors import Compacted, CorruptEntry, InvariantViolation, ensure
 from meteora.raft.message import HardState
 from meteora.storage.disk_thread import DiskThread
-from meteora.storage.durable_files import make_directory
 from meteora.storage.entry_cache import EntryCache
 from meteora.storage.raft_records import (
     HARD_STATE_KEY,
@@ -41,6 +41,11 @@ DEFAULT_CACHE_BYTES: Final = 32 * 1024 * 1024
 
 BATCH_BYTES: Final = 1024 * 1024
 """The most that goes into one write: it holds the GIL, for some 3 ms per mebibyte."""
+
+STALL_PATIENCE_SECONDS: Final = 10.0
+"""How long a write waits for RocksDB to catch up with its flushes; then it asks, and learns if they fail for good."""
+
+STALL_LOOK_SECONDS: Final = 0.005
 
 FIRST_INDEX: Final = 1
 """The log is never cut yet."""
@@ -78,7 +83,6 @@ class RaftLog:
         The entries above `applied_index` are loaded. Raises `Corruption` if what is there can't be believed, or ends
         below what was acknowledged or applied; `DiskFull` or `DiskFailure`.
         """
-        make_directory(path)
         watermark = Watermark(path / "watermark")
         try:
             if watermark.number:
@@ -217,10 +221,17 @@ class RaftLog:
     def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
         must_sync = bool(entries) or state[:2] != self._hard_state[:2]
         for batch in self._batches(entries, state):
+            self._wait_while_stalled()
             self._database.write(batch)
         if must_sync:
             self._database.sync_wal()
             self._watermark.advance(self._write_number)
+
+    def _wait_while_stalled(self) -> None:
+        # RocksDB would do the waiting inside `write`, holding the GIL and with it the heartbeats.
+        deadline = time.monotonic() + STALL_PATIENCE_SECONDS
+        while self._database.is_write_stalled() and time.monotonic() < deadline:
+            time.sleep(STALL_LOOK_SECONDS)
 
     def _batches(self, entries: Sequence[Entry], state: HardState) -> Iterator[WriteBatch]:
         """The writes, in order, such that each leaves a valid log, should it be the last that the disk sees.

@@ -40,6 +40,7 @@ from rocksdict import WriteBatch as RawWriteBatch
 
 from meteora.errors import Corruption, DiskFailure, DiskFull, StorageError
 from meteora.raft.errors import InvariantViolation
+from meteora.storage.durable_files import make_directory
 from meteora.storage.endless_records import refuse_endless_records
 
 MEBIBYTE: Final = 1024 * 1024
@@ -189,9 +190,13 @@ class Rocks:
         self._scans: WeakSet[Scan] = WeakSet()
         options = _options(profile)
         access = AccessType.read_only(error_if_log_file_exist=False) if read_only else AccessType.read_write()
-        refuse_endless_records(path)
         try:
+            if not read_only:
+                make_directory(path)
+            refuse_endless_records(path)
             self._database = Rdict(str(path), options, column_families={"default": options}, access_type=access)
+        except StorageError:
+            raise
         except Exception as error:
             raise _classified(error, path) from error
         write_options = WriteOptions()
@@ -299,7 +304,7 @@ def _table_options(profile: Profile) -> BlockBasedOptions:
 
 def _classified(error: Exception, path: Path) -> StorageError:
     """The error of ours for one of RocksDB's. Others (a wrong type, a closed database) are bugs and raised as is."""
-    if type(error) is not Exception:
+    if type(error) is not Exception and not isinstance(error, OSError):
         raise error
     text = f"{path}: {error}"
     if str(error).startswith("Corruption"):

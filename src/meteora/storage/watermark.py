@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from meteora.errors import Corruption, DiskFailure
+from meteora.storage.durable_files import make_directory
 from meteora.storage.rocks import CORRUPTION_ADVICE
 
 VERSION: Final = 1
@@ -32,12 +33,13 @@ class Watermark:
     """The mark in the file at `path`."""
 
     def __init__(self, path: Path) -> None:
-        """Read the mark; a file that isn't there is made, with the mark 0.
+        """Read the mark; a file that isn't there is made, with the mark 0, and so is its directory.
 
         Raises `Corruption` if the file is not a mark, `DiskFailure` if it can't be read or made.
         """
         self._path = path
         try:
+            make_directory(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             content = os.pread(self._descriptor, _SIZE_BYTES + 1, 0)
         except OSError as error:
