@@ -15,6 +15,7 @@ from then on every `apply` raises the same error.
 """
 
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -70,6 +71,8 @@ class StateMachine:
         self.flushed_index = self.applied_index
         """Up to here the log is not needed to restore this state after a crash."""
         self._applied_bytes = self._flushed_bytes = 0
+        self._last_write_bytes = 0
+        self._last_write_at = time.monotonic()
         self._reader = DiskThread("kv reads")
         # Not the raft log's thread: its fsyncs, and with them the answers to the leader, would wait behind a flush.
         self._flusher = DiskThread("kv flush")
@@ -125,8 +128,9 @@ class StateMachine:
         return await self._reader.run(self._database.get_many, [_KEY + key for key in keys])
 
     def is_write_stalled(self) -> bool:
-        """True while RocksDB holds writers back: an `apply` now could hold up the loop for seconds."""
-        return self._database.is_write_stalled()
+        """True while RocksDB holds writers back: an `apply` now would hold up the loop until it lets them."""
+        delay_seconds = self._database.write_delay_seconds(self._last_write_bytes)
+        return delay_seconds > 0 and time.monotonic() < self._last_write_at + delay_seconds
 
     @property
     def unflushed_bytes(self) -> int:
@@ -205,7 +209,9 @@ class StateMachine:
         for client_id, record in changes.records:
             batch.put(_session_key(client_id), record)
         batch.put(_APPLIED, _POSITION.pack(FORMAT_VERSION, last.index, last.term))
+        self._last_write_bytes = batch.size_bytes()
         self._database.write(batch)
+        self._last_write_at = time.monotonic()
         self.applied_index, self.applied_term = last.index, last.term
         self._applied_bytes += sum(entry.size_bytes() for entry in entries)
 

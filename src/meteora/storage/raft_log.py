@@ -11,6 +11,7 @@ from memory, and memory changes only after the disk has answered.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -221,17 +222,20 @@ class RaftLog:
     def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
         must_sync = bool(entries) or state[:2] != self._hard_state[:2]
         for batch in self._batches(entries, state):
-            self._wait_while_stalled()
+            self._wait_for(batch)
             self._database.write(batch)
         if must_sync:
             self._database.sync_wal()
             self._watermark.advance(self._write_number)
 
-    def _wait_while_stalled(self) -> None:
+    def _wait_for(self, batch: WriteBatch) -> None:
         # RocksDB would do the waiting inside `write`, holding the GIL and with it the heartbeats.
+        size_bytes = batch.size_bytes()
         deadline = time.monotonic() + STALL_PATIENCE_SECONDS
-        while self._database.is_write_stalled() and time.monotonic() < deadline:
+        while (delay := self._database.write_delay_seconds(size_bytes)) == math.inf and time.monotonic() < deadline:
             time.sleep(STALL_LOOK_SECONDS)
+        if 0 < delay < math.inf:
+            time.sleep(min(delay, STALL_PATIENCE_SECONDS))
 
     def _batches(self, entries: Sequence[Entry], state: HardState) -> Iterator[WriteBatch]:
         """The writes, in order, such that each leaves a valid log, should it be the last that the disk sees.

@@ -19,6 +19,7 @@ Any thread may call anything, but `close` wants to be alone, and a `Scan` belong
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,12 +118,20 @@ class WriteBatch:
         self.delete = raw.delete
         self.delete_range = raw.delete_range
 
+    def size_bytes(self) -> int:
+        """The length of what would be written. Raises `InvariantViolation` once it was."""
+        return self._unwritten().size_in_bytes()
+
     def consume(self) -> RawWriteBatch:
         """The raw batch, once. Raises `InvariantViolation` the second time."""
-        raw, self._raw = self._raw, None
-        if raw is None:
-            raise InvariantViolation("a batch was written twice")
+        raw = self._unwritten()
+        self._raw = None
         return raw
+
+    def _unwritten(self) -> RawWriteBatch:
+        if self._raw is None:
+            raise InvariantViolation("a batch was written twice")
+        return self._raw
 
 
 class Scan(Iterator[tuple[bytes, bytes]]):
@@ -255,13 +264,17 @@ class Rocks:
         self._scans.add(scan)
         return scan
 
-    def is_write_stalled(self) -> bool:
-        """True while RocksDB delays or stops writers on purpose: a `write` now could hold the GIL for seconds."""
+    def write_delay_seconds(self, size_bytes: int) -> float:
+        """How long RocksDB would make a write of this size wait, on purpose, because flushes or compactions lag.
+
+        0 usually; infinite while it takes no writes at all. A `write` before that time has passed holds the GIL for
+        the rest of it.
+        """
         database = self._database
-        return bool(
-            database.property_int_value("rocksdb.is-write-stopped")
-            or database.property_int_value("rocksdb.actual-delayed-write-rate")
-        )
+        if database.property_int_value("rocksdb.is-write-stopped"):
+            return math.inf
+        bytes_per_second = database.property_int_value("rocksdb.actual-delayed-write-rate")
+        return size_bytes / bytes_per_second if bytes_per_second else 0.0
 
     def close(self) -> None:
         """Flush everything and let go of the files. Scans that are still open end with an error, not early."""
