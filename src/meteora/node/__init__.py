@@ -5,6 +5,6 @@ waits for an answer; `members` says who is in the cluster; `recovery` makes one 
 """
 
 from meteora.node.members import Member, Members
-from meteora.node.node import Node, NodeSettings
+from meteora.node.node import Node, NodeSettings, Removal
 
-__all__ = ["Member", "Members", "Node", "NodeSettings"]
+__all__ = ["Member", "Members", "Node", "NodeSettings", "Removal"]

@@ -21,12 +21,13 @@ trust.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-from meteora.errors import ChangeRefused, MeteoraError, NotApplied
+from meteora.errors import ChangeRefused, NotApplied
 from meteora.kv.command import Command, Operation, join_commands
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
@@ -51,7 +52,7 @@ from meteora.raft import (
     Status,
     decode_conf_change,
 )
-from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDropped, RaftError
+from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDropped
 from meteora.raft.text import configuration_text
 from meteora.storage.raft_log import RaftLog
 from meteora.transport.interface import Refusal, Transport
@@ -68,7 +69,19 @@ PROMOTION_LAG_ENTRIES = 100
 SLOW_DISK_SECONDS = 1.0
 """A write to the log that takes longer is logged: at about this time followers begin to doubt their leader."""
 
+FAREWELL_SECONDS = 1.0
+"""How long a removed member is still sent what was queued for it: that its removal is committed, above all."""
+
 _log = get_logger("node")
+
+
+class Removal(Enum):
+    """How a node came to be no member any more."""
+
+    WHILE_RUNNING = "while running"
+    """It was a member in this run."""
+    WHILE_DOWN = "while down"
+    """It has not heard of a leader in this run: it was removed before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +137,12 @@ class Node:
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_watchers: set[asyncio.Future[None]] = set()
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
+        self._has_known_leader = False
+        self._farewells: dict[int, str] = {}
+        self._farewell_ends_at = 0.0
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Gets the exception that the node can't go on after."""
-        self.removed: asyncio.Future[None] = self._loop.create_future()
+        self.removed: asyncio.Future[Removal] = self._loop.create_future()
         """Done when the node learns that it is no longer a member."""
 
     # Life
@@ -135,6 +151,8 @@ class Node:
         """Begin to take part, with `transport` as the way to the peers. It brings what they send to this node."""
         self._transport = transport
         self._transport.set_peers(self._peer_addresses())
+        if (self.node_id, self._settings.instance_id) in self._members.removed:
+            self.note_removal()
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
             self._raw.campaign()
@@ -152,8 +170,10 @@ class Node:
         # A write that is under way is waited for: its thread can't be stopped, and the disk is closed after this.
         while self._tasks:
             await asyncio.wait(self._tasks)
-        for future in (self.failed, self.removed, *self._tick_watchers):
-            future.cancel()
+        for watcher in self._tick_watchers:
+            watcher.cancel()
+        self.failed.cancel()
+        self.removed.cancel()
 
     def _schedule_tick(self) -> None:
         self._ticker = self._loop.call_later(self._settings.tick_seconds, self._tick)
@@ -162,11 +182,18 @@ class Node:
         # A loop that was held up has missed ticks. They are not made up for: a node that was paused would depose a
         # leader whose heartbeats lie unread in its socket.
         self._schedule_tick()
-        now = self._loop.time()
         for watcher in self._tick_watchers:
             if not watcher.done():
                 watcher.set_result(None)
-        self._raw.tick()
+        with self._stops_on_error():
+            self._raw.tick()
+            self._look_after_requests(self._loop.time())
+            self._say_farewell(self._loop.time())
+            self._flush_if_due()
+            self._promote_learners()
+            self._wake()
+
+    def _look_after_requests(self, now: float) -> None:
         patience_seconds = self._settings.election_ticks * self._settings.tick_seconds
         self._writes.hand_on_again(now - patience_seconds)
         self._reads.ask_again(now - patience_seconds)
@@ -174,9 +201,6 @@ class Node:
         self._writes.expire(now, why)
         self._reads.expire(now, why)
         self._changes.expire(now, why)
-        self._flush_if_due()
-        self._promote_learners()
-        self._wake()
 
     def _why_unanswered(self) -> str:
         if self.leader_id:
@@ -333,22 +357,25 @@ class Node:
     def unreachable(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
         if not self._is_stopping:
-            self._raw.unreachable(peer)
+            with self._stops_on_error():
+                self._raw.unreachable(peer)
             self._wake()
 
     def admits(self, sender: int, instance_id: int) -> Refusal | None:
-        """None unless the sender is a former member, or pretends to be another."""
-        known = self._members.by_id.get(sender)
-        if known is not None:
-            return None if known.instance_id in (0, instance_id) else Refusal.REMOVED_SENDER
-        # Who is not known may have joined by an entry that is not applied here yet.
+        """None unless the sender is a former member."""
+        # Who is not known at all may have joined by an entry that is not applied here yet.
         return Refusal.REMOVED_SENDER if (sender, instance_id) in self._members.removed else None
 
     def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
         """A peer does not take our messages."""
         if refusal is Refusal.REMOVED_SENDER and not self.removed.done():
             _log.warning("a member says that this node was removed from the cluster", member=peer, detail=detail)
-            self.removed.set_result(None)
+            self.note_removal()
+
+    def note_removal(self) -> None:
+        """This node is no longer a member."""
+        if not self.removed.done():
+            self.removed.set_result(Removal.WHILE_RUNNING if self._has_known_leader else Removal.WHILE_DOWN)
 
     # Work
 
@@ -359,16 +386,19 @@ class Node:
 
     def _work(self) -> None:
         self._work_is_scheduled = False
-        if self._is_stopping:
-            return
-        try:
+        with self._stops_on_error():
             self._take_in()
             while self._raw.has_ready:
                 self._handle(self._raw.ready())
             self._apply()
             self._answer_reads()
             self._notice_leadership()
-        except (MeteoraError, RaftError) as error:
+
+    @contextmanager
+    def _stops_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  whatever it is, the state can't be trusted after it
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -494,20 +524,32 @@ class Node:
             self._switch_to(members, entry.index)
 
     def _switch_to(self, members: Members, index: int) -> None:
+        self._farewells = {
+            peer: member.raft_address
+            for peer, member in self._members.by_id.items()
+            if peer not in members.by_id and peer != self.node_id
+        }
+        self._farewell_ends_at = self._loop.time() + FAREWELL_SECONDS
         before, self._members = self._members.by_id.get(self.node_id), members
         _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
         self._transport.set_peers(self._peer_addresses())
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         is_this = before is not None and before.instance_id in (0, self._settings.instance_id)
-        if is_this and self.node_id not in members.by_id and not self.removed.done():
-            self.removed.set_result(None)
+        if is_this and self.node_id not in members.by_id:
+            self.note_removal()
 
     def _peer_addresses(self) -> dict[int, str]:
         members = {peer: member.raft_address for peer, member in self._members.by_id.items() if peer != self.node_id}
         if self.node_id in self._members.by_id:
-            return members
+            return {**self._farewells, **members}
         # A newcomer has yet to learn who the members are, from the log that they can only send it if it answers.
         return {**self._contacts, **members}
+
+    def _say_farewell(self, now: float) -> None:
+        """Stop talking to those who were removed, once what they were last told has had the time to arrive."""
+        if self._farewells and now >= self._farewell_ends_at:
+            self._farewells = {}
+            self._transport.set_peers(self._peer_addresses())
 
     def _flush_if_due(self) -> None:
         if not self._is_flushing and self._state_machine.needs_flush():
@@ -538,6 +580,7 @@ class Node:
         if leadership == self._leadership:
             return
         before, self._leadership = self._leadership, leadership
+        self._has_known_leader |= self._raw.leader_id != 0
         if leadership[2] is not before[2] or leadership[1] != before[1]:
             self._log_leadership(*leadership)
         if self._raw.leader_id and leadership[:2] != before[:2]:

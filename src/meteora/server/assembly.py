@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from meteora.config import MAX_KEY_BYTES, NodeConfig
 from meteora.errors import DataDirectoryError, MeteoraError
 from meteora.kv.state_machine import StateMachine
-from meteora.node import Member, Node, NodeSettings
+from meteora.node import Member, Node, NodeSettings, Removal
 from meteora.node.recovery import create_cluster, replay
 from meteora.observability.logs import get_logger
 from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
@@ -53,6 +53,9 @@ LEAVE_SECONDS = 5.0
 
 GRACE_SECONDS = 1.0
 """For requests that are being answered when the node stops."""
+
+STREAM_GRACE_SECONDS = 0.1
+"""The same on the Raft port, where the peers' streams don't end by themselves."""
 
 LAST_WORDS_SECONDS = 0.3
 """For what a node that leaves has still to say: the others must learn that its removal is committed."""
@@ -91,9 +94,8 @@ class Server:
         log, state_machine = await self._open_disk()
         await self._start_node(log, state_machine)
         self._register(raft_server, kv_server)
-        for server in (raft_server, kv_server):
-            await server.start()
-            self._parts.push_async_callback(server.stop, GRACE_SECONDS)
+        await raft_server.start()
+        await kv_server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
 
@@ -104,13 +106,16 @@ class Server:
         if identity is None or not identity.removed:
             return
         if self._config.peer_raft_address is None:
-            raise DataDirectoryError(
-                f"node {identity.node_id} was removed from cluster {identity.cluster_id:016x}; to join it anew, start "
-                f"it with -p and the Raft address of a member (its old state is then set aside, nothing is deleted); "
-                f"to start a new cluster, choose another data directory than {self._config.data_directory}"
-            )
+            raise self._removed_error(identity.cluster_id)
         aside = self._directory.set_aside(datetime.now(UTC))
         _log.info("this node was removed from its cluster before: old state set aside", moved_to=aside)
+
+    def _removed_error(self, cluster_id: int) -> DataDirectoryError:
+        return DataDirectoryError(
+            f"node {self._config.node_id} was removed from cluster {cluster_id:016x}; to join it anew, start it with "
+            f"-p and the Raft address of a member (its old state is then set aside, nothing is deleted); to start a "
+            f"new cluster, choose another data directory than {self._config.data_directory}"
+        )
 
     async def _know_cluster(self) -> None:
         """Find out, once for a data directory, which cluster this node belongs to; create or join it if need be."""
@@ -234,8 +239,12 @@ class Server:
         waits = (stopped, self.node.failed, self.node.removed)
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
 
-    async def stop(self) -> None:
-        """Stop all parts. Raises what the node could not go on after, if that is why."""
+    async def stop(self) -> bool:
+        """Stop all parts. True if the node is to be started again at once, to join anew after it had been removed.
+
+        Raises what the node could not go on after, or `DataDirectoryError` if it had been removed while it was down and
+        was not told whom to join.
+        """
         failure = self.node.failed.exception() if self.node.failed.done() else None
         await self._health.enter_graceful_shutdown()
         if failure is None:
@@ -243,21 +252,27 @@ class Server:
                 await self._step_back()
             except MeteoraError as error:
                 _log.warning("stopping all the same", cause=error)
-        if self.node.removed.done() and not self.node.removed.cancelled():
+        removal = self.node.removed.result() if self.node.removed.done() else None
+        if removal is not None:
             self._directory.mark_removed()
             _log.info("this node is no longer a member; to join anew, start it with -p")
         await self._parts.aclose()
         if failure is not None:
             raise failure
+        if removal is Removal.WHILE_DOWN and self._config.peer_raft_address is None:
+            raise self._removed_error(self._cluster.cluster_id)
         _log.info("stopped")
+        return removal is Removal.WHILE_DOWN
 
     async def _step_back(self) -> None:
         """Leave the cluster, if told to; else hand leadership over, so that nobody has to notice that it is gone."""
         if self.node.removed.done():
             return
         if self._config.enable_auto_leaving:
-            await self._cluster.leave(LEAVE_SECONDS)
-            await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
+            if await self._cluster.leave(LEAVE_SECONDS):
+                await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
+                # The others have removed it, whether or not word of that has come back.
+                self.node.note_removal()
         elif self.node.leads:
             await self.node.hand_over(HAND_OVER_SECONDS)
 

@@ -117,13 +117,15 @@ class Cluster:
         context = encode_context({node_id: member})
         await self._node.change_membership(ConfChange((Change(kind, node_id),), context=context), deadline)
 
-    async def leave(self, timeout_seconds: float) -> None:
-        """Take this node out of the cluster; the last voter stays. Raises as `change`."""
+    async def leave(self, timeout_seconds: float) -> bool:
+        """Take this node out of the cluster. False if it stays, as the last voter or no member. Raises as `change`."""
         configuration = self._node.members.configuration
         me = self._node.node_id
-        if me in configuration.members and configuration.voters != {me}:
-            request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=me)
-            await self.change(request, asyncio.get_running_loop().time() + timeout_seconds, was_forwarded=False)
+        if me not in configuration.members or configuration.voters == {me}:
+            return False
+        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=me)
+        await self.change(request, asyncio.get_running_loop().time() + timeout_seconds, was_forwarded=False)
+        return True
 
     async def _hand_over(self) -> None:
         if self._node.leads and len(self._node.members.configuration.voters) > 1:

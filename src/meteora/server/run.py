@@ -32,15 +32,21 @@ async def _serve(config: NodeConfig) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
-    server = Server(config)
+    while await _serve_once(Server(config), stop):
+        pass
+
+
+async def _serve_once(server: Server, stop: asyncio.Event) -> bool:
+    """Serve until `stop`, or until the node can't go on. True if it is to be started again."""
     starting, stopped = asyncio.create_task(server.start()), asyncio.create_task(stop.wait())
     try:
         # A node that waits to be let into a cluster is still starting.
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting
-            await server.run_until(stopped)
-            await server.stop()
+        if not starting.done():
+            return False
+        await starting
+        await server.run_until(stopped)
+        return await server.stop() and not stop.is_set()
     finally:
         for task in (starting, stopped):
             task.cancel()
