@@ -24,10 +24,12 @@ from meteora.raft.message import HardState
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.entry_cache import EntryCache
 from meteora.storage.raft_records import (
-    HARD_STATE_KEY,
-    decode_hard_state,
+    LOG_STATE_KEY,
+    LogState,
+    MalformedRecord,
+    decode_log_state,
     decode_term_run,
-    encode_hard_state,
+    encode_log_state,
     encode_term_run,
     entry_key,
     key_number,
@@ -251,18 +253,19 @@ class RaftLog:
             self._delete_from(entries[0].index, batch)
         for entry in entries:
             if size_bytes >= BATCH_BYTES:
-                yield self._numbered(batch, state._replace(commit=min(state.commit, entry.index - 1)))
+                yield self._sealed(batch, entry.index - 1, state)
                 batch, size_bytes = WriteBatch(), 0
             if entry.term != term:
                 term = entry.term
                 batch.put(term_run_key(term), encode_term_run(term, entry.index))
             batch.put(entry_key(entry.index), entry.encode())
             size_bytes += entry.size_bytes()
-        yield self._numbered(batch, state)
+        yield self._sealed(batch, entries[-1].index if entries else self._terms.last_index, state)
 
-    def _numbered(self, batch: WriteBatch, state: HardState) -> WriteBatch:
+    def _sealed(self, batch: WriteBatch, last_index: int, state: HardState) -> WriteBatch:
         self._write_number += 1
-        batch.put(HARD_STATE_KEY, encode_hard_state(self._write_number, state))
+        state = state._replace(commit=min(state.commit, last_index))
+        batch.put(LOG_STATE_KEY, encode_log_state(LogState(self._write_number, last_index, state)))
         return batch
 
     def _delete_from(self, index: int, batch: WriteBatch) -> None:
@@ -328,7 +331,7 @@ class RaftLog:
     def _load(self, applied_index: int, cache_bytes: int) -> None:
         try:
             self._load_records()
-        except (Corruption, InvariantViolation) as error:
+        except (MalformedRecord, InvariantViolation) as error:
             raise self._corrupt(str(error)) from error
         last_index = self._terms.last_index
         self._verify_ends(last_index, applied_index)
@@ -337,10 +340,13 @@ class RaftLog:
             self._cache.append(entry)
 
     def _load_records(self) -> None:
-        self._write_number, self._hard_state = decode_hard_state(self._database.get(HARD_STATE_KEY))
-        newest = next(self._database.scan(entry_key(0), entry_key(_LAST), backwards=True), None)
-        runs = [decode_term_run(*pair) for pair in self._database.scan(term_run_key(0), term_run_key(_LAST))]
-        self._terms = TermRuns(runs, 0 if newest is None else key_number(newest[0]))
+        database = self._database
+        self._write_number, last_index, self._hard_state = decode_log_state(database.get(LOG_STATE_KEY))
+        newest = next(database.scan(entry_key(0), entry_key(_LAST), backwards=True), None)
+        found = 0 if newest is None else key_number(newest[0])
+        ensure(found == last_index, f"the log ends at {found}, and not at {last_index} as its latest write says")
+        runs = [decode_term_run(*pair) for pair in database.scan(term_run_key(0), term_run_key(_LAST))]
+        self._terms = TermRuns(runs, last_index)
 
     def _verify_ends(self, last_index: int, applied_index: int) -> None:
         state = self._hard_state
@@ -348,9 +354,11 @@ class RaftLog:
             raise self._corrupt(
                 f"the log ends at {last_index}, but {state.commit} was committed and {applied_index} applied"
             )
-        if last_index and self._terms.term(last_index) > state.term:
-            raise self._corrupt(f"the log ends in term {self._terms.term(last_index)}, but the term is {state.term}")
         if last_index:
+            if self._terms.term(last_index) > state.term:
+                raise self._corrupt(
+                    f"the log ends in term {self._terms.term(last_index)}, and the term is {state.term}"
+                )
             next(self._scan(FIRST_INDEX, FIRST_INDEX + 1))
             next(self._scan(last_index, last_index + 1))
 
@@ -359,7 +367,9 @@ def _refuse_lost_tail(path: Path, durable_number: int) -> None:
     """Raise `Corruption` if opening the database would give less than was acknowledged, and change nothing."""
     probe = Rocks(path, RAFT_LOG, read_only=True)
     try:
-        number, _ = decode_hard_state(probe.get(HARD_STATE_KEY))
+        number = decode_log_state(probe.get(LOG_STATE_KEY)).write_number
+    except MalformedRecord as error:
+        raise Corruption(f"{path}: {error}. {CORRUPTION_ADVICE}") from error
     finally:
         probe.close()
     if number < durable_number:

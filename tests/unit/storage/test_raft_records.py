@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meteora.errors import Corruption
 from meteora.raft.message import HardState
 from meteora.storage.raft_records import (
-    HARD_STATE_KEY,
-    decode_hard_state,
+    LOG_STATE_KEY,
+    LogState,
+    MalformedRecord,
+    decode_log_state,
     decode_term_run,
-    encode_hard_state,
+    encode_log_state,
     encode_term_run,
     entry_key,
     key_number,
@@ -20,10 +21,10 @@ from meteora.storage.raft_records import (
 numbers = st.integers(0, (1 << 64) - 1)
 
 
-@given(numbers, numbers, numbers, numbers)
-def test_a_hard_state_comes_back(write_number: int, term: int, vote: int, commit: int) -> None:
-    state = HardState(term, vote, commit)
-    assert decode_hard_state(encode_hard_state(write_number, state)) == (write_number, state)
+@given(numbers, numbers, st.builds(HardState, numbers, numbers, numbers))
+def test_a_log_state_comes_back(write_number: int, last_index: int, hard_state: HardState) -> None:
+    state = LogState(write_number, last_index, hard_state)
+    assert decode_log_state(encode_log_state(state)) == state
 
 
 @given(numbers, numbers)
@@ -37,31 +38,31 @@ def test_keys_sort_as_their_numbers(one: int, other: int) -> None:
 
 
 def test_no_record_is_the_state_of_an_empty_log() -> None:
-    assert decode_hard_state(None) == (0, HardState())
+    assert decode_log_state(None) == LogState()
 
 
-def test_every_flipped_bit_of_a_hard_state_is_corruption() -> None:
-    whole = encode_hard_state(9, HardState(3, 2, 1))
+def test_every_flipped_bit_of_a_log_state_is_noticed() -> None:
+    whole = encode_log_state(LogState(9, 4, HardState(3, 2, 1)))
     for bit in range(8 * len(whole)):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(Corruption):
-            decode_hard_state(bytes(damaged))
+        with pytest.raises(MalformedRecord):
+            decode_log_state(bytes(damaged))
 
 
-def test_every_cut_of_a_hard_state_is_corruption() -> None:
-    whole = encode_hard_state(9, HardState(3, 2, 1))
+def test_every_cut_of_a_log_state_is_noticed() -> None:
+    whole = encode_log_state(LogState(9, 4, HardState(3, 2, 1)))
     for length in range(len(whole)):
-        with pytest.raises(Corruption):
-            decode_hard_state(whole[:length])
+        with pytest.raises(MalformedRecord):
+            decode_log_state(whole[:length])
 
 
-def test_a_record_under_another_key_is_corruption() -> None:
-    with pytest.raises(Corruption, match="fails its checksum"):
+def test_a_record_under_another_key_is_noticed() -> None:
+    with pytest.raises(MalformedRecord, match="fails its checksum"):
         decode_term_run(term_run_key(8), encode_term_run(7, 100))
 
 
-@pytest.mark.parametrize("key", [HARD_STATE_KEY, b"e1234567", b"e123456789"])
-def test_a_key_without_a_number_is_corruption(key: bytes) -> None:
-    with pytest.raises(Corruption, match="not a key"):
+@pytest.mark.parametrize("key", [LOG_STATE_KEY, b"e1234567", b"e123456789"])
+def test_a_key_without_a_number_is_noticed(key: bytes) -> None:
+    with pytest.raises(MalformedRecord, match="not a key"):
         key_number(key)
