@@ -52,7 +52,7 @@ class ReadRounds:
 
     def add(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """Queue a read: the future of its value. Raises `Overloaded` if too many are pending."""
-        if len(self._waiting) >= MAX_PENDING_READS:
+        if len(self) >= MAX_PENDING_READS:
             raise Overloaded(f"{len(self)} reads are pending already: try again later")
         read = PendingRead(key, deadline, self._loop.create_future())
         self._waiting.append(read)

@@ -1,0 +1,216 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from meteora.errors import NotApplied, Overloaded
+from meteora.node import reads as module
+from meteora.node.reads import ReadRounds
+
+DEADLINE = 100.0
+
+
+def with_rounds(story: Callable[[ReadRounds], None]) -> None:
+    async def run() -> None:
+        story(ReadRounds(asyncio.get_running_loop(), node_id=1, instance_id=5))
+
+    asyncio.run(run())
+
+
+def answerable(rounds: ReadRounds, applied: int) -> list[bytes]:
+    return [read.key for read in rounds.take_applied(applied)]
+
+
+def test_all_reads_that_wait_share_one_round() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        rounds.add(b"b", DEADLINE)
+        rounds.confirm(rounds.begin_round(now=1.0), index=4)
+        assert answerable(rounds, 4) == [b"a", b"b"]
+
+    with_rounds(story)
+
+
+def test_a_read_waits_until_the_index_of_its_round_is_applied() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        rounds.confirm(rounds.begin_round(now=1.0), index=4)
+        assert (answerable(rounds, 3), answerable(rounds, 4)) == ([], [b"a"])
+
+    with_rounds(story)
+
+
+def test_a_read_is_taken_once() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        rounds.confirm(rounds.begin_round(now=1.0), index=4)
+        rounds.take_applied(4)
+        assert answerable(rounds, 5) == []
+
+    with_rounds(story)
+
+
+def test_a_read_that_comes_while_a_round_is_under_way_waits_for_the_next_one() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        context = rounds.begin_round(now=1.0)
+        rounds.add(b"b", DEADLINE)
+        assert not rounds.wants_round
+        rounds.confirm(context, index=4)
+        assert answerable(rounds, 4) == [b"a"]
+        assert rounds.wants_round
+
+    with_rounds(story)
+
+
+def test_rounds_that_are_confirmed_are_answered_each_at_its_own_index() -> None:
+    def story(rounds: ReadRounds) -> None:
+        for key, index in ((b"a", 4), (b"b", 9)):
+            rounds.add(key, DEADLINE)
+            rounds.confirm(rounds.begin_round(now=1.0), index)
+        assert [answerable(rounds, applied) for applied in (4, 8, 9)] == [[b"a"], [], [b"b"]]
+
+    with_rounds(story)
+
+
+def test_no_round_is_wanted_while_nobody_reads() -> None:
+    def story(rounds: ReadRounds) -> None:
+        assert not rounds.wants_round
+
+    with_rounds(story)
+
+
+def test_a_round_that_got_lost_is_asked_again() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        rounds.begin_round(now=1.0)
+        rounds.ask_again(not_since=1.0)
+        rounds.confirm(rounds.begin_round(now=2.0), index=4)
+        assert answerable(rounds, 4) == [b"a"]
+
+    with_rounds(story)
+
+
+def test_a_round_that_was_asked_for_lately_is_not_given_up() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        context = rounds.begin_round(now=1.0)
+        rounds.ask_again(not_since=0.9)
+        rounds.confirm(context, index=4)
+        assert answerable(rounds, 4) == [b"a"]
+
+    with_rounds(story)
+
+
+def test_an_answer_to_a_round_that_was_given_up_confirms_nothing() -> None:
+    # It speaks for the reads of its own time, and others may have come since.
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        late = rounds.begin_round(now=1.0)
+        rounds.ask_again(not_since=1.0)
+        rounds.add(b"b", DEADLINE)
+        rounds.confirm(late, index=4)
+        rounds.begin_round(now=2.0)
+        rounds.confirm(late, index=4)
+        assert answerable(rounds, 4) == []
+
+    with_rounds(story)
+
+
+def test_no_two_rounds_have_the_same_context() -> None:
+    def contexts(node_id: int, instance_id: int) -> list[bytes]:
+        async def run() -> list[bytes]:
+            rounds = ReadRounds(asyncio.get_running_loop(), node_id, instance_id)
+            return [rounds.begin_round(now=1.0) for _ in range(3)]
+
+        return asyncio.run(run())
+
+    assert len({*contexts(1, 1), *contexts(1, 2), *contexts(2, 1)}) == 9
+
+
+def test_a_read_that_is_not_answered_in_time_was_certainly_not_done() -> None:
+    def story(rounds: ReadRounds) -> None:
+        result = rounds.add(b"a", DEADLINE)
+        rounds.expire(DEADLINE, "no leader")
+        assert isinstance(error := result.exception(), NotApplied)
+        assert str(error) == "no leader: the read was not answered, try again"
+
+    with_rounds(story)
+
+
+def in_each_stage(rounds: ReadRounds, deadline: float) -> list[asyncio.Future[bytes | None]]:
+    """A read that is confirmed, one that is asked for, one that waits."""
+    confirmed = rounds.add(b"a", deadline)
+    rounds.confirm(rounds.begin_round(now=1.0), index=4)
+    asked = rounds.add(b"b", deadline)
+    rounds.begin_round(now=1.0)
+    return [confirmed, asked, rounds.add(b"c", deadline)]
+
+
+def test_reads_expire_wherever_they_are() -> None:
+    def story(rounds: ReadRounds) -> None:
+        results = in_each_stage(rounds, DEADLINE)
+        rounds.expire(DEADLINE, "why")
+        assert [type(result.exception()) for result in results] == [NotApplied] * 3
+        assert len(rounds) == 0
+
+    with_rounds(story)
+
+
+def test_reads_wait_until_their_deadline() -> None:
+    def story(rounds: ReadRounds) -> None:
+        results = in_each_stage(rounds, DEADLINE)
+        rounds.expire(DEADLINE - 0.1, "why")
+        assert not any(result.done() for result in results)
+
+    with_rounds(story)
+
+
+def test_giving_up_answers_before_the_deadline() -> None:
+    def story(rounds: ReadRounds) -> None:
+        results = in_each_stage(rounds, DEADLINE)
+        rounds.give_up_all("the node is stopping")
+        assert all("the node is stopping" in str(result.exception()) for result in results)
+
+    with_rounds(story)
+
+
+def test_a_read_whose_caller_went_is_dropped_wherever_it_is() -> None:
+    def story(rounds: ReadRounds) -> None:
+        for result in in_each_stage(rounds, DEADLINE):
+            result.cancel()
+        rounds.expire(0.0, "why")
+        assert len(rounds) == 0
+
+    with_rounds(story)
+
+
+def test_a_read_whose_caller_went_is_not_looked_up() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE).cancel()
+        rounds.confirm(rounds.begin_round(now=1.0), index=4)
+        assert answerable(rounds, 4) == []
+
+    with_rounds(story)
+
+
+def test_reads_are_bounded_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING_READS", 3)
+
+    def story(rounds: ReadRounds) -> None:
+        in_each_stage(rounds, DEADLINE)
+        with pytest.raises(Overloaded, match="3 reads are pending already: try again later"):
+            rounds.add(b"d", DEADLINE)
+
+    with_rounds(story)
+
+
+def test_a_read_that_was_refused_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING_READS", 0)
+
+    def story(rounds: ReadRounds) -> None:
+        with pytest.raises(Overloaded):
+            rounds.add(b"a", DEADLINE)
+        assert len(rounds) == 0
+
+    with_rounds(story)
