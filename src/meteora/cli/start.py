@@ -10,6 +10,7 @@ from meteora.cli.exit_status import SUCCESS
 from meteora.cli.help_text import examples
 from meteora.cli.parameters import node_id, port, request_bytes, seconds
 from meteora.config import LogFormat, LogLevel, NodeConfig, RpcServerKind
+from meteora.observability.logs import quieten_grpc
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -86,6 +87,7 @@ def start(**options: Any) -> int:
     from meteora.cli.node_settings import checked  # noqa: PLC0415
 
     config = checked(NodeConfig(**options))
+    quieten_grpc()
     from meteora.server import run  # noqa: PLC0415
 
     run(config)
