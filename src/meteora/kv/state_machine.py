@@ -86,7 +86,7 @@ class StateMachine:
         database = Rocks(path, KEY_VALUE)
         try:
             return cls(path, database)
-        except StorageError:
+        except BaseException:
             database.close()
             raise
 
@@ -228,8 +228,8 @@ class StateMachine:
         ever_dropped = self._database.get(_SESSIONS_DROPPED) is not None
         pairs = self._database.scan(_SESSION, _SESSION + b"\xff" * (_CLIENT_ID.size + 1))
         try:
-            stored = [(_CLIENT_ID.unpack_from(key, 1)[0], decode_session(record)) for key, record in pairs]
-        except Corruption as error:
+            stored = [(_CLIENT_ID.unpack(key[1:])[0], decode_session(record)) for key, record in pairs]
+        except (Corruption, struct.error) as error:
             raise Corruption(f"{self._path}: {error}. {CORRUPTION_ADVICE}") from error
         return Sessions(stored, ever_dropped=ever_dropped)
 

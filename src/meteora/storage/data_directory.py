@@ -63,7 +63,7 @@ class DataDirectory:
         try:
             identity = _read_identity(path)
             _refuse_foreign(path, identity, node_id)
-        except DataDirectoryError:
+        except BaseException:
             os.close(lock)
             raise
         return cls(path, lock, identity)

@@ -91,12 +91,12 @@ class RaftLog:
             if watermark.number:
                 _refuse_lost_tail(path, watermark.number)
             log = cls(path, disk, watermark, Rocks(path, RAFT_LOG))
-        except StorageError:
+        except BaseException:
             watermark.close()
             raise
         try:
             log._load(applied_index, cache_bytes)
-        except StorageError:
+        except BaseException:
             log._close()
             raise
         return log
