@@ -73,8 +73,6 @@ class Server:
         self._directory: DataDirectory
         self.node: Node
         self._cluster: Cluster
-        self.kv_port = config.kv_port
-        self.raft_port = config.raft_port
 
     async def start(self) -> None:
         """Start all parts. Raises a `MeteoraError` if one can't be; then, as when cancelled, none is left running."""
@@ -94,8 +92,10 @@ class Server:
         log, state_machine = await self._open_disk()
         await self._start_node(log, state_machine)
         self._register(raft_server, kv_server)
-        await raft_server.start()
-        await kv_server.start()
+        # The KV server stops first: what it still answers needs the peers, and then the disk.
+        for server, grace_seconds in ((raft_server, STREAM_GRACE_SECONDS), (kv_server, GRACE_SECONDS)):
+            await server.start()
+            self._parts.push_async_callback(server.stop, grace_seconds)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
 
@@ -202,12 +202,12 @@ class Server:
     def _bind(self) -> tuple[RpcServer, RpcServer]:
         config = self._config
         kv_bytes = config.max_request_bytes + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
-        servers = []
-        for port, max_bytes in ((config.raft_port, MAX_PEER_MESSAGE_BYTES), (config.kv_port, kv_bytes)):
-            server = create_rpc_server(config.rpc_server, config.address, port, max_message_bytes=max_bytes)
-            self._parts.push_async_callback(server.stop, GRACE_SECONDS)
-            servers.append(server)
-        raft_server, kv_server = servers
+        kind, host = config.rpc_server, config.address
+        raft_server = create_rpc_server(kind, host, config.raft_port, max_message_bytes=MAX_PEER_MESSAGE_BYTES)
+        kv_server = create_rpc_server(kind, host, config.kv_port, max_message_bytes=kv_bytes)
+        for server in (raft_server, kv_server):
+            self._parts.push_async_callback(server.stop, 0.0)
+            server.bind()
         return raft_server, kv_server
 
     def _register(self, raft_server: RpcServer, kv_server: RpcServer) -> None:
