@@ -32,7 +32,7 @@ from meteora.kv.command import Command, Operation, join_commands
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
 from meteora.node.members import Members, encode_context
-from meteora.node.reads import PendingRead, ReadRounds
+from meteora.node.reads import PendingRead, ReadRounds, give_up
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
 from meteora.raft import (
@@ -161,19 +161,22 @@ class Node:
 
     async def stop(self) -> None:
         """Answer everything that waits, and leave no task behind. The disk and the transport are the caller's."""
-        self._is_stopping = True
-        if self._ticker is not None:
-            self._ticker.cancel()
-        self._writes.give_up_all("the node is stopping")
-        self._reads.give_up_all("the node is stopping")
-        self._changes.give_up_all("the node is stopping")
+        self._give_up("the node is stopping")
         # A write that is under way is waited for: its thread can't be stopped, and the disk is closed after this.
         while self._tasks:
             await asyncio.wait(self._tasks)
-        for watcher in self._tick_watchers:
-            watcher.cancel()
         self.failed.cancel()
         self.removed.cancel()
+
+    def _give_up(self, why: str) -> None:
+        """From now on nothing is taken in and no pass is made: answer everything that waits for one."""
+        self._is_stopping = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._writes.give_up_all(why)
+        self._reads.give_up_all(why)
+        self._changes.give_up_all(why)
+        self._tell_tick_watchers()
 
     def _schedule_tick(self) -> None:
         self._ticker = self._loop.call_later(self._settings.tick_seconds, self._tick)
@@ -182,9 +185,7 @@ class Node:
         # A loop that was held up has missed ticks. They are not made up for: a node that was paused would depose a
         # leader whose heartbeats lie unread in its socket.
         self._schedule_tick()
-        for watcher in self._tick_watchers:
-            if not watcher.done():
-                watcher.set_result(None)
+        self._tell_tick_watchers()
         with self._stops_on_error():
             self._raw.tick()
             self._look_after_requests(self._loop.time())
@@ -192,6 +193,11 @@ class Node:
             self._flush_if_due()
             self._promote_learners()
             self._wake()
+
+    def _tell_tick_watchers(self) -> None:
+        for watcher in self._tick_watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
     def _look_after_requests(self, now: float) -> None:
         patience_seconds = self._settings.election_ticks * self._settings.tick_seconds
@@ -285,17 +291,21 @@ class Node:
             self._tick_watchers.discard(watcher)
 
     async def hand_over(self, timeout_seconds: float) -> bool:
-        """Hand leadership to the voter that is furthest ahead; whether another node leads by the time this returns."""
+        """Hand leadership to the voter that is furthest ahead; whether this node leads no more when this returns."""
         deadline = self._loop.time() + timeout_seconds
-        while self._raw.role is RoleName.LEADER and self._loop.time() < deadline:
+        patience_ticks = self._settings.heartbeat_ticks + 2
+        while self.leads and self._loop.time() < deadline and not self._is_stopping:
             successor = self._best_successor()
-            if successor == 0:
-                return False
-            if not self._raw.transferee:
+            if successor and not self._raw.transferee:
                 self._raw.transfer_leader(successor)
                 self._wake()
+            if not successor:
+                # A leader that has just checked its quorum has yet to hear of anybody again.
+                patience_ticks -= 1
+                if patience_ticks < 0 or self._raw.configuration.voters == {self.node_id}:
+                    return False
             await self._next_tick()
-        return self._raw.role is not RoleName.LEADER
+        return not self.leads
 
     def _promote_learners(self) -> None:
         """Make a voter of a learner that asked for it and has caught up."""
@@ -386,6 +396,8 @@ class Node:
 
     def _work(self) -> None:
         self._work_is_scheduled = False
+        if self._is_stopping:
+            return
         with self._stops_on_error():
             self._take_in()
             while self._raw.has_ready:
@@ -402,9 +414,9 @@ class Node:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self._is_stopping = True
         if not self.failed.done():
             self.failed.set_exception(error)
+        self._give_up(f"the node has failed: {error}")
 
     def _take_in(self) -> None:
         inbox, self._inbox = self._inbox, []
@@ -524,12 +536,9 @@ class Node:
             self._switch_to(members, entry.index)
 
     def _switch_to(self, members: Members, index: int) -> None:
-        self._farewells = {
-            peer: member.raft_address
-            for peer, member in self._members.by_id.items()
-            if peer not in members.by_id and peer != self.node_id
-        }
+        self._farewells = {peer: at for peer, at in self._peer_addresses().items() if peer not in members.by_id}
         self._farewell_ends_at = self._loop.time() + FAREWELL_SECONDS
+        self._forget_old_contacts(members)
         before, self._members = self._members.by_id.get(self.node_id), members
         _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
         self._transport.set_peers(self._peer_addresses())
@@ -538,12 +547,22 @@ class Node:
         if is_this and self.node_id not in members.by_id:
             self.note_removal()
 
+    def _forget_old_contacts(self, members: Members) -> None:
+        """What a member said of itself no longer holds where `members` gives another address in its place."""
+        for peer, member in self._members.by_id.items():
+            moved = peer in members.by_id and members.by_id[peer].raft_address != member.raft_address
+            if moved and self._contacts.get(peer) == member.raft_address:
+                del self._contacts[peer]
+
     def _peer_addresses(self) -> dict[int, str]:
         members = {peer: member.raft_address for peer, member in self._members.by_id.items() if peer != self.node_id}
-        if self.node_id in self._members.by_id:
-            return {**self._farewells, **members}
-        # A newcomer has yet to learn who the members are, from the log that they can only send it if it answers.
-        return {**self._contacts, **members}
+        if self.node_id not in self._members.by_id:
+            # A newcomer has yet to learn who the members are, from the log that they can only send it if it answers.
+            return {**members, **self._contacts}
+        # What a member that came back says is newer than the record, and without its answers there may be no majority
+        # to change that by.
+        stated = {peer: at for peer, at in self._contacts.items() if peer in members}
+        return {**self._farewells, **members, **stated}
 
     def _say_farewell(self, now: float) -> None:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""
@@ -568,7 +587,11 @@ class Node:
             self._own(self._read(reads))
 
     async def _read(self, reads: Sequence[PendingRead]) -> None:
-        values = await self._state_machine.get_many([read.key for read in reads])
+        try:
+            values = await self._state_machine.get_many([read.key for read in reads])
+        except Exception as error:
+            give_up(reads, f"the node has failed: {error}")
+            raise
         for read, value in zip(reads, values, strict=True):
             if not read.result.done():
                 read.result.set_result(value)

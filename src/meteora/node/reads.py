@@ -101,6 +101,11 @@ class ReadRounds:
         self.expire(float("inf"), why)
 
 
+def give_up(reads: Sequence[PendingRead], why: str) -> None:
+    """Answer reads that were taken out and can't be served after all."""
+    _alive(reads, float("inf"), why)
+
+
 def _alive(reads: Sequence[PendingRead], now: float, why: str) -> list[PendingRead]:
     alive = []
     for read in reads:

@@ -1,0 +1,912 @@
+import asyncio
+import errno
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meteora.errors import (
+    ChangeRefused,
+    Corruption,
+    DiskFull,
+    MeteoraError,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    StorageError,
+)
+from meteora.kv.command import Command, Operation
+from meteora.node import Removal, node, reads
+from meteora.node.members import encode_context
+from meteora.node.writes import MAX_PENDING_WRITES
+from meteora.raft import Change, ChangeKind, ConfChange, Message, MessageKind
+from meteora.raft.errors import InvariantViolation
+from meteora.transport.interface import Refusal
+from tests.unit.node.nodes import Network, Running, member, running, soon, three, until
+
+NoLeakedTasks = Callable[[], AbstractAsyncContextManager[None]]
+
+
+def alone(folder: Path, story: Callable[[Running], Coroutine[Any, Any, None]]) -> None:
+    """Run `story` with a node that is a cluster by itself, once it leads."""
+
+    async def run() -> None:
+        async with running(folder, Network()) as one:
+            await one.until_leading()
+            await story(one)
+
+    asyncio.run(run())
+
+
+def leaderless(folder: Path, story: Callable[[Running], Coroutine[Any, Any, None]]) -> None:
+    """Run `story` with a member of three whose peers are not there."""
+
+    async def run() -> None:
+        async with running(folder, Network(), voters=(1, 2, 3)) as one:
+            await story(one)
+
+    asyncio.run(run())
+
+
+def command(sequence: int, value: bytes, *, retry: bool = False) -> Command:
+    return Command(Operation.PUT, 5, sequence, 1, retry, b"k", value)
+
+
+def change(kind: ChangeKind, node_id: int, *, promote: bool = False) -> ConfChange:
+    context = b"" if kind is ChangeKind.REMOVE else encode_context({node_id: member(node_id, promote=promote)})
+    return ConfChange((Change(kind, node_id),), context=context)
+
+
+async def error_of(request: Awaitable[object]) -> Exception:
+    try:
+        await request
+    except MeteoraError as error:
+        return error
+    raise AssertionError("there was no error")
+
+
+async def until_persisting(one: Running) -> None:
+    """Looks at every turn of the loop: a write to the disk may take only a few."""
+    async with asyncio.timeout(10):
+        while not one.node._is_persisting:
+            await asyncio.sleep(0)
+
+
+# Alone
+
+
+def test_what_was_put_is_read_until_it_is_deleted(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        assert await one.get(b"k") is None
+        await one.put(b"k", b"v")
+        assert await one.get(b"k") == b"v"
+        await one.node.delete(b"k", soon())
+        assert await one.get(b"k") is None
+
+    alone(tmp_path, story)
+
+
+def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
+    async def write(one: Running) -> None:
+        await one.put(b"k", b"v")
+
+    async def read(one: Running) -> None:
+        assert await one.get(b"k") == b"v"
+
+    alone(tmp_path, write)
+    alone(tmp_path, read)
+
+
+def test_an_acknowledged_write_is_in_the_log_on_disk(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.put(b"k", b"v")
+        last = one.log.last_index()
+        assert b"v" in one.log.read(last, last + 1, 1 << 20)[0].data
+
+    alone(tmp_path, story)
+
+
+def test_writes_that_come_together_are_one_entry(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        before = one.log.last_index()
+        await asyncio.gather(*(one.put(b"%d" % number) for number in range(100)))
+        assert one.log.last_index() == before + 1
+
+    alone(tmp_path, story)
+
+
+def test_writes_that_come_during_an_fsync_are_the_next_entry(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        before = one.log.last_index()
+        first = asyncio.create_task(one.put(b"first"))
+        await until_persisting(one)
+        await asyncio.gather(first, *(one.put(b"%d" % number) for number in range(100)))
+        assert one.log.last_index() == before + 2
+
+    alone(tmp_path, story)
+
+
+def test_a_request_that_is_repeated_is_applied_once(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.write(command(1, b"mine"), soon())
+        await one.put(b"k", b"another's")
+        await one.node.write(command(1, b"mine", retry=True), soon())
+        assert await one.get(b"k") == b"another's"
+
+    alone(tmp_path, story)
+
+
+def test_a_request_that_is_repeated_after_a_restart_is_applied_once(tmp_path: Path) -> None:
+    async def before(one: Running) -> None:
+        await one.node.write(command(1, b"mine"), soon())
+        await one.put(b"k", b"another's")
+
+    async def after(one: Running) -> None:
+        await one.node.write(command(1, b"mine", retry=True), soon())
+        assert await one.get(b"k") == b"another's"
+
+    alone(tmp_path, before)
+    alone(tmp_path, after)
+
+
+def test_repeated_requests_that_are_under_way_together_are_all_answered(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        before = one.log.last_index()
+        await asyncio.gather(*(one.node.write(command(1, b"mine"), soon()) for _ in range(5)))
+        assert one.log.last_index() == before + 1
+
+    alone(tmp_path, story)
+
+
+# No leader
+
+
+def test_without_a_leader_a_write_was_certainly_not_applied_by_its_deadline(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        error = await error_of(one.node.put(b"k", b"v", soon(0.05)))
+        assert isinstance(error, NotApplied)
+        assert str(error) == (
+            "no leader: a majority of the members can't be reached: the write was not applied, try again"
+        )
+
+    leaderless(tmp_path, story)
+
+
+def test_without_a_leader_a_read_is_answered_by_its_deadline(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        error = await error_of(one.node.get(b"k", soon(0.05)))
+        assert isinstance(error, NotApplied)
+        assert (
+            str(error) == "no leader: a majority of the members can't be reached: the read was not answered, try again"
+        )
+
+    leaderless(tmp_path, story)
+
+
+def test_without_a_leader_the_membership_can_not_be_changed(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        error = await error_of(one.node.change_membership(change(ChangeKind.REMOVE, 2), soon()))
+        assert isinstance(error, NotApplied)
+        assert str(error) == "the change was not made: only the leader changes the membership"
+
+    leaderless(tmp_path, story)
+
+
+# Bounds
+
+
+def test_one_write_too_many_is_refused_at_once(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        waiting = [asyncio.create_task(one.put(b"%d" % number)) for number in range(MAX_PENDING_WRITES)]
+        await asyncio.sleep(0)
+        assert isinstance(await error_of(one.put(b"k")), Overloaded)
+        assert not any(task.done() for task in waiting)
+        await one.node.stop()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    leaderless(tmp_path, story)
+
+
+def test_one_read_too_many_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "MAX_PENDING_READS", 10)
+
+    async def story(one: Running) -> None:
+        waiting = [asyncio.create_task(one.get(b"k")) for _ in range(10)]
+        await asyncio.sleep(0)
+        assert isinstance(await error_of(one.get(b"k")), Overloaded)
+        assert not any(task.done() for task in waiting)
+        await one.node.stop()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    leaderless(tmp_path, story)
+
+
+# Callers that go
+
+
+def test_a_caller_that_goes_leaves_nothing_pending(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        requests = [
+            one.put(b"k"),
+            one.node.delete(b"k", soon()),
+            one.get(b"k"),
+            one.node.write(command(1, b"v"), soon(0.05)),
+        ]
+        callers = [asyncio.create_task(request) for request in requests]
+        await asyncio.sleep(0)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+        await until(lambda: not len(one.node._writes) and not len(one.node._reads))
+        assert not one.node._writes.has_queued
+
+    leaderless(tmp_path, story)
+
+
+def test_a_caller_that_goes_takes_nobody_else_along(tmp_path: Path) -> None:
+    # A retry waits for the same answer.
+    async def story(one: Running) -> None:
+        first = asyncio.create_task(one.node.write(command(1, b"v"), soon()))
+        again = asyncio.create_task(one.node.write(command(1, b"v", retry=True), soon()))
+        await asyncio.sleep(0)
+        first.cancel()
+        await again
+        assert await one.get(b"k") == b"v"
+
+    alone(tmp_path, story)
+
+
+# Stopping
+
+
+@pytest.mark.parametrize(
+    "request_to",
+    [
+        lambda node: node.put(b"k", b"v", soon()),
+        lambda node: node.delete(b"k", soon()),
+        lambda node: node.write(command(1, b"v"), soon()),
+        lambda node: node.get(b"k", soon()),
+    ],
+    ids=["put", "delete", "write", "get"],
+)
+def test_stopping_answers_what_waits(tmp_path: Path, request_to: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    async def story(one: Running) -> None:
+        waiting = asyncio.create_task(request_to(one.node))
+        await asyncio.sleep(0)
+        await one.node.stop()
+        error = await error_of(waiting)
+        assert isinstance(error, NotApplied)
+        assert str(error).startswith("the node is stopping: ")
+
+    leaderless(tmp_path, story)
+
+
+def test_stopping_answers_a_membership_change_that_waits_for_its_majority(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            trio.network.cut_off.add(leader.node.node_id)
+            waiting = asyncio.create_task(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon()))
+            await asyncio.sleep(0)
+            await leader.node.stop()
+            assert isinstance(await error_of(waiting), OutcomeUnknown)
+
+    asyncio.run(run())
+
+
+def test_stopping_answers_a_membership_change_that_waits_for_the_one_before(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            trio.network.cut_off.add(leader.node.node_id)
+            waiting = [
+                asyncio.create_task(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, node_id), soon()))
+                for node_id in (4, 5)
+            ]
+            await asyncio.sleep(0)
+            await leader.node.stop()
+            errors = [await error_of(each) for each in waiting]
+            assert [type(error) for error in errors] == [OutcomeUnknown, NotApplied]
+
+    asyncio.run(run())
+
+
+def test_stopping_ends_a_hand_over_that_is_under_way(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            trio.network.cut_off.add(leader.node.node_id)
+            waiting = asyncio.create_task(leader.node.hand_over(10.0))
+            await asyncio.sleep(0)
+            await leader.node.stop()
+            assert await waiting is False
+
+    asyncio.run(run())
+
+
+def test_a_node_that_was_stopped_takes_no_requests(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.stop()
+        requests = (
+            one.put(b"k"),
+            one.node.delete(b"k", soon()),
+            one.node.write(command(1, b"v"), soon()),
+            one.get(b"k"),
+            one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon()),
+        )
+        for request in requests:
+            error = await error_of(request)
+            assert (type(error), str(error)) == (
+                NotApplied,
+                "the node is stopping: nothing was done, try another one",
+            )
+        assert (len(one.node._writes), len(one.node._reads)) == (0, 0)
+
+    alone(tmp_path, story)
+
+
+def test_stopping_waits_for_the_write_that_is_under_way_and_begins_no_other(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        first = asyncio.create_task(one.put(b"first"))
+        await until_persisting(one)
+        before = one.log.last_index()
+        second = asyncio.create_task(one.put(b"second"))
+        await asyncio.sleep(0)
+        await one.node.stop()
+        assert [type(await error_of(each)) for each in (first, second)] == [OutcomeUnknown, NotApplied]
+        await asyncio.sleep(0)
+        assert not one.node._tasks
+        assert one.log.last_index() == before + 1
+
+    alone(tmp_path, story)
+
+
+def test_nothing_begins_after_stopping_that_was_due_before(tmp_path: Path) -> None:
+    # The pass that a message has asked for comes after the stop.
+    async def story(one: Running) -> None:
+        one.node.receive(2, [Message(MessageKind.HEARTBEAT, 2, 1, term=7)])
+        await one.node.stop()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (one.node.status().term, one.node._tasks) == (1, set())
+
+    leaderless(tmp_path, story)
+
+
+def test_stopping_leaves_no_task(tmp_path: Path, no_leaked_tasks: NoLeakedTasks) -> None:
+    async def run() -> None:
+        async with no_leaked_tasks(), running(tmp_path, Network()) as one:
+            await one.until_leading()
+            waiting = [asyncio.create_task(one.put(b"%d" % number)) for number in range(10)]
+            waiting += [asyncio.create_task(one.get(b"k")) for _ in range(10)]
+            await asyncio.sleep(0)
+            await one.node.stop()
+            await asyncio.wait(waiting)
+
+    asyncio.run(run())
+
+
+def test_a_node_may_be_stopped_twice(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.stop()
+        await one.node.stop()
+
+    alone(tmp_path, story)
+
+
+# Failures
+
+
+def fill_disk_of(folder: Path) -> None:
+    """From now on this process finds the disk full when it writes to the write-ahead log in `folder`."""
+    full = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            target = descriptor.readlink()
+            if target.parent == folder and target.suffix == ".log":
+                os.dup2(full, int(descriptor.name), inheritable=False)
+    os.close(full)
+
+
+def test_a_full_disk_stops_the_node_and_the_fate_of_the_write_is_unknown(tmp_path: Path) -> None:
+    async def run() -> None:
+        with suppress(StorageError):
+            async with running(tmp_path, Network()) as one:
+                await one.until_leading()
+                fill_disk_of(tmp_path / "raft")
+                error = await error_of(one.put(b"k"))
+                assert isinstance(one.node.failed.exception(), DiskFull)
+                assert isinstance(error, OutcomeUnknown)
+
+    asyncio.run(run())
+
+
+def test_after_a_failure_no_request_is_taken(tmp_path: Path) -> None:
+    async def run() -> None:
+        with suppress(StorageError):
+            async with running(tmp_path, Network()) as one:
+                await one.until_leading()
+                fill_disk_of(tmp_path / "raft")
+                await error_of(one.put(b"k"))
+                for request in (one.put(b"k"), one.get(b"k")):
+                    assert isinstance(await error_of(request), NotApplied)
+                assert isinstance(one.node.failed.exception(), DiskFull)
+
+    asyncio.run(run())
+
+
+def test_what_was_acknowledged_before_a_failure_is_there_after_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        with suppress(StorageError):
+            async with running(tmp_path, Network()) as one:
+                await one.until_leading()
+                await one.put(b"k", b"v")
+                fill_disk_of(tmp_path / "raft")
+                await error_of(one.put(b"k", b"too late"))
+                one.node.failed.exception()
+
+    asyncio.run(run())
+
+    async def read(one: Running) -> None:
+        assert await one.get(b"k") == b"v"
+
+    alone(tmp_path, read)
+
+
+def damage_tables(folder: Path, offset_bytes: int) -> None:
+    for table in folder.glob("*.sst"):
+        content = bytearray(table.read_bytes())
+        content[offset_bytes] ^= 0xFF
+        table.write_bytes(content)
+
+
+def test_a_read_of_damaged_data_stops_the_node_and_is_answered(tmp_path: Path) -> None:
+    async def write(one: Running) -> None:
+        for number in range(20):
+            await one.put(b"%02d" % number, os.urandom(20_000))
+
+    alone(tmp_path, write)
+    damage_tables(tmp_path / "kv", offset_bytes=10_000)
+
+    async def read(one: Running) -> None:
+        assert isinstance(await error_of(one.get(b"00")), NotApplied)
+        await until(one.node.failed.done)
+        assert isinstance(one.node.failed.exception(), Corruption)
+
+    alone(tmp_path, read)
+
+
+def test_a_failure_in_a_pass_stops_the_node(tmp_path: Path) -> None:
+    # Two leaders of one term can't be; going on would part the replicas.
+    async def story(one: Running) -> None:
+        one.node.receive(2, [Message(MessageKind.HEARTBEAT, 2, 1, term=one.node.status().term)])
+        await until(one.node.failed.done)
+        assert isinstance(one.node.failed.exception(), InvariantViolation)
+
+    alone(tmp_path, story)
+
+
+def test_a_failure_at_a_tick_stops_the_node(tmp_path: Path) -> None:
+    # Campaigns begin at a tick, and draw the next time-out.
+    cause = OSError(errno.ENOSYS, "no randomness")
+    calls = iter(range(10))
+
+    def random_below(bound: int) -> int:
+        if next(calls) > 0:
+            raise cause
+        return 0
+
+    async def run() -> None:
+        async with running(tmp_path, Network(), voters=(1, 2, 3), random_below=random_below) as one:
+            await until(one.node.failed.done)
+            assert one.node.failed.exception() is cause
+
+    asyncio.run(run())
+
+
+def test_a_failure_answers_what_waits(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            trio.network.cut_off.add(leader.node.node_id)
+            requests = leader.put(b"k"), leader.get(b"k")
+            waiting = [asyncio.create_task(request) for request in requests]
+            await asyncio.sleep(0)
+            leader.node.receive(9, [Message(MessageKind.HEARTBEAT, 9, 1, term=leader.node.status().term)])
+            await until(leader.node.failed.done)
+            errors = [await error_of(each) for each in waiting]
+            assert all(str(error).startswith("the node has failed: ") for error in errors)
+            leader.node.failed.exception()
+
+    asyncio.run(run())
+
+
+# Three
+
+
+def test_any_node_takes_writes_and_any_node_has_them(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            for number, one in enumerate(trio.nodes):
+                await one.put(b"k", b"%d" % number)
+                assert [await each.get(b"k") for each in trio.nodes] == [b"%d" % number] * 3
+
+    asyncio.run(run())
+
+
+def test_reads_that_come_together_ask_the_leader_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            follower = trio.followers[0]
+            await follower.get(b"k")
+            trio.network.sent.clear()
+            await asyncio.gather(*(follower.get(b"k") for _ in range(100)))
+            assert len(trio.network.sent_by(follower.node.node_id, MessageKind.READ_INDEX)) == 1
+
+    asyncio.run(run())
+
+
+def test_writes_that_come_together_travel_to_the_leader_together(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            follower = trio.followers[0]
+            trio.network.sent.clear()
+            await asyncio.gather(*(follower.put(b"%d" % number) for number in range(100)))
+            assert len(trio.network.sent_by(follower.node.node_id, MessageKind.PROPOSE)) == 1
+
+    asyncio.run(run())
+
+
+def test_a_write_that_got_lost_on_the_way_to_the_leader_is_sent_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            follower = trio.followers[0]
+            trio.network.cut_off.add(follower.node.node_id)
+            writing = asyncio.create_task(follower.put(b"k", b"v"))
+            await until(lambda: trio.network.sent_by(follower.node.node_id, MessageKind.PROPOSE))
+            trio.network.cut_off.clear()
+            await writing
+            assert await trio.leader.get(b"k") == b"v"
+
+    asyncio.run(run())
+
+
+def test_a_read_that_got_lost_on_the_way_to_the_leader_is_asked_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            follower = trio.followers[0]
+            await trio.leader.put(b"k", b"v")
+            trio.network.cut_off.add(follower.node.node_id)
+            reading = asyncio.create_task(follower.get(b"k"))
+            await until(lambda: trio.network.sent_by(follower.node.node_id, MessageKind.READ_INDEX))
+            trio.network.cut_off.clear()
+            assert await reading == b"v"
+
+    asyncio.run(run())
+
+
+def test_a_write_at_a_leader_that_is_cut_off_is_applied_once_by_the_next_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            trio.network.cut_off.add(old.node.node_id)
+            writing = asyncio.create_task(old.node.write(command(1, b"v"), soon()))
+            await trio.until_replaced(old)
+            trio.network.cut_off.clear()
+            await writing
+            assert [await each.get(b"k") for each in trio.nodes] == [b"v"] * 3
+
+    asyncio.run(run())
+
+
+def test_the_fate_of_a_write_at_a_leader_that_is_cut_off_is_unknown(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            trio.network.cut_off.add(trio.leader.node.node_id)
+            error = await error_of(trio.leader.node.put(b"k", b"v", soon(0.1)))
+            assert isinstance(error, OutcomeUnknown)
+
+    asyncio.run(run())
+
+
+def test_a_leader_that_is_cut_off_answers_no_read(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            await old.put(b"k", b"old")
+            trio.network.cut_off.add(old.node.node_id)
+            reading = asyncio.create_task(old.get(b"k"))
+            await (await trio.until_replaced(old)).put(b"k", b"new")
+            assert not reading.done()
+            trio.network.cut_off.clear()
+            assert await reading == b"new"
+
+    asyncio.run(run())
+
+
+def test_a_leader_that_hands_over_is_followed_by_the_one_that_it_chose(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            assert await old.node.hand_over(10.0)
+            assert not old.node.leads
+            await trio.until_followed()
+
+    asyncio.run(run())
+
+
+def test_a_leader_that_has_just_checked_its_quorum_hands_over_all_the_same(tmp_path: Path) -> None:
+    # It has not heard of anybody since.
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            others = [each.node.node_id for each in trio.followers]
+            await until(lambda: not any(old.node.status().peers[other].recent_active for other in others))
+            assert await old.node.hand_over(10.0)
+
+    asyncio.run(run())
+
+
+def test_a_leader_that_hears_of_nobody_gives_a_hand_over_up(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            others = [each.node.node_id for each in trio.followers]
+            await until(lambda: not any(old.node.status().peers[other].recent_active for other in others))
+            trio.network.cut_off.add(old.node.node_id)
+            assert await old.node.hand_over(10.0) is False
+
+    asyncio.run(run())
+
+
+def test_a_write_during_a_hand_over_is_applied(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            handing_over = asyncio.create_task(old.node.hand_over(10.0))
+            await asyncio.sleep(0)
+            await old.put(b"k", b"v")
+            await handing_over
+            assert await old.get(b"k") == b"v"
+
+    asyncio.run(run())
+
+
+def test_who_is_alone_has_nobody_to_hand_over_to(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        assert await one.node.hand_over(10.0) is False
+
+    alone(tmp_path, story)
+
+
+# Membership
+
+
+def test_a_change_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        error = await error_of(one.node.change_membership(change(ChangeKind.REMOVE, 1), soon()))
+        assert isinstance(error, ChangeRefused)
+        assert str(error) == "the change would remove all voters"
+
+    alone(tmp_path, story)
+
+
+def test_a_change_waits_for_the_one_before(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        changes = (one.node.change_membership(change(ChangeKind.ADD_LEARNER, number), soon()) for number in (2, 3, 4))
+        await asyncio.gather(*changes)
+        assert one.node.members.configuration.learners == {2, 3, 4}
+
+    alone(tmp_path, story)
+
+
+def test_a_change_that_can_not_be_made_in_time_was_certainly_not_made(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            trio.network.cut_off.add(leader.node.node_id)
+            before = asyncio.create_task(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon()))
+            await asyncio.sleep(0)
+            error = await error_of(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 5), soon(0.05)))
+            assert isinstance(error, NotApplied)
+            assert str(error) == "another membership change is still under way: try again later"
+            before.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_change_is_known_to_all_members(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            await trio.leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon())
+            await until(lambda: all(each.node.members.by_id.get(4) == member(4) for each in trio.nodes))
+            assert all(each.line.peers[4] == "host4:7000" for each in trio.nodes)
+
+    asyncio.run(run())
+
+
+def test_a_learner_that_asked_for_it_becomes_a_voter_once_it_has_caught_up(tmp_path: Path) -> None:
+    async def run() -> None:
+        network = Network()
+        async with running(tmp_path / "1", network) as one:
+            await one.until_leading()
+            for number in range(20):
+                await one.put(b"%d" % number)
+            await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2, promote=True), soon())
+            assert one.node.members.configuration.learners == {2}
+            async with running(tmp_path / "2", network, 2, voters=()) as two:
+                two.node.introduced(1, "host1:7000")
+                await until(lambda: one.node.members.configuration.voters == {1, 2})
+                assert one.node.members.by_id[2] == member(2)
+                assert await two.get(b"19") == b"value"
+
+    asyncio.run(run())
+
+
+def test_a_learner_that_did_not_ask_for_it_stays_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        network = Network()
+        async with running(tmp_path / "1", network) as one:
+            await one.until_leading()
+            await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+            async with running(tmp_path / "2", network, 2, voters=()) as two:
+                two.node.introduced(1, "host1:7000")
+                await one.put(b"k", b"v")
+                assert await two.get(b"k") == b"v"
+                await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 3, promote=True), soon())
+                assert one.node.members.configuration.learners == {2, 3}
+
+    asyncio.run(run())
+
+
+def test_who_is_removed_learns_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            removed = trio.followers[0].node
+            await trio.leader.node.change_membership(change(ChangeKind.REMOVE, removed.node_id), soon())
+            await until(removed.removed.done)
+            assert removed.removed.result() is Removal.WHILE_RUNNING
+
+    asyncio.run(run())
+
+
+def test_a_leader_that_is_removed_learns_it_and_another_one_leads(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            await old.node.change_membership(change(ChangeKind.REMOVE, old.node.node_id), soon())
+            await until(old.node.removed.done)
+            await (await trio.until_replaced(old)).put(b"k")
+
+    asyncio.run(run())
+
+
+def test_who_was_removed_is_heard_out_and_then_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "FAREWELL_SECONDS", 0.1)
+
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader, removed = trio.leader, trio.followers[0].node
+            await leader.node.change_membership(change(ChangeKind.REMOVE, removed.node_id), soon())
+            assert removed.node_id in leader.line.peers
+            await until(lambda: removed.node_id not in leader.line.peers)
+
+    asyncio.run(run())
+
+
+def test_who_was_removed_is_heard_out_even_if_another_one_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "FAREWELL_SECONDS", 0.5)
+
+    async def run() -> None:
+        network = Network()
+        async with running(tmp_path, network) as one:
+            await one.until_leading()
+            for node_id in (2, 3):
+                await one.node.change_membership(change(ChangeKind.ADD_LEARNER, node_id), soon())
+            for node_id in (2, 3):
+                await one.node.change_membership(change(ChangeKind.REMOVE, node_id), soon())
+            assert one.line.peers.keys() == {2, 3}
+            await until(lambda: not one.line.peers)
+
+    asyncio.run(run())
+
+
+def test_who_was_removed_while_it_was_down_is_told_by_the_others(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        one.node.refused(2, Refusal.REMOVED_SENDER, "node 1 was removed from the cluster")
+        assert one.node.removed.result() is Removal.WHILE_DOWN
+
+    leaderless(tmp_path, story)
+
+
+@pytest.mark.parametrize("refusal", [each for each in Refusal if each is not Refusal.REMOVED_SENDER])
+def test_another_refusal_does_not_mean_that_a_node_was_removed(tmp_path: Path, refusal: Refusal) -> None:
+    async def story(one: Running) -> None:
+        one.node.refused(2, refusal, "detail")
+        assert not one.node.removed.done()
+
+    leaderless(tmp_path, story)
+
+
+def test_a_removed_instance_is_not_let_in_but_another_one_with_its_id_is(tmp_path: Path) -> None:
+    # The other one may have joined by an entry that is not applied here yet.
+    async def story(one: Running) -> None:
+        assert one.node.admits(2, 20) is None
+        await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+        assert (one.node.admits(2, 20), one.node.admits(2, 21)) == (None, None)
+        await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
+        assert (one.node.admits(2, 20), one.node.admits(2, 21)) == (Refusal.REMOVED_SENDER, None)
+
+    alone(tmp_path, story)
+
+
+def test_a_node_that_joined_anew_passes_its_own_removal_as_it_catches_up(tmp_path: Path) -> None:
+    async def run() -> None:
+        network = Network()
+        async with running(tmp_path / "1", network) as one:
+            await one.until_leading()
+            await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+            await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
+            anew = member(2)._replace(instance_id=21)
+            joining = ConfChange((Change(ChangeKind.ADD_LEARNER, 2),), context=encode_context({2: anew}))
+            await one.node.change_membership(joining, soon())
+            async with running(tmp_path / "2", network, 2, voters=(), instance_id=21) as two:
+                two.node.introduced(1, "host1:7000")
+                await until(lambda: two.node.members.by_id.get(2) == anew)
+                assert not two.node.removed.done()
+
+    asyncio.run(run())
+
+
+# Where the others are
+
+
+def test_a_node_talks_to_the_other_members(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        assert one.line.peers == {2: "host2:7000", 3: "host3:7000"}
+
+    leaderless(tmp_path, story)
+
+
+def test_who_is_not_yet_a_member_answers_those_that_talk_to_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network(), 4, voters=()) as newcomer:
+            newcomer.node.introduced(1, "host1:7000")
+            newcomer.node.introduced(2, "")
+            assert newcomer.line.peers == {1: "host1:7000"}
+
+    asyncio.run(run())
+
+
+def test_a_member_that_comes_back_under_a_new_address_is_answered_there(tmp_path: Path) -> None:
+    # Or there may be no majority to note the new address by.
+    async def story(one: Running) -> None:
+        one.node.introduced(2, "elsewhere:7000")
+        assert one.line.peers == {2: "elsewhere:7000", 3: "host3:7000"}
+
+    leaderless(tmp_path, story)
+
+
+def test_an_address_that_the_cluster_has_noted_is_newer_than_what_a_member_said_before(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+        one.node.introduced(2, "host2:7000")
+        moved = member(2)._replace(raft_address="home:7000")
+        noted = ConfChange((Change(ChangeKind.ADD_LEARNER, 2),), context=encode_context({2: moved}))
+        await one.node.change_membership(noted, soon())
+        assert one.line.peers == {2: "home:7000"}
+
+    alone(tmp_path, story)
+
+
+def test_strangers_are_not_talked_to_by_members(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        one.node.introduced(9, "host9:7000")
+        assert one.line.peers == {}
+
+    alone(tmp_path, story)
