@@ -47,6 +47,9 @@ _SESSIONS_DROPPED: Final = b"msessions"
 _POSITION: Final = struct.Struct(">BQQ")
 _CLIENT_ID: Final = struct.Struct(">Q")
 
+# As in `meteora.kv.command`: half the time of the class's own constructor.
+_new = tuple.__new__
+
 
 class Applied(NamedTuple):
     """What became of one command."""
@@ -189,7 +192,7 @@ class StateMachine:
                         put(_KEY + key, value)
                     else:
                         delete(_KEY + key)
-                results.append(Applied(client_id, sequence, outcome))
+                results.append(_new(Applied, (client_id, sequence, outcome)))
         self._write(batch, entries)
 
     def _commands(self, entry: Entry) -> list[Command]:
