@@ -1,0 +1,28 @@
+"""gRPC over ASGI: hosts standard grpcio servicers on an HTTP/2 server in native code, eight times as fast as grpcio's.
+
+`asgi` finds what is called and `serving` calls it; `call` and `context` are one call, from within and as its handler
+sees it; `framing`, `metadata`, `deadline` and `status` are the protocol. `h2corn_host` puts that on an HTTP/2 server,
+and `grpcio_host` serves the same servicers by grpcio itself. `server` is what others know of either.
+
+Rule: a servicer can't tell the hosts apart, and neither can a client that keeps to the protocol.
+"""
+
+from typing import assert_never
+
+from meteora.config import RpcServerKind
+from meteora.rpc.grpcio_host import GrpcioServer
+from meteora.rpc.h2corn_host import H2cornServer
+from meteora.rpc.server import RpcServer
+
+__all__ = ["RpcServer", "create_rpc_server"]
+
+
+def create_rpc_server(kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int) -> RpcServer:
+    """A server for one address, of the kind that was chosen, that takes requests up to `max_message_bytes`."""
+    match kind:
+        case "h2corn":
+            return H2cornServer(host, port, max_message_bytes)
+        case "grpcio":
+            return GrpcioServer(host, port, max_message_bytes)
+        case _:
+            assert_never(kind)

@@ -1,0 +1,241 @@
+"""One call: its response, its deadline, its end.
+
+Invariants:
+
+- A status is sent once and last, whatever happens, unless the client has gone.
+- An interrupted call is not asked for its response any more: its handler is cancelled, and what it still says is
+  dropped. Two things interrupt a call from here, its deadline and a server that stops; if the client goes, the HTTP
+  server cancels the task itself.
+- A message is sent when the HTTP server has taken it. It takes none while the client does not read, so whoever makes
+  messages waits.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+
+from meteora.observability.logs import get_logger
+from meteora.rpc.deadline import parse_timeout_seconds
+from meteora.rpc.framing import ACCEPTED_ENCODINGS, Event, MessageReader, Receive, UnknownEncoding, frame
+from meteora.rpc.method import Method
+from meteora.rpc.status import OK, CallFailed, Header, number_of, status_headers
+
+Scope = dict[str, Any]
+Send = Callable[[Event], Awaitable[None]]
+
+_CONTENT_TYPE: Final = (b"content-type", b"application/grpc")
+
+_START: Final = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
+"""The start of every response that has messages, and no metadata before them."""
+
+_TRAILERS_OK: Final = {"type": "http.response.trailers", "headers": status_headers(OK, "")}
+
+_BODY_END: Final = {"type": "http.response.body", "body": b""}
+
+_CANCELLED: Final = number_of(grpc.StatusCode.CANCELLED)
+_UNKNOWN: Final = number_of(grpc.StatusCode.UNKNOWN)
+
+_log = get_logger("rpc")
+
+
+class Call:
+    """One call of a method, from the headers of its request to the trailers of its response."""
+
+    __slots__ = (
+        "_deadline",
+        "_done_callbacks",
+        "_has_ended",
+        "_has_started",
+        "_headers",
+        "_interruption",
+        "_is_aborted",
+        "_is_plain",
+        "_reader",
+        "_running",
+        "_scope",
+        "_send",
+        "_status",
+        "_status_details",
+        "_timer",
+        "_trailers",
+        "max_message_bytes",
+        "method",
+        "receive",
+        "task",
+    )
+
+    def __init__(
+        self,
+        method: Method,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        *,
+        max_message_bytes: int,
+        running: "set[Call]",
+    ) -> None:
+        self.method = method
+        self.receive = receive
+        self.max_message_bytes = max_message_bytes
+        self.task: asyncio.Task[Any] | None = None
+        # The handler left everything as it was: the response is one message, OK, and no metadata.
+        self._is_plain = True
+        self._scope = scope
+        self._headers = headers
+        self._send = send
+        self._reader: MessageReader | None = None
+        self._running = running
+        self._status = OK
+        self._status_details = ""
+        self._trailers: list[Header] = []
+        self._has_started = False
+        self._has_ended = False
+        self._is_aborted = False
+        self._interruption: CallFailed | None = None
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._done_callbacks: list[Callable[[], None]] | None = None
+
+    # How it goes on
+
+    @property
+    def reader(self) -> MessageReader:
+        """What takes the messages from the request."""
+        if self._reader is None:
+            encoding = self._headers.get(b"grpc-encoding", b"identity")
+            self._reader = MessageReader(self.receive, encoding, self.max_message_bytes)
+        return self._reader
+
+    def begin(self) -> None:
+        """To be called first, in the task that serves the call. Raises `CallFailed` if its deadline makes no sense."""
+        self.task = asyncio.current_task()
+        self._running.add(self)
+        timeout = self._headers.get(b"grpc-timeout")
+        if timeout is not None:
+            self._limit_time(parse_timeout_seconds(timeout))
+
+    def _limit_time(self, timeout_seconds: float) -> None:
+        expiry = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        if timeout_seconds <= 0:
+            raise expiry
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + timeout_seconds
+        self._timer = loop.call_at(self._deadline, self.interrupt, expiry)
+
+    def interrupt(self, reason: CallFailed) -> None:
+        """Cancels the handler; the call then ends with `reason`, whatever the handler makes of it."""
+        if self._interruption is None and not self._has_ended and self.task is not None:
+            self._interruption = reason
+            self._is_plain = False
+            self.task.cancel()
+
+    # What is sent
+
+    async def start(self, metadata: list[Header]) -> None:
+        """Sends the headers of the response."""
+        self._is_plain = False
+        self._has_started = True
+        await self._transmit({**_START, "headers": [_CONTENT_TYPE, *metadata]} if metadata else _START)
+
+    async def respond(self, response: Any) -> None:
+        """Sends a message; waits while the client has too many to read."""
+        message = self.method.serialize(response)
+        if not self._has_started:
+            await self.start([])
+        await self._transmit({"type": "http.response.body", "body": frame(message), "more_body": True})
+
+    async def _transmit(self, event: Event) -> None:
+        try:
+            await self._send(event)
+        except OSError:
+            # The client has gone. The HTTP server is about to cancel this task, or has done so.
+            raise asyncio.CancelledError from None
+
+    # How it ends
+
+    async def answer(self, response: Any) -> None:
+        """Sends the only response, if the handler left the status at OK, and ends the call."""
+        if self._is_plain:
+            body = frame(self.method.serialize(response))
+            self._has_ended = True
+            await self._send(_START)
+            await self._send({"type": "http.response.body", "body": body})
+            await self._send(_TRAILERS_OK)
+            return
+        if self._interruption is None and self._status == OK:
+            await self.respond(response)
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Ends the call as its handler left it."""
+        if self._interruption is not None:
+            await self._fail_with(self._interruption)
+        else:
+            await self._end(self._status, self._status_details)
+
+    async def fail(self, error: BaseException) -> None:
+        """Ends the call whose handler, or whose request, raised `error`. Raises that again if the client has gone."""
+        if self._has_ended:
+            raise error
+        if self._interruption is not None:
+            await self._fail_with(self._interruption)
+        elif isinstance(error, CallFailed):
+            await self._fail_with(error)
+        elif isinstance(error, grpc.aio.AbortError) and self._is_aborted:
+            await self._end(self._status, self._status_details)
+        elif isinstance(error, asyncio.CancelledError):
+            await self._fail_cancelled(error)
+        elif isinstance(error, Exception):
+            await self._fail_unexpectedly(error)
+        else:
+            raise error
+
+    def leave(self) -> None:
+        """To be called last, however the call ended."""
+        self._has_ended = True
+        self._running.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        for callback in self._done_callbacks or ():
+            try:
+                callback()
+            except Exception:  # noqa: BLE001  whatever it is, the others are still to be told
+                _log.exception("done callback failed", method=self.method.path)
+
+    async def _fail_with(self, failure: CallFailed) -> None:
+        if failure is self._interruption and self.task is not None:
+            # The cancellation was ours and has done its work: this task goes on.
+            self.task.uncancel()
+        if isinstance(failure, UnknownEncoding):
+            self._trailers.append((b"grpc-accept-encoding", ACCEPTED_ENCODINGS))
+        await self._end(number_of(failure.code), failure.details)
+
+    async def _fail_cancelled(self, error: asyncio.CancelledError) -> None:
+        self._status = _CANCELLED
+        if self.task is not None and self.task.cancelling():
+            raise error
+        # The handler awaited something that somebody else cancelled. Without an answer the client would wait on.
+        await self._end(_CANCELLED, "the call was cancelled by the server")
+
+    async def _fail_unexpectedly(self, error: Exception) -> None:
+        _log.exception("handler failed", method=self.method.path)
+        await self._end(self._status or _UNKNOWN, f"Unexpected {type(error)}: {error}")
+
+    async def _end(self, code: int, details: str) -> None:
+        self._has_ended = True
+        self._status = code
+        headers = status_headers(code, details) + self._trailers
+        if self._has_started:
+            await self._send(_BODY_END)
+            await self._send({"type": "http.response.trailers", "headers": headers})
+        else:
+            await send_status(self._send, headers)
+
+
+async def send_status(send: Send, headers: list[Header]) -> None:
+    """Sends a response that is nothing but a status."""
+    await send({"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE, *headers]})
+    await send(_BODY_END)

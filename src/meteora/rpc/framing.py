@@ -1,0 +1,143 @@
+"""Messages in a body: a flag that says whether it is compressed, the length in four bytes, the message.
+
+Invariants:
+
+- No more than one message of the allowed length, and what came with its last bytes, is held for a call. All else waits
+  at the client, by HTTP/2's flow control, until it is asked for.
+- A length is judged before anything of that length is waited for, and a compressed message while it is unpacked.
+- A body that ends within a message is an error, and a client that goes is no end: what is not whole is not handed on.
+"""
+
+import asyncio
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+
+from meteora.rpc.status import CallFailed
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+
+PREFIX_BYTES: Final = 5
+
+ACCEPTED_ENCODINGS: Final = b"identity, gzip"
+"""What `grpc-accept-encoding` says."""
+
+_PREFIX: Final = struct.Struct(">BI")
+_GZIP_WINDOW_BITS: Final = 16 + zlib.MAX_WBITS
+
+
+def frame(message: bytes) -> bytes:
+    """A message as it stands in a body, not compressed."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+def whole_message(event: Event, max_message_bytes: int) -> bytes | None:
+    """The message, if the event holds just one, whole, allowed and not compressed. If not, a `MessageReader` knows."""
+    body: bytes = event.get("body", b"")
+    if len(body) < PREFIX_BYTES:
+        return None
+    flag, length = _PREFIX.unpack_from(body)
+    if flag or length != len(body) - PREFIX_BYTES or length > max_message_bytes:
+        return None
+    return body[PREFIX_BYTES:]
+
+
+class MessageReader:
+    """Takes the messages from the body of one request, one at a time."""
+
+    __slots__ = ("_buffer", "_encoding", "_is_ended", "_max_message_bytes", "_receive")
+
+    def __init__(self, receive: Receive, encoding: bytes, max_message_bytes: int) -> None:
+        self._receive = receive
+        self._encoding = encoding
+        self._max_message_bytes = max_message_bytes
+        self._buffer = bytearray()
+        self._is_ended = False
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end of the body.
+
+        Raises `CallFailed` for a message that can't be taken, and `CancelledError` when the client has gone.
+        """
+        if not await self._fill(PREFIX_BYTES):
+            if self._buffer:
+                raise _truncated()
+            return None
+        flag, length = _PREFIX.unpack_from(self._buffer)
+        if length > self._max_message_bytes:
+            raise _too_large(f"{length} vs. {self._max_message_bytes}")
+        if not await self._fill(PREFIX_BYTES + length):
+            raise _truncated()
+        message = self._take(length)
+        return message if flag == 0 else self._decompressed(flag, message)
+
+    async def read_only(self) -> bytes:
+        """The one message of a request that has no more. As `read`, but raises `CallFailed` if there is none."""
+        message = await self.read()
+        if message is None:
+            raise _truncated()
+        return message
+
+    def feed(self, event: Event) -> None:
+        """Takes the next part of the body. For whoever had to look at it first."""
+        if event["type"] == "http.disconnect":
+            raise asyncio.CancelledError
+        self._buffer += event.get("body", b"")
+        self._is_ended = not event.get("more_body", False)
+
+    async def _fill(self, count: int) -> bool:
+        """Whether there are `count` bytes, for which it waits until the body ends."""
+        while len(self._buffer) < count and not self._is_ended:
+            self.feed(await self._receive())
+        return len(self._buffer) >= count
+
+    def _take(self, length: int) -> bytes:
+        end = PREFIX_BYTES + length
+        # Through a view, because a slice of a bytearray would be a second copy.
+        with memoryview(self._buffer) as view, view[PREFIX_BYTES:end] as part:
+            message = bytes(part)
+        del self._buffer[:end]
+        return message
+
+    def _decompressed(self, flag: int, message: bytes) -> bytes:
+        if flag != 1:
+            raise CallFailed(grpc.StatusCode.INTERNAL, f"invalid flags {flag} before a message")
+        if self._encoding == b"identity":
+            raise CallFailed(grpc.StatusCode.INTERNAL, "Compression bit set but no encoding configured")
+        if self._encoding != b"gzip":
+            raise UnknownEncoding(self._encoding)
+        return gunzip(message, self._max_message_bytes)
+
+
+class UnknownEncoding(CallFailed):
+    """The message is compressed in a way that we don't know. The answer has to say which ones we do."""
+
+    def __init__(self, encoding: bytes) -> None:
+        details = f"messages compressed by {encoding.decode('latin-1')!r} are not supported"
+        super().__init__(grpc.StatusCode.UNIMPLEMENTED, details)
+
+
+def gunzip(compressed: bytes, max_message_bytes: int) -> bytes:
+    """The message, unpacked no further than to the limit. Raises `CallFailed` beyond that, or if it can't be."""
+    unpacker = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    try:
+        message = unpacker.decompress(compressed, max_message_bytes + 1)
+    except zlib.error as error:
+        raise CallFailed(grpc.StatusCode.INTERNAL, f"Decompression failed: {error}") from None
+    if len(message) > max_message_bytes:
+        raise _too_large(f"more than {max_message_bytes} when decompressed")
+    if not unpacker.eof or unpacker.unused_data:
+        raise CallFailed(grpc.StatusCode.INTERNAL, "Decompression failed: not one whole gzip stream")
+    return message
+
+
+def _truncated() -> CallFailed:
+    return CallFailed(grpc.StatusCode.INTERNAL, "the request ended before its message was complete")
+
+
+def _too_large(sizes: str) -> CallFailed:
+    return CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, f"Received message larger than max ({sizes})")

@@ -1,0 +1,60 @@
+"""What the rest of Meteora knows of a gRPC server."""
+
+import abc
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+import grpc
+
+from meteora.rpc.method import Handler
+
+
+class RpcServer(grpc.aio.Server):
+    """Serves standard servicers on one address, from `start` to `stop`.
+
+    A `grpc.aio.Server` to what registers services; but its address is given when it is created, and it is for a caller
+    who stays, so nobody waits for its termination.
+    """
+
+    @abc.abstractmethod
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Serves what these handlers know. Only before `start`."""
+
+    @abc.abstractmethod
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Serves these methods, by their names. Only before `start`."""
+
+    @property
+    @abc.abstractmethod
+    def port(self) -> int:
+        """The port: once it is bound, the real one where 0 was asked for."""
+
+    @abc.abstractmethod
+    def bind(self) -> None:
+        """Takes the port, without letting clients connect yet. `start` does this, if it wasn't done.
+
+        For whoever must know that the address is his before he tells others. Raises `AddressInUse`.
+        """
+
+    @abc.abstractmethod
+    async def start(self) -> None:
+        """Returns when clients can call. Raises `AddressInUse`, which says what to do."""
+
+    @abc.abstractmethod
+    async def stop(self, grace_seconds: float | None) -> None:
+        """Takes no more calls; gives those that run `grace_seconds`, and then cancels them. None is no grace.
+
+        Nothing is left when it returns. May be called at any time, and again.
+        """
+
+    def add_insecure_port(self, address: str) -> NoReturn:
+        """Not offered: the address is given when the server is created."""
+        raise NotImplementedError
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> NoReturn:
+        """Not offered: the address is given when the server is created."""
+        raise NotImplementedError
+
+    async def wait_for_termination(self, timeout: float | None = None) -> NoReturn:  # noqa: ASYNC109  grpcio's
+        """Not offered: a server ends when it is told to."""
+        raise NotImplementedError
