@@ -17,6 +17,7 @@ from then on every `apply` raises the same error.
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -99,15 +100,11 @@ class StateMachine:
         Returns what became of each command, in order. Raises `InvariantViolation` if other entries are due;
         `Corruption` if a batch can't be read, `DiskFull` or `DiskFailure`, and then ever after.
         """
-        self._refuse_after_failure()
-        self._ensure_next(entries, EntryKind.COMMAND)
         results: list[Applied] = []
-        try:
+        with self._remembering_failure():
+            self._ensure_next(entries, EntryKind.COMMAND)
             for run in _runs(entries):
                 self._apply_run(run, results)
-        except StorageError as error:
-            self._failure = error
-            raise
         return results
 
     def apply_membership(self, entry: Entry, membership: bytes) -> None:
@@ -115,15 +112,11 @@ class StateMachine:
 
         Raises as `apply` does.
         """
-        self._refuse_after_failure()
-        self._ensure_next((entry,), EntryKind.CONF_CHANGE)
-        batch = WriteBatch()
-        batch.put(_MEMBERSHIP, membership)
-        try:
+        with self._remembering_failure():
+            self._ensure_next((entry,), EntryKind.CONF_CHANGE)
+            batch = WriteBatch()
+            batch.put(_MEMBERSHIP, membership)
             self._write(batch, (entry,))
-        except StorageError as error:
-            self._failure = error
-            raise
         self.membership = membership
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -149,13 +142,9 @@ class StateMachine:
 
         Raises `DiskFull` or `DiskFailure`, and then ever after.
         """
-        self._refuse_after_failure()
         index, applied_bytes = self.applied_index, self._applied_bytes
-        try:
+        with self._remembering_failure():
             await self._flusher.run(self._database.flush)
-        except StorageError as error:
-            self._failure = error
-            raise
         self.flushed_index = max(self.flushed_index, index)
         self._flushed_bytes = max(self._flushed_bytes, applied_bytes)
 
@@ -165,9 +154,15 @@ class StateMachine:
         self._flusher.close()
         self._database.close()
 
-    def _refuse_after_failure(self) -> None:
+    @contextmanager
+    def _remembering_failure(self) -> Iterator[None]:
         if self._failure is not None:
             raise self._failure
+        try:
+            yield
+        except StorageError as error:
+            self._failure = error
+            raise
 
     def _ensure_next(self, entries: Sequence[Entry], kind: EntryKind) -> None:
         term = self.applied_term

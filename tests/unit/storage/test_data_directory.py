@@ -363,6 +363,25 @@ def test_a_crash_while_an_identity_is_written_leaves_the_old_one_or_the_new(
     assert identity_at(tmp_path) == Identity(node_id=1, instance_id=77, cluster_id=88, removed=is_removed)
 
 
+def test_an_identity_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "identity").mkdir()
+    assert refusal(tmp_path).startswith(f"data directory {tmp_path} can't be used (Is a directory)")
+
+
+def test_a_state_that_cannot_be_moved_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    removed(tmp_path)
+    before = files_of(tmp_path)
+    with opened(tmp_path) as directory:
+        monkeypatch.setattr(os, "rename", refuse)
+        with pytest.raises(DataDirectoryError, match="Invalid cross-device link"):
+            directory.set_aside(NOW)
+        assert directory.identity is not None
+    assert files_of(tmp_path) == before
+
+
 def test_a_change_that_cannot_be_written_is_a_data_directory_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from meteora.raft.errors import Compacted, InvariantViolation
 from meteora.raft.message import HardState
 from meteora.storage.raft_log import BATCH_BYTES, RaftLog
 from meteora.storage.rocks import RAFT_LOG, Rocks
+from tests.unit.storage.failing_fsyncs import make_fsyncs_fail
 from tests.unit.storage.raft_logs import EVERYTHING, all_entries, append, entries_of, opened
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -308,15 +309,46 @@ def test_after_a_failed_write_a_new_start_finds_what_was_acknowledged(tmp_path: 
         assert all_entries(log) == entries_of(1, 5)
 
 
-def test_after_an_fsync_that_failed_the_entries_are_not_believed(tmp_path: Path) -> None:
-    """What fails here is the mark after the fsync: whatever comes after the write must not be passed over."""
-    with opened(tmp_path / "raft") as log:
-        append(log, entries_of(1, 5))
-        os.close(log._watermark._descriptor)
-        log._watermark._descriptor = os.open("/dev/full", os.O_RDWR)
-        with pytest.raises(DiskFailure, match="No space left"):
-            append(log, entries_of(6, 6))
-        assert log.last_index() == 5
+def test_after_an_fsync_that_failed_the_entries_are_not_believed_and_no_other_is_tried(
+    tmp_path: Path, log: RaftLog
+) -> None:
+    append(log, entries_of(1, 5))
+    make_fsyncs_fail(tmp_path / "raft")
+    with pytest.raises(DiskFailure, match="Invalid argument") as first:
+        append(log, entries_of(6, 6))
+    with pytest.raises(DiskFailure) as second:
+        append(log, entries_of(6, 6))
+    assert first.value is second.value
+    assert (log.last_index(), log._watermark.number) == (5, 1)
+
+
+def test_a_mark_that_cannot_be_set_is_a_failure_too(log: RaftLog) -> None:
+    append(log, entries_of(1, 5))
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, log._watermark._descriptor, inheritable=False)
+    os.close(full)
+    with pytest.raises(DiskFailure, match="No space left"):
+        append(log, entries_of(6, 6))
+    assert log.last_index() == 5
+
+
+def test_what_is_appended_is_written_then_fsynced_then_believed(log: RaftLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, int]] = []
+
+    def watch(name: str) -> None:
+        step = getattr(log._database, name)
+
+        def call(*arguments: object) -> None:
+            steps.append((name, log.last_index()))
+            step(*arguments)
+
+        monkeypatch.setattr(log._database, name, call)
+
+    watch("write")
+    watch("sync_wal")
+    append(log, entries_of(1, 5))
+    assert steps == [("write", 0), ("sync_wal", 0)]
+    assert log.last_index() == 5
 
 
 def test_after_a_cancelled_append_the_log_must_be_reopened(tmp_path: Path) -> None:

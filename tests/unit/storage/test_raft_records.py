@@ -1,5 +1,7 @@
 """Records that are believed only if they are whole and where they belong."""
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,3 +68,10 @@ def test_a_record_under_another_key_is_noticed() -> None:
 def test_a_key_without_a_number_is_noticed(key: bytes) -> None:
     with pytest.raises(MalformedRecord, match="not a key"):
         key_number(key)
+
+
+def test_a_record_of_another_release_is_noticed() -> None:
+    content = b"\x02" + bytes(8)
+    record = content + zlib.crc32(content, zlib.crc32(term_run_key(7))).to_bytes(4, "big")
+    with pytest.raises(MalformedRecord, match="has version 2: it was written by another release"):
+        decode_term_run(term_run_key(7), record)

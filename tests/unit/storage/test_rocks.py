@@ -16,6 +16,7 @@ from rocksdict import WriteBatch as RawWriteBatch
 from meteora.errors import Corruption, DiskFailure, DiskFull
 from meteora.raft.errors import InvariantViolation
 from meteora.storage.rocks import KEY_VALUE, RAFT_LOG, Profile, Rocks, WriteBatch
+from tests.unit.storage.failing_fsyncs import make_fsyncs_fail
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -232,6 +233,8 @@ def test_a_closed_database_says_that_it_is_closed(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(DbClosedError):
         database.get(b"key")
+    with pytest.raises(DbClosedError):
+        database.scan(*EVERYTHING)
 
 
 # Edge 1: the bounds of an iterator are borrowed
@@ -408,6 +411,16 @@ def test_a_write_that_the_system_refuses_is_a_disk_failure(rocks: Rocks) -> None
             rocks.write(batch)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(DiskFailure):
+        rocks.close()
+
+
+def test_an_fsync_that_the_system_refuses_is_a_disk_failure(tmp_path: Path, rocks: Rocks) -> None:
+    fill(rocks)
+    make_fsyncs_fail(tmp_path / "db")
+    fill(rocks)
+    with pytest.raises(DiskFailure, match="Invalid argument"):
+        rocks.sync_wal()
     with pytest.raises(DiskFailure):
         rocks.close()
 
