@@ -10,6 +10,7 @@ import grpc
 from meteora.rpc.status import CallFailed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+"""In quotes, because only type checkers know that it is generic."""
 
 
 @dataclass(frozen=True, slots=True)
