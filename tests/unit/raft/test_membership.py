@@ -227,8 +227,8 @@ def test_a_learner_that_is_promoted_in_a_joint_configuration_is_no_learner() -> 
     assert configuration_text(inside) == "voters=(1 2 4) outgoing=(1) learners=(3)"
 
 
-# Updates: etcd has a kind of change that carries news about a node and changes no membership. Here that is a change that
-# adds who is there, with a context.
+# Updates: etcd has a kind of change that carries news about a node and changes no membership. Here that is a change
+# that adds who is there, with a context.
 
 
 def test_an_update_changes_no_membership() -> None:
