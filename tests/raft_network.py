@@ -309,7 +309,7 @@ class Network:
         """Let go what was held back, in order or from the last to the first, each message as often as told."""
         held_back, self.held_back, self._delays = self.held_back, [], []
         for message in reversed(held_back) if reverse else held_back:
-            self.wire.extend([message] * times)
+            self.post([message] * times)
         self.settle()
 
     def heal(self) -> None:
