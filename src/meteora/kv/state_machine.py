@@ -16,7 +16,7 @@ from then on every `apply` raises the same error.
 
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -63,10 +63,20 @@ class Applied(NamedTuple):
 class StateMachine:
     """The state at `applied_index`. To be used from one thread: the event loop's, once it runs."""
 
-    def __init__(self, path: Path, database: Rocks) -> None:
-        """Use `open`."""
+    def __init__(
+        self,
+        path: Path,
+        database: Rocks,
+        *,
+        new_thread: Callable[[str], DiskThread] = DiskThread,
+        new_batch: Callable[[], WriteBatch] = WriteBatch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use `open`; a simulation hands in models of the database, its batches, the threads and the clock."""
         self._path = path
         self._database = database
+        self._new_batch = new_batch
+        self._clock = clock
         self._failure: StorageError | None = None
         self.applied_index, self.applied_term = self._load_position()
         self.membership = database.get(_MEMBERSHIP) or b""
@@ -76,10 +86,10 @@ class StateMachine:
         """Up to here the log is not needed to restore this state after a crash."""
         self._applied_bytes = self._flushed_bytes = 0
         self._last_write_bytes = 0
-        self._last_write_at = time.monotonic()
-        self._reader = DiskThread("kv reads")
+        self._last_write_at = clock()
+        self._reader = new_thread("kv reads")
         # Not the raft log's thread: its fsyncs, and with them the answers to the leader, would wait behind a flush.
-        self._flusher = DiskThread("kv flush")
+        self._flusher = new_thread("kv flush")
 
     @classmethod
     def open(cls, path: Path) -> "StateMachine":
@@ -114,7 +124,7 @@ class StateMachine:
         """
         with self._remembering_failure():
             self._ensure_next((entry,), EntryKind.CONF_CHANGE)
-            batch = WriteBatch()
+            batch = self._new_batch()
             batch.put(_MEMBERSHIP, membership)
             self._write(batch, (entry,))
         self.membership = membership
@@ -126,7 +136,7 @@ class StateMachine:
     def is_write_stalled(self) -> bool:
         """True while RocksDB holds writers back: an `apply` now would hold up the loop until it lets them."""
         delay_seconds = self._database.write_delay_seconds(self._last_write_bytes)
-        return delay_seconds > 0 and time.monotonic() < self._last_write_at + delay_seconds
+        return delay_seconds > 0 and self._clock() < self._last_write_at + delay_seconds
 
     @property
     def unflushed_bytes(self) -> int:
@@ -175,7 +185,7 @@ class StateMachine:
             term = entry.term
 
     def _apply_run(self, entries: Sequence[Entry], results: list[Applied]) -> None:
-        batch = WriteBatch()
+        batch = self._new_batch()
         put, delete, judge = batch.put, batch.delete, self._sessions.judge
         for entry in entries:
             # The entry with which a leader opens its term has no data.
@@ -209,7 +219,7 @@ class StateMachine:
         batch.put(_APPLIED, _POSITION.pack(FORMAT_VERSION, last.index, last.term))
         self._last_write_bytes = batch.size_bytes()
         self._database.write(batch)
-        self._last_write_at = time.monotonic()
+        self._last_write_at = self._clock()
         self.applied_index, self.applied_term = last.index, last.term
         self._applied_bytes += sum(entry.size_bytes() for entry in entries)
 
