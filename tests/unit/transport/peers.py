@@ -70,7 +70,9 @@ async def listening(
     inbox: RecordingInbox, node_id: int = 2, *, cluster_id: int = CLUSTER, port: int = 0
 ) -> AsyncIterator[str]:
     """The address of a node whose peers' messages go to `inbox`."""
-    async with serving(PeerReceiver(Identity(cluster_id, node_id, instance_id=0, raft_address="127.0.0.1:7002"), inbox), port) as address:
+    async with serving(
+        PeerReceiver(Identity(cluster_id, node_id, instance_id=0, raft_address="127.0.0.1:7002"), inbox), port
+    ) as address:
         yield address
 
 
