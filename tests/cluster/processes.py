@@ -1,4 +1,7 @@
-"""Real nodes in processes of their own, and the real grpcurl to ask them."""
+"""Real nodes in processes of their own, and the real grpcurl to ask them.
+
+Whoever starts a node ends it; the conftest of this folder prints the logs of those that run when a test fails.
+"""
 
 import json
 import os
@@ -9,7 +12,13 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import grpc
+from google.protobuf import json_format
+
+from meteora.pb.common_pb2 import Null
+from meteora.pb.raft_pb2_grpc import RaftServiceStub
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROTOS = ROOT / "meteora-proto" / "proto"
@@ -19,8 +28,18 @@ START_SECONDS = 20.0
 """For a node to serve: generous, because the machine may be busy with other tests."""
 
 
+STATUS_SECONDS = 2.0
+"""For a node to say how it is: it needs nobody else for that."""
+
+CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+"""A connection of its own for each channel, and so no pauses that another one has earned."""
+
+
 class NodeProcess:
     """One `meteora start`, with its output kept."""
+
+    started: ClassVar[list["NodeProcess"]] = []
+    """Those that were started and not yet ended: what is of interest when a test fails."""
 
     def __init__(self, arguments: Sequence[str], log: Path, *, cwd: Path | None = None, **environment: str) -> None:
         self.arguments = list(arguments)
@@ -37,12 +56,24 @@ class NodeProcess:
     def start(self) -> "NodeProcess":
         """Start it; it may take a while until it serves."""
         self._seen = len(self.output)
+        if self not in self.started:
+            self.started.append(self)
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "meteora", "start", *self.arguments]
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._cwd, env=self._environment
             )
         return self
+
+    @property
+    def output_since_start(self) -> str:
+        """What it printed since its last start."""
+        return self.output[self._seen :]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -53,11 +84,11 @@ class NodeProcess:
     def wait_for_line(self, text: str, timeout_seconds: float = START_SECONDS) -> "NodeProcess":
         """Wait until it has printed `text` since its last start."""
         wait_until(
-            lambda: text in self.output[self._seen :] or self.process.poll() is not None,
+            lambda: text in self.output_since_start or not self.is_running,
             f"{text!r} in the output of {self.arguments}",
             timeout_seconds,
         )
-        assert text in self.output[self._seen :], f"stopped with {self.process.returncode}:\n{self.output}"
+        assert text in self.output_since_start, f"stopped with {self.process.returncode}:\n{self.output}"
         return self
 
     def wait_until_serving(self) -> "NodeProcess":
@@ -71,7 +102,11 @@ class NodeProcess:
 
     def interrupt(self, timeout_seconds: float = 20.0) -> int:
         """SIGINT, and its exit status once it is gone."""
-        self.process.send_signal(signal.SIGINT)
+        return self.stop(signal.SIGINT, timeout_seconds)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 20.0) -> int:
+        """The signal, and its exit status once it is gone."""
+        self.process.send_signal(number)
         return self.process.wait(timeout_seconds)
 
     def wait(self, timeout_seconds: float = START_SECONDS) -> int:
@@ -80,8 +115,10 @@ class NodeProcess:
 
     def end(self) -> None:
         """Kill it if it runs."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
+        if self in self.started:
+            self.started.remove(self)
 
 
 class ClusterProcesses:
@@ -112,6 +149,26 @@ class ClusterProcesses:
         wait_until(self.is_whole, "every node knows the same leader and all voters", START_SECONDS)
         return self
 
+    def kill_all(self) -> None:
+        """`kill -9` to all of them before any is waited for."""
+        for node in self.nodes:
+            node.process.kill()
+        for node in self.nodes:
+            node.process.wait()
+
+    def start_again(self) -> "ClusterProcesses":
+        """Start those that don't run, with the command lines that they had, and wait until they serve."""
+        stopped = [node for node in self.nodes if not node.is_running]
+        for node in stopped:
+            node.start()
+        for node in stopped:
+            node.wait_until_serving()
+        return self
+
+    def node(self, number: int) -> NodeProcess:
+        """Node `number`, counted from 1."""
+        return self.nodes[number - 1]
+
     @property
     def endpoints(self) -> list[str]:
         """The KV addresses."""
@@ -123,16 +180,31 @@ class ClusterProcesses:
         leaders = {status.get("leaderId") if status else None for status in statuses}
         if len(leaders) != 1 or None in leaders:
             return False
-        members = [status["members"] for status in statuses if status]
+        members = [status.get("members", ()) for status in statuses if status]
         return all(len(each) == len(self.nodes) and not any(m.get("learner") for m in each) for each in members)
 
+    def statuses(self) -> dict[int, Any]:
+        """What each node that answers says of itself, by its number."""
+        asked = {number: node_status(port) for number, port in enumerate(self.kv_ports, start=1)}
+        return {number: status for number, status in asked.items() if status is not None}
+
     def leader(self) -> int:
-        """The number of the leader, as any node that runs and knows one says."""
-        for port in self.kv_ports:
-            status = node_status(port)
-            if status and status.get("leaderId"):
-                return int(status["leaderId"])
-        raise AssertionError("no node knows a leader")
+        """The number of the node that says that it leads, in the latest term if there are two. Waits for one."""
+        leaders: list[tuple[int, int]] = []
+
+        def one_leads() -> bool:
+            statuses = self.statuses().items()
+            leaders[:] = [(int(each["term"]), number) for number, each in statuses if each.get("role") == "LEADER"]
+            return bool(leaders)
+
+        wait_until(one_leads, "a node leads", START_SECONDS)
+        return max(leaders)[1]
+
+    def have_converged(self) -> bool:
+        """Whether all nodes answer, and have applied the same, which is all that there is."""
+        statuses = self.statuses().values()
+        indexes = {each.get(index) for each in statuses for index in ("appliedIndex", "commitIndex", "lastIndex")}
+        return len(statuses) == len(self.nodes) and len(indexes) == 1
 
     def end(self) -> None:
         """Kill what runs."""
@@ -182,9 +254,13 @@ def ask(port: int, method: str, request: dict[str, object] | None = None) -> Any
 
 
 def node_status(port: int) -> Any:
-    """What the node at this KV port says of itself; None if it does not answer."""
-    result = grpcurl(port, "meteora.raft.RaftService/NodeStatus")
-    return json.loads(result.stdout) if result.returncode == 0 else None
+    """What the node at this KV port says of itself, as grpcurl would print it; None if it does not answer."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}", CHANNEL_OPTIONS) as channel:
+        try:
+            reply = RaftServiceStub(channel).NodeStatus(Null(), timeout=STATUS_SECONDS)
+        except grpc.RpcError:
+            return None
+    return json_format.MessageToDict(reply)
 
 
 def put(port: int, key: bytes, value: bytes) -> Any:

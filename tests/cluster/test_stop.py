@@ -1,0 +1,176 @@
+"""Nodes that are told to stop: they hand over, they end, they are the same members when they come back."""
+
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from enum import Enum
+from pathlib import Path
+
+import grpc
+import pytest
+
+from meteora.pb import common_pb2, kv_pb2
+from meteora.pb.kv_pb2_grpc import KvServiceStub
+from tests.cluster.load import Load, assert_kept
+from tests.cluster.processes import (
+    CHANNEL_OPTIONS,
+    START_SECONDS,
+    ClusterProcesses,
+    NodeProcess,
+    get,
+    node_status,
+    put,
+    wait_until,
+)
+
+SOME_WRITES = 200
+
+IN_FLIGHT = 1_000
+"""So many that a node can't have answered all of them when it hears that it is to stop."""
+
+
+def others(cluster: ClusterProcesses, number: int) -> list[int]:
+    return [each for each in range(1, len(cluster.nodes) + 1) if each != number]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_leader_that_stops_hands_over_so_that_nobody_waits_for_an_election(
+    three_nodes: ClusterProcesses, number: signal.Signals
+) -> None:
+    leader = three_nodes.leader()
+    term = int(node_status(three_nodes.kv_ports[leader - 1])["term"])
+    seen = {each: len(three_nodes.node(each).output) for each in others(three_nodes, leader)}
+    assert three_nodes.node(leader).stop(number) == 0
+    for each in seen:
+        put(three_nodes.kv_ports[each - 1], b"key", b"value")
+    for each, length in seen.items():
+        said_since = three_nodes.node(each).output[length:]
+        # Who has not heard of its leader for a while asks first whether an election would be of use.
+        assert "pre_candidate" not in said_since
+        assert int(node_status(three_nodes.kv_ports[each - 1])["term"]) == term + 1
+
+
+def test_a_node_that_was_stopped_is_the_same_member_when_it_is_started_again(three_nodes: ClusterProcesses) -> None:
+    put(three_nodes.kv_ports[0], b"key", b"value")
+    before = node_status(three_nodes.kv_ports[0])
+    for number in (1, 2, 3):
+        assert three_nodes.node(number).stop() == 0
+        others_say = [node_status(three_nodes.kv_ports[each - 1]) for each in others(three_nodes, number)]
+        assert [each["members"] for each in others_say] == [before["members"]] * 2
+        three_nodes.start_again()
+        wait_until(three_nodes.is_whole, "every node knows the same leader and all voters", START_SECONDS)
+        after = node_status(three_nodes.kv_ports[number - 1])
+        assert (after["clusterId"], after["members"]) == (before["clusterId"], before["members"])
+        assert "the membership changed" not in three_nodes.node(number).output_since_start
+    assert get(three_nodes.kv_ports[0], b"key")["state"] == "OK"
+
+
+@pytest.mark.timeout(90)
+def test_every_node_stopped_and_started_in_turn_under_load_loses_nothing_that_was_acknowledged(
+    three_nodes: ClusterProcesses,
+) -> None:
+    with Load(three_nodes) as load:
+        for node in three_nodes.nodes:
+            load.wait_for_writes(SOME_WRITES)
+            assert node.stop() == 0
+            load.wait_for_writes(SOME_WRITES)
+            three_nodes.start_again()
+    assert_kept(three_nodes, load)
+
+
+def test_all_nodes_stopped_at_once_under_load_lose_nothing_that_was_acknowledged(three_nodes: ClusterProcesses) -> None:
+    with Load(three_nodes) as load:
+        load.wait_for_writes(SOME_WRITES)
+        for node in three_nodes.nodes:
+            node.process.send_signal(signal.SIGTERM)
+        assert [node.wait() for node in three_nodes.nodes] == [0, 0, 0]
+        three_nodes.start_again()
+        load.wait_for_writes(SOME_WRITES)
+    assert_kept(three_nodes, load)
+
+
+def children(process_id: int) -> list[int]:
+    """The processes that any thread of this one has started."""
+    threads = Path(f"/proc/{process_id}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def test_a_node_that_stops_leaves_neither_processes_nor_ports_nor_a_lock_behind(three_nodes: ClusterProcesses) -> None:
+    node = three_nodes.node(2)
+    started = children(node.process.pid)
+    assert node.stop() == 0
+    assert [each for each in started if Path(f"/proc/{each}").exists()] == []
+    for port in (three_nodes.raft_ports[1], three_nodes.kv_ports[1]):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    assert node.output.splitlines()[-1].endswith("server: stopped")
+    node.start().wait_until_serving()
+
+
+def test_a_leader_that_is_told_to_stop_twice_hands_over_as_if_told_once(three_nodes: ClusterProcesses) -> None:
+    leader = three_nodes.leader()
+    three_nodes.node(leader).process.send_signal(signal.SIGINT)
+    assert three_nodes.node(leader).stop(signal.SIGINT) == 0
+    assert node_status(three_nodes.kv_ports[leader % 3]).get("leaderId", "0") not in ("0", str(leader))
+
+
+class Fate(Enum):
+    APPLIED = "applied"
+    NOT_APPLIED = "not applied"
+    UNKNOWN = "unknown"
+
+
+def fate(call: grpc.Future) -> Fate:
+    """What its caller knows of a write."""
+    error = call.exception()
+    if error is None:
+        assert call.result().state == common_pb2.OK
+        return Fate.APPLIED
+    outcome = dict(error.trailing_metadata() or ()).get("meteora-outcome")
+    return Fate.NOT_APPLIED if outcome == "not-applied" else Fate.UNKNOWN
+
+
+def keys_there(endpoint: str, keys: Iterable[bytes]) -> set[bytes]:
+    with grpc.insecure_channel(endpoint, CHANNEL_OPTIONS) as channel:
+        stub = KvServiceStub(channel)
+        calls = {key: stub.Get.future(kv_pb2.GetReq(key=key), timeout=10.0) for key in keys}
+        return {key for key, call in calls.items() if call.result().state == common_pb2.OK}
+
+
+def test_requests_in_flight_when_their_node_stops_are_each_answered_truthfully(three_nodes: ClusterProcesses) -> None:
+    leader = three_nodes.leader()
+    keys = [b"key%d" % number for number in range(IN_FLIGHT)]
+    with grpc.insecure_channel(three_nodes.endpoints[leader - 1], CHANNEL_OPTIONS) as channel:
+        stub = KvServiceStub(channel)
+        calls = {key: stub.Put.future(kv_pb2.PutReq(key=key, value=b"value"), timeout=10.0) for key in keys}
+        assert three_nodes.node(leader).stop() == 0
+        fates = {key: fate(call) for key, call in calls.items()}
+    there = keys_there(three_nodes.endpoints[leader % 3], fates)
+    assert [key for key, each in fates.items() if each is Fate.APPLIED and key not in there] == []
+    assert [key for key, each in fates.items() if each is Fate.NOT_APPLIED and key in there] == []
+
+
+@pytest.mark.parametrize("option", [[], ["-l"]])
+def test_a_node_without_a_majority_stops_all_the_same(
+    tmp_path: Path, free_port: Callable[[], int], option: list[str]
+) -> None:
+    cluster = ClusterProcesses(tmp_path, [free_port() for _ in range(6)], *option)
+    try:
+        leader = cluster.start().leader()
+        for number in others(cluster, leader):
+            cluster.node(number).kill()
+        assert cluster.node(leader).stop() == 0
+    finally:
+        cluster.end()
+
+
+def test_a_node_that_waits_to_be_let_in_can_be_stopped(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    options = ["-i", "2", "-r", str(free_port()), "-k", str(free_port()), "-d", str(tmp_path / "data"), "-p", nobody]
+    node = NodeProcess(options, tmp_path / "node.log")
+    try:
+        node.start().wait_for_line("can't join yet, trying on")
+        assert node.stop() == 0
+    finally:
+        node.end()
