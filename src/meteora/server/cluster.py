@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from meteora.errors import ChangeRefused, NotApplied
+from meteora.errors import ChangeRefused, InvalidRequest, NotApplied
 from meteora.node.members import Member, encode_context
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
@@ -46,8 +47,10 @@ class Cluster:
     async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
         """Add the caller, or let it in again. `deadline` is in the loop's time.
 
-        Raises `ChangeRefused` if the id belongs to another node, `NotApplied`, or `OutcomeUnknown`.
+        Raises `InvalidRequest`, `ChangeRefused` if the id belongs to another node, `NotApplied`, or `OutcomeUnknown`.
         """
+        if not (request.node_id and request.instance_id and request.address.raft_address):
+            raise InvalidRequest("who joins has a node_id and an instance_id that are not 0, and a raft_address")
         remaining = await self._wait_for_leader(deadline)
         if not self._node.leads:
             await self._pass_on(lambda channel: _join_there(channel, request, remaining), was_forwarded)
@@ -77,10 +80,12 @@ class Cluster:
     async def change(self, request: raft_pb2.ConfChange, deadline: float, *, was_forwarded: bool) -> common_pb2.State:
         """Make the change that a user asked for: OK, or NOT_FOUND for the removal of a node that is no member.
 
-        Raises `ChangeRefused` if it makes no sense, `NotApplied`, or `OutcomeUnknown`.
+        Raises `InvalidRequest`, `ChangeRefused` if it makes no sense now, `NotApplied`, or `OutcomeUnknown`.
         """
         if request.node_id == 0:
-            raise ChangeRefused("node_id is missing: 0 is no node's id")
+            raise InvalidRequest("node_id is missing: 0 is no node's id")
+        if request.change_type not in raft_pb2.ConfChangeType.values():
+            raise InvalidRequest(f"change_type {request.change_type} is none that this release knows")
         if request.change_type == raft_pb2.RemoveNode and request.node_id == self._node.node_id:
             await self._hand_over()
         remaining = await self._wait_for_leader(deadline)
@@ -93,9 +98,9 @@ class Cluster:
 
     async def _add(self, request: raft_pb2.ConfChange, deadline: float) -> None:
         known = self._node.members.by_id.get(request.node_id)
-        address = common_pb2.NodeAddress.FromString(request.context)
-        if known is None and not address.raft_address:
-            raise ChangeRefused("to add a node, context must be its serialized meteora.common.NodeAddress")
+        address = _address_in(request.context)
+        if address is None or (known is None and not address.raft_address):
+            raise InvalidRequest("to add a node, context must be its serialized meteora.common.NodeAddress")
         member = known or Member("", "")
         if address.raft_address:
             member = member._replace(kv_address=address.kv_address, raft_address=address.raft_address)
@@ -153,6 +158,13 @@ class Cluster:
 
 
 _FORWARDED = ((FORWARDED_KEY, "1"),)
+
+
+def _address_in(context: bytes) -> common_pb2.NodeAddress | None:
+    try:
+        return common_pb2.NodeAddress.FromString(context)
+    except DecodeError:
+        return None
 
 
 async def _join_there(channel: grpc.aio.Channel, request: peer_pb2.JoinReq, timeout_seconds: float) -> None:

@@ -3,10 +3,9 @@
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 import meteora
-from meteora.errors import InvalidRequest, RequestError
+from meteora.errors import RequestError
 from meteora.node.node import Node
 from meteora.pb import common_pb2, raft_pb2
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer
@@ -77,8 +76,6 @@ class RaftService(RaftServiceServicer):
         deadline = deadline_of(context, self._timeout_seconds)
         try:
             state = await self._cluster.change(request, deadline, was_forwarded=was_forwarded(context))
-        except DecodeError:
-            await abort(context, InvalidRequest("context is not a serialized meteora.common.NodeAddress"))
         except RequestError as error:
             await abort(context, error)
         return self._replies.change(state)
