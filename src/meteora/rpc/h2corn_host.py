@@ -60,6 +60,7 @@ class H2cornServer(RpcServer):
         self._port = port
         self._application = Application(max_message_bytes)
         self._server = h2corn.Server(cast(Any, self._application), config)
+        self._tls = prepare_tls(config)
         self._listener: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -105,9 +106,7 @@ class H2cornServer(RpcServer):
         """Runs until `shutdown`; the descriptor is closed then."""
         try:
             # Not `Server.serve`: that one prints a banner to stderr, which can't be turned off. This is what the
-            # workers of `h2corn.serve` run; h2corn's version is pinned, and a test notices if it changes.
-            tls = prepare_tls(self._server.config)
-            await self._server._serve_worker_fds([descriptor], prepared_tls=tls)  # noqa: SLF001
-        except Exception:
+            # workers of `h2corn.serve` run. h2corn's version is pinned for it, and a test notices if it prints.
+            await self._server._serve_worker_fds([descriptor], prepared_tls=self._tls)  # noqa: SLF001
+        except Exception:  # noqa: BLE001  if it could not even start, whoever waits for that is told of it as well
             _log.exception("HTTP/2 server failed", address=listener.address_of(self._host, self._port))
-            raise
