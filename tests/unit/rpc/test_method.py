@@ -1,4 +1,5 @@
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 
 import grpc
@@ -55,7 +56,11 @@ def test_what_can_t_be_deserialized_ends_the_call() -> None:
     assert caught.value.code is grpc.StatusCode.INTERNAL
 
 
-@pytest.mark.parametrize("plain", [lambda request, context: request, lambda request, context: answer(request, context)])
-def test_a_plain_function_can_be_awaited(plain: object) -> None:
-    method = method_of("/path", grpc.unary_unary_rpc_method_handler(plain))
+def plain(request: bytes, context: object) -> bytes:
+    return request
+
+
+@pytest.mark.parametrize("behaviour", [plain, functools.partial(plain), functools.partial(answer)])
+def test_whatever_the_behaviour_is_it_can_be_awaited(behaviour: object) -> None:
+    method = method_of("/path", grpc.unary_unary_rpc_method_handler(behaviour))
     assert asyncio.run(method.behaviour(b"request", None)) == b"request"
