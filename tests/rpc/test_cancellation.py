@@ -319,3 +319,18 @@ def test_a_done_callback_that_fails_keeps_nobody_from_being_told() -> None:
             await until(lambda: done)
 
     run(story())
+
+
+def test_an_error_of_a_handler_that_was_cancelled_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail_late(request: bytes, context: Context) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("cleanup failed")
+
+    async def story() -> None:
+        async with serving("h2corn", unary_unary(fail_late)) as address, http2_client(address) as client:
+            assert (await client.request(framed(b""), grpc_timeout="50m")).grpc_status == 4
+
+    run(story())
+    assert "cleanup failed" in caplog.text

@@ -90,7 +90,7 @@ def test_an_aborted_call_sends_no_more(kind: RpcServerKind) -> None:
     async def story() -> None:
         async with calling(kind, unary_stream(write_after_abort)) as channel:
             error = await failure_of(channel.unary_stream(METHOD)(b"").read())
-            assert error.code() is grpc.StatusCode.ABORTED
+            assert (error.code(), error.details()) == (grpc.StatusCode.ABORTED, "no")
 
     run(story())
 

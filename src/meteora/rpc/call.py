@@ -180,16 +180,16 @@ class Call:
         """Ends the call whose handler, or whose request, raised `error`. Raises that again if the client has gone."""
         if self._has_ended:
             raise error
-        if self._interruption is not None:
-            await self._fail_with(self._interruption)
+        if isinstance(error, Exception) and not isinstance(error, CallFailed | grpc.aio.AbortError):
+            _log.exception("handler failed", method=self.method.path)
+        if self._interruption is not None or self._is_aborted:
+            await self.finish()
         elif isinstance(error, CallFailed):
             await self._fail_with(error)
-        elif isinstance(error, grpc.aio.AbortError) and self._is_aborted:
-            await self._end(self._status, self._status_details)
         elif isinstance(error, asyncio.CancelledError):
             await self._fail_cancelled(error)
         elif isinstance(error, Exception):
-            await self._fail_unexpectedly(error)
+            await self._end(self._status or _UNKNOWN, f"Unexpected {type(error)}: {error}")
         else:
             raise error
 
@@ -219,10 +219,6 @@ class Call:
             raise error
         # The handler awaited something that somebody else cancelled. Without an answer the client would wait on.
         await self._end(_CANCELLED, "the call was cancelled by the server")
-
-    async def _fail_unexpectedly(self, error: Exception) -> None:
-        _log.exception("handler failed", method=self.method.path)
-        await self._end(self._status or _UNKNOWN, f"Unexpected {type(error)}: {error}")
 
     async def _end(self, code: int, details: str) -> None:
         self._has_ended = True

@@ -19,7 +19,7 @@ from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
 
 FLUSH_SECONDS: Final = 1.0
-"""How long a server that stops waits for clients to take what they were answered. By then no call runs any more."""
+"""How long a server that stops waits for handlers that it cancelled, and for clients to take their answers."""
 
 MAX_STREAMS: Final = 1024
 """Calls at a time on one connection. A client with more of them waits by itself."""
@@ -32,7 +32,7 @@ for large values over long lines; and a call that doesn't read leaves three quar
 CONFIG: Final = h2corn.Config(
     grpc=True,
     lifespan="off",
-    # The loop's thread does the work. One more carries bytes; with two of them, they get into each other's way.
+    # The loop's thread does the work; one more carries the bytes.
     runtime_threads=1,
     # Nothing is logged per request.
     access_log=False,

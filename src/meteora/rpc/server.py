@@ -10,7 +10,7 @@ from meteora.rpc.method import Handler
 
 
 class RpcServer(grpc.aio.Server):
-    """Serves standard servicers on one address, from `start` to `stop`.
+    """Serves standard servicers on one address, from `start` to `stop`, once.
 
     A `grpc.aio.Server` to what registers services; but its address is given when it is created, and it is for a caller
     who stays, so nobody waits for its termination.
