@@ -12,7 +12,8 @@ in; and the disk is closed when nobody can write to it any more.
 import asyncio
 import random
 import secrets
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,8 +87,9 @@ class Server:
         config = self._config
         self._directory = DataDirectory.open(config.data_directory, config.node_id)
         self._parts.callback(self._directory.close)
-        self._refuse_or_set_aside_removed()
+        self._refuse_removed()
         raft_server, kv_server = self._bind()
+        self._set_aside_removed()
         await self._know_cluster()
         log, state_machine = await self._open_disk()
         await self._start_node(log, state_machine)
@@ -101,14 +103,16 @@ class Server:
 
     # Identity
 
-    def _refuse_or_set_aside_removed(self) -> None:
+    def _refuse_removed(self) -> None:
         identity = self._directory.identity
-        if identity is None or not identity.removed:
-            return
-        if self._config.peer_raft_address is None:
+        if identity is not None and identity.removed and self._config.peer_raft_address is None:
             raise self._removed_error(identity.cluster_id)
-        aside = self._directory.set_aside(datetime.now(UTC))
-        _log.info("this node was removed from its cluster before: old state set aside", moved_to=aside)
+
+    def _set_aside_removed(self) -> None:
+        identity = self._directory.identity
+        if identity is not None and identity.removed:
+            aside = self._directory.set_aside(datetime.now(UTC))
+            _log.info("this node was removed from its cluster before: old state set aside", moved_to=aside)
 
     def _removed_error(self, cluster_id: int) -> DataDirectoryError:
         return DataDirectoryError(
@@ -122,9 +126,11 @@ class Server:
         config, directory = self._config, self._directory
         identity = directory.identity or directory.create_identity(config.node_id, secrets.randbits(63) + 1)
         if identity.cluster_id:
+            self._refuse_lost_log()
             if config.peer_raft_address is not None:
                 _log.info("already a member: -p is not needed", cluster=f"{identity.cluster_id:016x}")
         elif config.peer_raft_address is not None:
+            self._make_log()
             request = join_request(config.node_id, identity.instance_id, config.kv_address, config.raft_address)
             directory.set_cluster(await join(config.peer_raft_address, request))
         else:
@@ -133,19 +139,43 @@ class Server:
     async def _found_cluster(self, instance_id: int) -> None:
         config = self._config
         member = Member(config.kv_address, config.raft_address, instance_id)
-        disk = DiskThread("raft log")
-        try:
-            log = RaftLog.open(self._directory.raft_path, disk)
-            try:
-                await create_cluster(log, config.node_id, member)
-            finally:
-                log.close()
-        finally:
-            disk.close()
+        with self._opened_log() as log:
+            await create_cluster(log, config.node_id, member)
         # Only now: until the identity says so, there is no cluster, and the next start does all of this again.
         cluster_id = secrets.randbits(63) + 1
         self._directory.set_cluster(cluster_id)
         _log.info("created a cluster", cluster=f"{cluster_id:016x}")
+
+    def _make_log(self) -> None:
+        """Make the log before there is a cluster: then a member without one has lost it."""
+        with self._opened_log() as log:
+            last_index = log.last_index()
+        if last_index:
+            raise DataDirectoryError(
+                f"data directory {self._config.data_directory} is of a node that was stopped while it created a "
+                "cluster of its own: start it without -p to go on with that, or choose another directory with -d"
+            )
+
+    def _refuse_lost_log(self) -> None:
+        if not self._directory.raft_path.exists():
+            # Without it, this node could vote twice, and deny what it has acknowledged.
+            raise DataDirectoryError(
+                f"data directory {self._config.data_directory} is of a member, but its log, raft/, is gone: restore "
+                f"it, or let the node join anew: meteora leave -i {self._config.node_id} at another member, then start "
+                "it with -p and an empty directory"
+            )
+
+    @contextmanager
+    def _opened_log(self) -> Iterator[RaftLog]:
+        disk = DiskThread("raft log")
+        try:
+            log = RaftLog.open(self._directory.raft_path, disk)
+            try:
+                yield log
+            finally:
+                log.close()
+        finally:
+            disk.close()
 
     # Disk
 

@@ -25,7 +25,6 @@ _REFUSALS = frozenset(
     {
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNIMPLEMENTED,
         grpc.StatusCode.PERMISSION_DENIED,
     }
 )
@@ -41,6 +40,11 @@ async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
         try:
             return await _ask(peer_raft_address, request)
         except grpc.aio.AioRpcError as failure:
+            if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise JoinRefused(
+                    f"what answers at {peer_raft_address} lets no nodes join: -p takes the Raft address of a member, "
+                    "not its KV address"
+                ) from None
             if failure.code() in _REFUSALS:
                 raise JoinRefused(
                     f"the cluster at {peer_raft_address} refuses this node: {failure.details()}"
