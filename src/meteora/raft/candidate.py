@@ -58,6 +58,10 @@ class Candidate:
                 pass  # Late answers, and requests that only a leader, or one who knows it, can serve.
 
     def _count(self, message: Message) -> None:
+        if message.reject and self._raft.log.matches(message.commit, message.log_term):
+            # If what this node missed is that a change of the voters is committed, it may ask the wrong ones for ever,
+            # and one that was removed is not going to lead in its place.
+            self._raft.log.commit_to(message.commit)
         # A vote, once given, stands: a second answer of the same voter is a duplicate.
         self.votes.setdefault(message.sender, not message.reject)
         match self._raft.configuration.vote_result(self.votes):

@@ -182,7 +182,8 @@ class Raft:
         )
         # A learner votes too, if asked: the candidate may know of its promotion before the learner does.
         if not (may_vote and self.log.is_up_to_date(message.index, message.log_term)):
-            self.send(answer, message.sender, reject=True)
+            committed = self.log.committed
+            self.send(answer, message.sender, reject=True, commit=committed, log_term=self.log.term(committed))
             return
         self.send(answer, message.sender, term=message.term)
         if not is_pre_vote:

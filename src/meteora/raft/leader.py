@@ -77,7 +77,7 @@ class Leader:
             self._heartbeat_elapsed_ticks = 0
             self.broadcast_heartbeat(b"")
             if len(self._reads):
-                self.broadcast_heartbeat(self._reads.last_context())
+                self.broadcast_heartbeat(self._reads.context)
 
     def _quorum_is_active(self) -> bool:
         """Whether a majority was heard from since the last look (thesis 6.2)."""
@@ -300,10 +300,10 @@ class Leader:
                 self._early_reads.append(request)
             return
         self._reads.add(request, raft.log.committed)
-        self._reads.acknowledge(request.context, raft.node_id)
+        self._reads.acknowledge(self._reads.context, raft.node_id)
         self._release_reads()
         if len(self._reads):
-            self.broadcast_heartbeat(request.context)
+            self.broadcast_heartbeat(self._reads.context)
 
     def _take_early_reads(self) -> list[ReadRequest]:
         requests, self._early_reads = self._early_reads, []

@@ -22,13 +22,13 @@ class MessageKind(IntEnum):
     VOTE = 4
     """Candidate to voter. index, log_term: the candidate's last entry; context: TRANSFER if told to campaign."""
     VOTE_RESPONSE = 5
-    """reject."""
+    """reject, and with it commit, log_term: how far the voter knows the log to be committed, and the term there."""
     PRE_VOTE = 6
     """As VOTE, with the term that the sender would campaign in. Changes nothing at the receiver (thesis 9.6)."""
     PRE_VOTE_RESPONSE = 7
-    """reject. term: the asked term if granted, the voter's own if refused."""
+    """As VOTE_RESPONSE. term: the asked term if granted, the voter's own if refused."""
     HEARTBEAT = 8
-    """Leader to peer. commit: never beyond what the peer is known to match; context: a read's, or empty."""
+    """Leader to peer. commit: never beyond what the peer is known to match; context: a round of reads, or empty."""
     HEARTBEAT_RESPONSE = 9
     """context: that of the heartbeat."""
     READ_INDEX = 10

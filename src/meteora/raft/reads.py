@@ -1,14 +1,13 @@
 """Reads that wait for the leader to prove that it still leads (ReadIndex, thesis 6.4).
 
-A read is asked for under a context, bytes that name it. The leader notes its commit index, sends the context along with
-a heartbeat, and once a majority has answered, that read and all that were asked for before it may be served as soon as
-the noted index is applied.
+A read is asked for under a context, bytes that name it. The leader notes its commit index, sends a round of heartbeats,
+and once a majority has answered, that read and all that were asked for before it may be served as soon as the noted
+index is applied.
 """
 
 from typing import NamedTuple
 
 from meteora.raft.membership import Configuration
-from meteora.raft.quorum import VoteResult
 
 
 class ReadState(NamedTuple):
@@ -26,42 +25,42 @@ class ReadRequest(NamedTuple):
 
 
 class PendingReads:
-    """The reads that a leader has asked its peers about, in the order in which they came."""
+    """The reads that a leader has asked its peers about, in the order in which they came.
+
+    Each read begins a round, which its heartbeats name. Rounds are counted by the leader itself and never come again:
+    a late answer can't confirm what was asked after it, whatever contexts the readers use. A read keeps the round, and
+    the index, that it first came with.
+    """
 
     def __init__(self) -> None:
-        self._indexes: dict[ReadRequest, int] = {}
-        self._acks: dict[bytes, dict[int, bool]] = {}
+        self._waiting: dict[ReadRequest, tuple[int, int]] = {}
+        self._round = 0
+        self._answered: dict[int, int] = {}
+        """The last round that each voter has answered."""
 
     def __len__(self) -> int:
-        return len(self._indexes)
+        return len(self._waiting)
+
+    @property
+    def context(self) -> bytes:
+        """What the heartbeats of the newest round carry."""
+        return str(self._round).encode()
 
     def add(self, request: ReadRequest, index: int) -> None:
-        """Note a read. The same one again changes nothing: its first index is still good."""
-        self._indexes.setdefault(request, index)
-        self._acks.setdefault(request.context, {})
-
-    def last_context(self) -> bytes:
-        """The context of the newest read: what a heartbeat that was lost must be followed by. Empty if none waits."""
-        return next(reversed(self._indexes)).context if self._indexes else b""
+        """Note a read, and begin a round. The same read again changes nothing: its first index is still good."""
+        if request not in self._waiting:
+            self._round += 1
+            self._waiting[request] = (self._round, index)
 
     def acknowledge(self, context: bytes, voter: int) -> None:
         """Note that `voter` answered the heartbeat that carried `context`."""
-        if context in self._acks:
-            self._acks[context][voter] = True
+        number = int(context) if context.isdigit() else 0
+        self._answered[voter] = max(number, self._answered.get(voter, 0))
 
     def confirmed(self, configuration: Configuration) -> list[tuple[ReadRequest, int]]:
-        """Take out the reads that a majority has confirmed, each with its index.
-
-        What confirms a read confirms all that were asked for before it.
-        """
-        requests = list(self._indexes)
-        count = 0
-        for position, request in enumerate(requests, start=1):
-            if configuration.vote_result(self._acks[request.context]) is VoteResult.WON:
-                count = position
-        done = [(request, self._indexes.pop(request)) for request in requests[:count]]
-        waiting = {request.context for request in self._indexes}
+        """Take out the reads that a majority has confirmed, each with its index."""
+        through = configuration.committed(self._answered)
+        done = [(request, index) for request, (number, index) in self._waiting.items() if number <= through]
         for request, _ in done:
-            if request.context not in waiting:
-                self._acks.pop(request.context, None)
+            del self._waiting[request]
         return done

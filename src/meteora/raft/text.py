@@ -73,7 +73,7 @@ def _vote_parts(message: Message) -> list[str]:
 
 
 def _vote_response_parts(message: Message) -> list[str]:
-    return ["refused" if message.reject else "granted"]
+    return ["refused", f"commit={message.commit}@{message.log_term}"] if message.reject else ["granted"]
 
 
 def _index_parts(message: Message) -> list[str]:

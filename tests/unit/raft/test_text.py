@@ -79,7 +79,10 @@ def test_a_change_that_can_not_be_read_is_named_one() -> None:
         ),
         (Message(Kind.PRE_VOTE, 1, 2, term=3, index=9, log_term=2), "n1@3 → n2 PreVote last=9@2"),
         (Message(Kind.VOTE_RESPONSE, 2, 1, term=3), "n2@3 → n1 VoteResponse granted"),
-        (Message(Kind.PRE_VOTE_RESPONSE, 2, 1, term=3, reject=True), "n2@3 → n1 PreVoteResponse refused"),
+        (
+            Message(Kind.PRE_VOTE_RESPONSE, 2, 1, term=3, reject=True, commit=8, log_term=2),
+            "n2@3 → n1 PreVoteResponse refused commit=8@2",
+        ),
         (Message(Kind.HEARTBEAT, 1, 2, term=3, commit=5), "n1@3 → n2 Heartbeat commit=5"),
         (Message(Kind.HEARTBEAT_RESPONSE, 2, 1, term=3, context=b"r1"), 'n2@3 → n1 HeartbeatResponse context="r1"'),
         (Message(Kind.READ_INDEX, 2, 1, context=b"r1"), 'n2@0 → n1 ReadIndex context="r1"'),
