@@ -289,6 +289,28 @@ def test_a_refused_pre_vote_teaches_the_voters_term() -> None:
     assert (member.role, member.raw.term) == (RoleName.FOLLOWER, 7)
 
 
+@pytest.mark.parametrize("term", [4, 5])
+def test_a_refusal_teaches_how_far_the_log_is_committed_even_if_the_voters_term_is_lower(term: int) -> None:
+    """What is missed may be a change of the voters: then this node may ask the wrong ones for ever.
+
+    A voter that was removed raises its term by itself no more, and a pre-vote that it refuses does not raise it either.
+    """
+    member = lone_member(entries=log_of(1, 1, 1), hard_state=HardState(term=5))
+    member.raw.campaign()
+    member.work()
+    member.heard(MessageKind.PRE_VOTE_RESPONSE, 2, term=term, reject=True, commit=2, log_term=1)
+    assert member.commit_index == 2
+
+
+@pytest.mark.parametrize(("commit", "term"), [(2, 2), (4, 1), (0, 0)])
+def test_a_refusal_teaches_nothing_where_the_logs_differ(commit: int, term: int) -> None:
+    member = lone_member(entries=log_of(1, 1, 1))
+    member.raw.campaign()
+    member.work()
+    member.heard(MessageKind.PRE_VOTE_RESPONSE, 2, reject=True, commit=commit, log_term=term)
+    assert member.commit_index == 0
+
+
 # What is late
 
 

@@ -338,6 +338,30 @@ def test_the_one_that_is_left_leads_although_it_missed_that_the_removal_is_commi
     assert network.leaders() == [2]
 
 
+def test_those_who_are_left_elect_a_leader_although_only_one_of_them_knows_that_the_removal_is_committed() -> None:
+    """Found by reading: the other one has the longer log, and asks for votes as if n1, which is gone, were a voter.
+
+    n4 is down; n2 and n3 are a majority of those who are left.
+    """
+    network = led_by_1(1, 2, 3, 4)
+    network.crash(4)
+    network[1].raw.propose_conf_change(change("-1"))
+    network.delay(lambda message: message.kind is MessageKind.APPEND_RESPONSE)
+    network.settle()
+    network.drop(lambda message: message.kind is MessageKind.APPEND and message.receiver == 2 and message.index == 2
+                 and bool(message.entries))  # fmt: skip
+    network.propose(1, b"longer")
+    network.drop(lambda message: message.kind is MessageKind.APPEND and message.receiver == 3)
+    network.release()
+    assert network[1].raw.configuration == network[2].raw.configuration == Configuration.of({2, 3, 4})
+    assert network[3].raw.configuration == Configuration.of({1, 2, 3, 4})
+    assert network[3].raw.status().last_index > network[2].raw.status().last_index
+    network.crash(1)
+    network.heal()
+    network.tick(100)
+    assert len(network.leaders()) == 1
+
+
 # Joint configurations
 
 
