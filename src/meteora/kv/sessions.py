@@ -73,8 +73,9 @@ class Session:
 
     def judge(self, sequence: int, first_outstanding: int, retry: bool) -> Outcome:
         """What to do with a command; if it is APPLIED, it counts as done from now on."""
-        if sequence == self.done_through + 1 and first_outstanding <= sequence and not retry and not self.above:
-            # What follows would come to the same. Nearly every write comes this way.
+        if sequence == self.done_through + 1 and first_outstanding <= sequence and not self.above:
+            # What follows would come to the same: with nothing above, done_through has passed born_at. Nearly every
+            # write comes this way.
             self.done_through = sequence
             self.known_from = max(self.known_from, first_outstanding)
             return Outcome.APPLIED

@@ -22,8 +22,7 @@ async def apply_all(machine: StateMachine, story: Story) -> None:
         await asyncio.sleep(0)
         if flushing.done() and chance.random() < 0.05:
             flushing = asyncio.create_task(machine.flush())
-    # It is killed here at the latest.
-    await asyncio.Event().wait()
+    await flushing
 
 
 if __name__ == "__main__":

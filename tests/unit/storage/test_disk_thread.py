@@ -175,5 +175,7 @@ def test_an_idle_thread_keeps_nothing_alive(disk: DiskThread) -> None:
     asyncio.run(disk.run(id, thing))
     del thing
     # The thread lets go right after it has answered, and that may be a moment later.
-    disk.call(int)
+    deadline = time.monotonic() + 10.0
+    while watched() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert watched() is None

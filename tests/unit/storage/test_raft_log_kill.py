@@ -21,8 +21,10 @@ def run_until_killed(path: Path, seed: int, step: int, kill_after: int) -> int:
     command = [sys.executable, "-m", "tests.unit.storage.appender", str(path), str(seed), str(step)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = [int(line) for line in itertools.islice(process.stdout, kill_after)]
-        process.kill()
+        try:
+            told = [int(line) for line in itertools.islice(process.stdout, kill_after)]
+        finally:
+            process.kill()
         # What it had said by then was in the pipe.
         told += [int(line) for line in process.stdout if line.endswith("\n")]
     return told[-1]
