@@ -3,7 +3,8 @@
 import fcntl
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,16 @@ CONTRACT_PORTS_SECONDS = 50.0
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report: pytest.TestReport = yield
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.failed:
         for node in NodeProcess.started:
             title = f"meteora start {' '.join(node.arguments)}"
             report.sections.append((title, node.output[-SHOWN_CHARACTERS:]))
+    if report.when == "teardown":
+        NodeProcess.started[:] = [node for node in NodeProcess.started if node.is_running]
     return report
 
 
@@ -42,14 +47,14 @@ def three_nodes(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Cluste
         cluster.end()
 
 
-def _is_taken(port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("0.0.0.0", port))
         except OSError:
-            return True
-        return False
+            return False
+        return True
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def contract_ports() -> Iterator[None]:
     with (Path(tempfile.gettempdir()) / "meteora-contract-ports.lock").open("w") as lock:
         wait_until(lambda: _lock(lock.fileno()), "the other run of these tests is done", CONTRACT_PORTS_SECONDS)
         for port in CONTRACT_PORTS:
-            wait_until(lambda port=port: not _is_taken(port), f"port {port} is free", 5.0)
+            wait_until(partial(_is_free, port), f"port {port} is free", 5.0)
         yield
 
 

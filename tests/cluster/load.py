@@ -204,7 +204,11 @@ async def _read_through(endpoint: str, may_hold: dict[bytes, Values], wrong: lis
 
     async def read() -> None:
         for key in keys:
-            value = await node.get(key)
+            try:
+                value = await node.get(key)
+            except grpc.aio.AioRpcError as error:
+                wrong.append(f"{key!r} can't be read through {endpoint}: {error.details()}")
+                continue
             if value not in may_hold[key]:
                 expected = " or ".join(sorted(map(_text, may_hold[key])))
                 wrong.append(f"{key!r} through {endpoint} is {_text(value)}, not {expected}")

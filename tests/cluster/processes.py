@@ -12,7 +12,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import grpc
 from google.protobuf import json_format
@@ -39,13 +39,15 @@ class NodeProcess:
     """One `meteora start`, with its output kept."""
 
     started: ClassVar[list["NodeProcess"]] = []
-    """Those that were started and not yet ended: what is of interest when a test fails."""
+    """What is of interest when the test that runs now fails."""
 
     def __init__(self, arguments: Sequence[str], log: Path, *, cwd: Path | None = None, **environment: str) -> None:
         self.arguments = list(arguments)
         self.log = log
         self._cwd = cwd
-        self._environment = {**os.environ, **environment}
+        # What its user has set for nodes of their own is no setting of this one.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("METEORA_")}
+        self._environment = {**inherited, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,7 +55,7 @@ class NodeProcess:
         """All that it printed, over all its starts."""
         return self.log.read_text() if self.log.exists() else ""
 
-    def start(self) -> "NodeProcess":
+    def start(self) -> Self:
         """Start it; it may take a while until it serves."""
         self._seen = len(self.output)
         if self not in self.started:
@@ -81,7 +83,7 @@ class NodeProcess:
         assert self._process is not None
         return self._process
 
-    def wait_for_line(self, text: str, timeout_seconds: float = START_SECONDS) -> "NodeProcess":
+    def wait_for_line(self, text: str, timeout_seconds: float = START_SECONDS) -> Self:
         """Wait until it has printed `text` since its last start."""
         wait_until(
             lambda: text in self.output_since_start or not self.is_running,
@@ -91,7 +93,7 @@ class NodeProcess:
         assert text in self.output_since_start, f"stopped with {self.process.returncode}:\n{self.output}"
         return self
 
-    def wait_until_serving(self) -> "NodeProcess":
+    def wait_until_serving(self) -> Self:
         """Wait until it answers requests."""
         return self.wait_for_line("serving")
 
@@ -117,8 +119,6 @@ class NodeProcess:
         """Kill it if it runs."""
         if self.is_running:
             self.kill()
-        if self in self.started:
-            self.started.remove(self)
 
 
 class ClusterProcesses:
@@ -140,7 +140,7 @@ class ClusterProcesses:
         options = ["-i", str(number), "-a", "127.0.0.1", "-r", str(raft), "-k", str(kv), "-d", data]
         return options if number == 1 else [*options, "-p", f"127.0.0.1:{self.raft_ports[0]}"]
 
-    def start(self) -> "ClusterProcesses":
+    def start(self) -> Self:
         """Start all nodes, and wait until all of them are voters and know their leader."""
         for node in self.nodes:
             node.start()
@@ -156,7 +156,7 @@ class ClusterProcesses:
         for node in self.nodes:
             node.process.wait()
 
-    def start_again(self) -> "ClusterProcesses":
+    def start_again(self) -> Self:
         """Start those that don't run, with the command lines that they had, and wait until they serve."""
         stopped = [node for node in self.nodes if not node.is_running]
         for node in stopped:

@@ -180,7 +180,7 @@ class ContractCluster(ClusterProcesses):
         return arguments
 
 
-def promised_status(leader_id: str) -> dict[str, object]:
+def promised_status(leader_id: str) -> dict[str, Any]:
     members = {
         str(number): {"kvAddress": f"0.0.0.0:{5000 + number}", "raftAddress": f"0.0.0.0:{7000 + number}"}
         for number in (1, 2, 3)

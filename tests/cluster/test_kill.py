@@ -8,6 +8,7 @@ import pytest
 
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceStub
+from tests.cluster.burst import Burst, Fate
 from tests.cluster.load import Load, assert_kept
 from tests.cluster.processes import CHANNEL_OPTIONS, ClusterProcesses
 
@@ -64,6 +65,18 @@ def test_kills_of_any_node_at_any_time_lose_nothing_that_was_acknowledged(
             load.wait_for_new_write(WRITES_AGAIN_SECONDS)
             three_nodes.start_again()
     assert_kept(three_nodes, load)
+
+
+def test_writes_that_lose_their_majority_are_in_doubt_and_not_called_refused(three_nodes: ClusterProcesses) -> None:
+    leader = three_nodes.leader()
+    for number in {1, 2, 3} - {leader}:
+        three_nodes.node(number).kill()
+    with Burst(three_nodes.endpoints[leader - 1], timeout_seconds=1.0) as burst:
+        pass
+    # Its log is the longest: it will be elected, and what it appended is applied after all.
+    three_nodes.start_again()
+    assert Fate.APPLIED not in burst.fates.values()
+    burst.assert_truthful(three_nodes.endpoints[leader - 1])
 
 
 def test_a_write_is_there_when_all_three_are_killed_in_the_instant_of_its_acknowledgement(

@@ -2,18 +2,14 @@
 
 import signal
 import socket
-from collections.abc import Callable, Iterable
-from enum import Enum
+from collections.abc import Callable
 from pathlib import Path
 
-import grpc
 import pytest
 
-from meteora.pb import common_pb2, kv_pb2
-from meteora.pb.kv_pb2_grpc import KvServiceStub
+from tests.cluster.burst import Burst
 from tests.cluster.load import Load, assert_kept
 from tests.cluster.processes import (
-    CHANNEL_OPTIONS,
     START_SECONDS,
     ClusterProcesses,
     NodeProcess,
@@ -24,9 +20,6 @@ from tests.cluster.processes import (
 )
 
 SOME_WRITES = 200
-
-IN_FLIGHT = 1_000
-"""So many that a node can't have answered all of them when it hears that it is to stop."""
 
 
 def others(cluster: ClusterProcesses, number: int) -> list[int]:
@@ -115,40 +108,11 @@ def test_a_leader_that_is_told_to_stop_twice_hands_over_as_if_told_once(three_no
     assert node_status(three_nodes.kv_ports[leader % 3]).get("leaderId", "0") not in ("0", str(leader))
 
 
-class Fate(Enum):
-    APPLIED = "applied"
-    NOT_APPLIED = "not applied"
-    UNKNOWN = "unknown"
-
-
-def fate(call: grpc.Future) -> Fate:
-    """What its caller knows of a write."""
-    error = call.exception()
-    if error is None:
-        assert call.result().state == common_pb2.OK
-        return Fate.APPLIED
-    outcome = dict(error.trailing_metadata() or ()).get("meteora-outcome")
-    return Fate.NOT_APPLIED if outcome == "not-applied" else Fate.UNKNOWN
-
-
-def keys_there(endpoint: str, keys: Iterable[bytes]) -> set[bytes]:
-    with grpc.insecure_channel(endpoint, CHANNEL_OPTIONS) as channel:
-        stub = KvServiceStub(channel)
-        calls = {key: stub.Get.future(kv_pb2.GetReq(key=key), timeout=10.0) for key in keys}
-        return {key for key, call in calls.items() if call.result().state == common_pb2.OK}
-
-
 def test_requests_in_flight_when_their_node_stops_are_each_answered_truthfully(three_nodes: ClusterProcesses) -> None:
     leader = three_nodes.leader()
-    keys = [b"key%d" % number for number in range(IN_FLIGHT)]
-    with grpc.insecure_channel(three_nodes.endpoints[leader - 1], CHANNEL_OPTIONS) as channel:
-        stub = KvServiceStub(channel)
-        calls = {key: stub.Put.future(kv_pb2.PutReq(key=key, value=b"value"), timeout=10.0) for key in keys}
+    with Burst(three_nodes.endpoints[leader - 1]) as burst:
         assert three_nodes.node(leader).stop() == 0
-        fates = {key: fate(call) for key, call in calls.items()}
-    there = keys_there(three_nodes.endpoints[leader % 3], fates)
-    assert [key for key, each in fates.items() if each is Fate.APPLIED and key not in there] == []
-    assert [key for key, each in fates.items() if each is Fate.NOT_APPLIED and key in there] == []
+    burst.assert_truthful(three_nodes.endpoints[leader % 3])
 
 
 @pytest.mark.parametrize("option", [[], ["-l"]])
