@@ -30,7 +30,16 @@ class Candidate:
             kind, answer, term = MessageKind.VOTE, MessageKind.VOTE_RESPONSE, raft.term
         raft.send(answer, raft.node_id, term=term)
         for voter in sorted(raft.configuration.all_voters - {raft.node_id}):
-            raft.send(kind, voter, term=term, index=raft.log.last_index, log_term=raft.log.last_term, context=context)
+            raft.send(
+                kind,
+                voter,
+                term=term,
+                index=raft.log.last_index,
+                log_term=raft.log.last_term,
+                commit=raft.log.committed,
+                hint=raft.log.term(raft.log.committed),
+                context=context,
+            )
 
     def tick(self) -> None:
         """Start over if nobody has won within the election timeout."""
@@ -58,10 +67,6 @@ class Candidate:
                 pass  # Late answers, and requests that only a leader, or one who knows it, can serve.
 
     def _count(self, message: Message) -> None:
-        if message.reject and self._raft.log.matches(message.commit, message.log_term):
-            # If what this node missed is that a change of the voters is committed, it may ask the wrong ones for ever,
-            # and one that was removed is not going to lead in its place.
-            self._raft.log.commit_to(message.commit)
         # A vote, once given, stands: a second answer of the same voter is a duplicate.
         self.votes.setdefault(message.sender, not message.reject)
         match self._raft.configuration.vote_result(self.votes):

@@ -34,6 +34,11 @@ SPEAK_FOR_THE_DISK = frozenset(
 crashed before its disk had the term could win the same term again, with another log."""
 
 
+ABOUT_VOTES = frozenset(
+    {MessageKind.VOTE, MessageKind.VOTE_RESPONSE, MessageKind.PRE_VOTE, MessageKind.PRE_VOTE_RESPONSE}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What can be set about the core; the same on all members."""
@@ -138,6 +143,8 @@ class Raft:
 
     def step(self, message: Message) -> None:
         """Take in a message: first what its term says (paper 5.1), then what the role makes of it."""
+        if message.kind in ABOUT_VOTES:
+            self._learn_commit(message)
         if message.term > self.term and not self._take_in_higher_term(message):
             return
         if 0 < message.term < self.term:
@@ -146,6 +153,14 @@ class Raft:
             self._handle_vote_request(message)
         else:
             self.role.step(message)
+
+    def _learn_commit(self, message: Message) -> None:
+        """Who asks for votes, or refuses one, tells how far the log is committed: true whatever the terms.
+
+        Without it, nodes that missed that a change of the voters is committed might ask the wrong ones for ever.
+        """
+        if self.log.matches(message.commit, message.hint):
+            self.log.commit_to(message.commit)
 
     def _take_in_higher_term(self, message: Message) -> bool:
         """False if the message is to be ignored."""
@@ -183,7 +198,7 @@ class Raft:
         # A learner votes too, if asked: the candidate may know of its promotion before the learner does.
         if not (may_vote and self.log.is_up_to_date(message.index, message.log_term)):
             committed = self.log.committed
-            self.send(answer, message.sender, reject=True, commit=committed, log_term=self.log.term(committed))
+            self.send(answer, message.sender, reject=True, commit=committed, hint=self.log.term(committed))
             return
         self.send(answer, message.sender, term=message.term)
         if not is_pre_vote:

@@ -20,9 +20,10 @@ class MessageKind(IntEnum):
     APPEND_RESPONSE = 3
     """index: last matching index; with reject, the refused index, and hint, log_term: where to look next."""
     VOTE = 4
-    """Candidate to voter. index, log_term: the candidate's last entry; context: TRANSFER if told to campaign."""
+    """Candidate to voter. index, log_term: the candidate's last entry; commit, hint: how far it knows the log to be
+    committed, and the term there; context: TRANSFER if told to campaign."""
     VOTE_RESPONSE = 5
-    """reject, and with it commit, log_term: how far the voter knows the log to be committed, and the term there."""
+    """reject, and with it commit, hint, as in VOTE."""
     PRE_VOTE = 6
     """As VOTE, with the term that the sender would campaign in. Changes nothing at the receiver (thesis 9.6)."""
     PRE_VOTE_RESPONSE = 7

@@ -69,11 +69,11 @@ def _append_response_parts(message: Message) -> list[str]:
 
 
 def _vote_parts(message: Message) -> list[str]:
-    return [f"last={message.index}@{message.log_term}"]
+    return [f"last={message.index}@{message.log_term}", f"commit={message.commit}@{message.hint}"]
 
 
 def _vote_response_parts(message: Message) -> list[str]:
-    return ["refused", f"commit={message.commit}@{message.log_term}"] if message.reject else ["granted"]
+    return ["refused", f"commit={message.commit}@{message.hint}"] if message.reject else ["granted"]
 
 
 def _index_parts(message: Message) -> list[str]:

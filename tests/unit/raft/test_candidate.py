@@ -298,7 +298,7 @@ def test_a_refusal_teaches_how_far_the_log_is_committed_even_if_the_voters_term_
     member = lone_member(entries=log_of(1, 1, 1), hard_state=HardState(term=5))
     member.raw.campaign()
     member.work()
-    member.heard(MessageKind.PRE_VOTE_RESPONSE, 2, term=term, reject=True, commit=2, log_term=1)
+    member.heard(MessageKind.PRE_VOTE_RESPONSE, 2, term=term, reject=True, commit=2, hint=1)
     assert member.commit_index == 2
 
 
@@ -307,7 +307,7 @@ def test_a_refusal_teaches_nothing_where_the_logs_differ(commit: int, term: int)
     member = lone_member(entries=log_of(1, 1, 1))
     member.raw.campaign()
     member.work()
-    member.heard(MessageKind.PRE_VOTE_RESPONSE, 2, reject=True, commit=commit, log_term=term)
+    member.heard(MessageKind.PRE_VOTE_RESPONSE, 2, reject=True, commit=commit, hint=term)
     assert member.commit_index == 0
 
 

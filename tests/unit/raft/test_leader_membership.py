@@ -353,6 +353,8 @@ def test_those_who_are_left_elect_a_leader_although_only_one_of_them_knows_that_
     network.propose(1, b"longer")
     network.drop(lambda message: message.kind is MessageKind.APPEND and message.receiver == 3)
     network.release()
+    # A heartbeat that n1 sent when it knew of the commit, and before it stepped down.
+    network[2].heard(MessageKind.HEARTBEAT, 1, commit=2)
     assert network[1].raw.configuration == network[2].raw.configuration == Configuration.of({2, 3, 4})
     assert network[3].raw.configuration == Configuration.of({1, 2, 3, 4})
     assert network[3].raw.status().last_index > network[2].raw.status().last_index
