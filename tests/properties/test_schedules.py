@@ -12,7 +12,7 @@ from tests.properties.schedule import Schedule
 
 STEPS = 500
 
-RUNS = int(os.environ.get("METEORA_SCHEDULES", "300"))
+RUNS = int(os.environ.get("METEORA_SCHEDULES", "150"))
 
 BATCH = 50
 """Runs in one test, so that a time-out says where."""
