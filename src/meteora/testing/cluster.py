@@ -1,0 +1,469 @@
+"""Machines that run real nodes on simulated disks, and the cluster that they make.
+
+A machine does what `meteora.server.assembly` does: it knows or gets an identity, founds or joins a cluster, opens its
+disk, replays, and runs a `Node` until that is stopped, fails, or is removed. Its process can be killed at any step; its
+directories stay.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from meteora.errors import JoinRefused, NotApplied, RequestError, StorageError
+from meteora.kv.command import Command
+from meteora.kv.state_machine import Applied, StateMachine
+from meteora.node import Member, Node, NodeSettings
+from meteora.node.recovery import create_cluster, replay
+from meteora.pb import common_pb2, peer_pb2, raft_pb2
+from meteora.raft.core import Raft
+from meteora.raft.entry import Entry
+from meteora.raft.leader import Leader
+from meteora.raft.log import Log
+from meteora.raft.message import HardState, Message
+from meteora.raft.text import configuration_text, entry_text, message_text
+from meteora.server.cluster import Cluster as Membership
+from meteora.testing.disk import Disk, LogThread, SimulatedBatch, SimulatedDatabase, SimulatedLog, SimulatedThread
+from meteora.testing.invariants import Invariants
+from meteora.testing.loop import Process, SimulatedLoop
+from meteora.testing.network import Network, SimulatedTransport
+from meteora.transport.interface import Identity
+
+TICK_SECONDS = 0.1
+ELECTION_TICKS = 10
+HEARTBEAT_TICKS = 1
+"""The defaults of a real node."""
+
+JOIN_ATTEMPT_SECONDS = 5.0
+JOIN_PAUSE_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+class ConnectionRefused(Exception):
+    """Nobody listens there: nothing was sent."""
+
+
+class Directory:
+    """A data directory: what makes a machine the member that it is."""
+
+    def __init__(self, name: str, random: Random) -> None:
+        self.name = name
+        self.disk = Disk(random)
+        self.instance_id = random.getrandbits(63) + 1
+        self.cluster_id = 0
+        """0 until it has founded or joined a cluster."""
+        self.is_removed = False
+
+
+class Machine:
+    """One node's machine: a directory, and mostly a process that runs on it."""
+
+    def __init__(self, cluster: "Cluster", node_id: int) -> None:
+        self.node_id = node_id
+        self.raft_address = f"n{node_id}.raft"
+        self._cluster = cluster
+        self._directories = 0
+        self.directory = self._new_directory()
+        self.process: Process | None = None
+        self.node: Node | None = None
+        self.log: Log
+        self._core: Raft
+        self._database: SimulatedDatabase | None = None
+        self._stop: asyncio.Future[None]
+        self.stall_until = 0.0
+        """True time until when the state machine's database takes no writes."""
+        self.flush_bytes = cluster.random.choice([2_000, 20_000, 200_000])
+        self.cache_bytes = cluster.random.choice([0, 2_000, 1 << 20])
+
+    def _new_directory(self) -> Directory:
+        self._directories += 1
+        return Directory(f"n{self.node_id}#{self._directories}", self._cluster.random)
+
+    # As meteora.testing.invariants.Member
+
+    @property
+    def name(self) -> str:
+        """Of the directory."""
+        return self.directory.name
+
+    @property
+    def disk(self) -> Disk:
+        """Of the directory."""
+        return self.directory.disk
+
+    @property
+    def term(self) -> int:
+        """Of the core."""
+        return self._core.term
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether its core leads."""
+        return isinstance(self._core.role, Leader)
+
+    @property
+    def state(self) -> dict[bytes, bytes]:
+        """Everything in the state machine's database."""
+        assert self._database is not None
+        return self._database.pairs
+
+    def describe(self) -> str:
+        """Where it stands, for people."""
+        if self.process is None:
+            return "removed" if self.directory.is_removed else "down"
+        return repr(self._core) + f" {configuration_text(self._core.configuration)}" if self.node else "starting"
+
+    # From outside
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its process is alive, paused or not."""
+        return self.process is not None
+
+    def start(self, join_at: Sequence[str] = ()) -> None:
+        """Switch on: a new process, which joins at one of these addresses if it is no member yet."""
+        cluster = self._cluster
+        assert self.process is None
+        if self.directory.is_removed:
+            # As `meteora start -p` after a removal: the old state is set aside.
+            self.directory = self._new_directory()
+        self.process = cluster.loop.new_process(self.name, cluster.random.uniform(0, 1e6), cluster.new_clock_rate())
+        self.process.owner = self
+        cluster.trace(f"{self.name} starts")
+        cluster.loop.call_in(self.process, 0.0, self._begin, tuple(join_at))
+
+    def kill(self) -> None:
+        """As kill -9, or a power loss."""
+        if self.process is not None:
+            self._cluster.trace(f"{self.name} is killed")
+            self._gone()
+
+    def _gone(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process = self.node = None
+        self._cluster.network.endpoints.pop(self.raft_address, None)
+        self.disk.crash()
+
+    def stop(self) -> None:
+        """As SIGTERM."""
+        if self.process is not None and self.node is not None and not self._stop.done():
+            self._cluster.loop.call_in(self.process, 0.0, self._stop.set_result, None)
+
+    # In the process
+
+    def _begin(self, join_at: Sequence[str]) -> None:
+        task = asyncio.ensure_future(self._live(join_at))
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        error = task.exception()
+        if error is not None and not isinstance(error, StorageError | JoinRefused):
+            raise error
+        self._cluster.trace(f"{self.name} has ended: {error!r}" if error else f"{self.name} has ended")
+        self._gone()
+
+    async def _live(self, join_at: Sequence[str]) -> None:
+        await self._know_cluster(join_at)
+        log, state_machine = self._open_disk()
+        node = self._new_node(log, state_machine)
+        identity = self._identity()
+        transport = SimulatedTransport(self._cluster.network, self._running(), identity, node)
+        self._stop = asyncio.get_running_loop().create_future()
+        self._core = node._raw._raft  # noqa: SLF001  what is checked is what nobody else may see
+        self.log = self._core.log
+        self.node = node
+        self._cluster.invariants.restarted(self)
+        node.start(transport)
+        self._cluster.network.endpoints[self.raft_address] = transport
+        ends: tuple[asyncio.Future[Any], ...] = (node.failed, node.removed, self._stop)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await self._step_back(node)
+        await self._close(node, transport, log, state_machine)
+
+    def _running(self) -> Process:
+        assert self.process is not None
+        return self.process
+
+    async def _step_back(self, node: Node) -> None:
+        failed = node.failed.exception() if node.failed.done() else None
+        if failed is not None:
+            self._cluster.node_failed(self, failed)
+        elif node.removed.done():
+            self._cluster.trace(f"{self.name} is removed: {node.removed.result().value}")
+            self.directory.is_removed = True
+        elif node.leads:
+            await node.hand_over(2.0)
+
+    async def _close(
+        self, node: Node, transport: SimulatedTransport, log: SimulatedLog, state_machine: StateMachine
+    ) -> None:
+        self._cluster.network.endpoints.pop(self.raft_address, None)
+        await node.stop()
+        await transport.close()
+        log.close()
+        # A disk that has failed may fail again; the next start finds out what is left.
+        with suppress(StorageError):
+            state_machine.close()
+
+    async def _know_cluster(self, join_at: Sequence[str]) -> None:
+        directory = self.directory
+        if directory.cluster_id:
+            return
+        if join_at:
+            directory.cluster_id = await self._join(join_at)
+        else:
+            log = self._open_log(0)
+            await create_cluster(log, self.node_id, self._member())
+            directory.cluster_id = self._cluster.cluster_id
+
+    async def _join(self, join_at: Sequence[str]) -> int:
+        member = self._member()
+        address = common_pb2.NodeAddress(kv_address=member.kv_address, raft_address=member.raft_address)
+        request = peer_pb2.JoinReq(node_id=self.node_id, address=address, instance_id=member.instance_id)
+        while True:
+            at = self._cluster.random.choice(list(join_at))
+            with suppress(TimeoutError, ConnectionRefused, RequestError):
+                return await self._cluster.call(
+                    self._running(), self.raft_address, at, lambda there: there.admit(request), JOIN_ATTEMPT_SECONDS
+                )
+            await asyncio.sleep(JOIN_PAUSE_SECONDS)
+
+    def _member(self) -> Member:
+        return Member(f"n{self.node_id}.kv", self.raft_address, self.directory.instance_id)
+
+    def _identity(self) -> Identity:
+        return Identity(self.directory.cluster_id, self.node_id, self.directory.instance_id, self.raft_address)
+
+    def _open_disk(self) -> tuple[SimulatedLog, StateMachine]:
+        self._database = SimulatedDatabase(self.disk, self._stall_seconds)
+        state_machine = _WatchedStateMachine(self, self._cluster, self._database)
+        log = self._open_log(state_machine.applied_index)
+        replay(log, state_machine)
+        log.release(state_machine.applied_index)
+        return log, state_machine
+
+    def _stall_seconds(self) -> float:
+        return inf if self.stall_until > self._cluster.loop.now else 0.0
+
+    def _open_log(self, applied_index: int) -> SimulatedLog:
+        thread = LogThread(self.disk, self._cluster.random)
+        return _WatchedLog(self, self._cluster, thread, applied_index)
+
+    def _new_node(self, log: SimulatedLog, state_machine: StateMachine) -> Node:
+        random = self._cluster.random
+        settings = NodeSettings(
+            node_id=self.node_id,
+            instance_id=self.directory.instance_id,
+            session_id=random.getrandbits(63) + 1,
+            tick_seconds=TICK_SECONDS,
+            election_ticks=ELECTION_TICKS,
+            heartbeat_ticks=HEARTBEAT_TICKS,
+            random_below=random.randrange,
+        )
+        return Node(settings, log, state_machine)
+
+    # What it serves
+
+    async def admit(self, request: peer_pb2.JoinReq) -> int:
+        """PeerService.Join."""
+        node = self._serving()
+        deadline = asyncio.get_running_loop().time() + JOIN_ATTEMPT_SECONDS
+        await Membership(node, self.directory.cluster_id).join(request, deadline, was_forwarded=True)
+        return self.directory.cluster_id
+
+    async def change_membership(self, request: raft_pb2.ConfChange) -> None:
+        """RaftService.ChangeConfig."""
+        node = self._serving()
+        deadline = asyncio.get_running_loop().time() + JOIN_ATTEMPT_SECONDS
+        await Membership(node, self.directory.cluster_id).change(request, deadline, was_forwarded=True)
+
+    async def write(self, command: Command, timeout_seconds: float) -> None:
+        """KvService.Put and Delete."""
+        await self._serving().write(command, asyncio.get_running_loop().time() + timeout_seconds)
+
+    async def get(self, key: bytes, timeout_seconds: float) -> bytes | None:
+        """KvService.Get."""
+        return await self._serving().get(key, asyncio.get_running_loop().time() + timeout_seconds)
+
+    async def hand_over(self) -> None:
+        """Lets another node lead, if this one does."""
+        await self._serving().hand_over(2.0)
+
+    def _serving(self) -> Node:
+        if self.node is None:
+            raise NotApplied("the node is starting")
+        return self.node
+
+
+class _WatchedLog(SimulatedLog):
+    def __init__(self, machine: Machine, cluster: "Cluster", thread: LogThread, applied_index: int) -> None:
+        super().__init__(Path(machine.name), machine.disk, thread, applied_index, machine.cache_bytes)
+        self._machine = machine
+        self._cluster = cluster
+
+    def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
+        super()._persist(entries, state)
+        previous_term = self._terms.term(entries[0].index - 1) if entries else 0
+        self._cluster.invariants.appended(self._machine, entries, previous_term, state)
+
+
+class _WatchedStateMachine(StateMachine):
+    def __init__(self, machine: Machine, cluster: "Cluster", database: SimulatedDatabase) -> None:
+        self._machine = machine
+        self._cluster = cluster
+        super().__init__(
+            Path(machine.name),
+            database,
+            new_thread=lambda _: SimulatedThread(machine.disk, cluster.random),
+            new_batch=SimulatedBatch,
+            clock=cluster.loop.time,
+        )
+
+    def needs_flush(self) -> bool:
+        return self.unflushed_bytes >= self._machine.flush_bytes
+
+    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+        results = super().apply(entries)
+        self._cluster.applied(self._machine, entries, results)
+        return results
+
+    def apply_membership(self, entry: Entry, membership: bytes) -> None:
+        super().apply_membership(entry, membership)
+        self._cluster.applied(self._machine, [entry], [])
+
+
+class Cluster:
+    """All machines, and what they share: time, chance, the network, and the eyes of the observer."""
+
+    def __init__(self, loop: SimulatedLoop, random: Random, write_trace: Callable[[str], None] | None) -> None:
+        self.loop = loop
+        self.random = random
+        self.faults: Counter[str] = Counter()
+        self.invariants = Invariants()
+        self.network = Network(loop, random, self.faults)
+        self.network.watch = self._sent
+        self.network.watch_delivery = self._delivered
+        self.machines: dict[int, Machine] = {}
+        self.cluster_id = random.getrandbits(63) + 1
+        self.clock_skew = 0.0
+        """How much faster or slower than true time clocks may run."""
+        self._write_trace = write_trace
+        loop.after_step = self._look
+
+    def add_machine(self) -> Machine:
+        """A machine with the next free id."""
+        machine = Machine(self, max(self.machines, default=0) + 1)
+        self.machines[machine.node_id] = machine
+        return machine
+
+    def new_clock_rate(self) -> float:
+        """Of a process."""
+        return 1 + self.random.uniform(-self.clock_skew, self.clock_skew)
+
+    def addresses(self) -> list[str]:
+        """The Raft addresses of all machines."""
+        return [machine.raft_address for machine in self.machines.values()]
+
+    def running(self) -> list[Machine]:
+        """The machines whose node takes part."""
+        return [machine for machine in self.machines.values() if machine.node is not None]
+
+    def leader(self) -> Machine | None:
+        """The machine that leads the highest term, as far as it knows."""
+        return max((each for each in self.running() if each.is_leader), key=lambda each: each.term, default=None)
+
+    # Calls between processes
+
+    async def call(
+        self,
+        caller: Process,
+        caller_address: str,
+        address: str,
+        serve: Callable[[Machine], Awaitable[T]],
+        timeout_seconds: float,
+    ) -> T:
+        """Have a machine do something, over the network.
+
+        Raises what that raises, `ConnectionRefused` if nothing was sent, `TimeoutError` if no answer came.
+        """
+        answer: asyncio.Future[T] = self.loop.create_future()
+
+        def respond(settle: Callable[..., None], outcome: object) -> None:
+            if self.network.passes(address, caller_address):
+                self.loop.call_in(caller, self.network.delay_seconds(), _settle, answer, settle, outcome)
+
+        if self.network.passes(caller_address, address):
+            delay_seconds = self.network.delay_seconds()
+            self.loop.call_in(self.loop.outside, delay_seconds, self._serve, address, serve, answer, respond)
+        return await asyncio.wait_for(answer, timeout_seconds)
+
+    def _serve(
+        self,
+        address: str,
+        serve: Callable[[Machine], Awaitable[T]],
+        answer: "asyncio.Future[T]",
+        respond: Callable[[Callable[..., None], object], None],
+    ) -> None:
+        machine = next((each for each in self.machines.values() if each.raft_address == address), None)
+        if machine is None or machine.process is None or machine.node is None:
+            respond(answer.set_exception, ConnectionRefused(address))
+            return
+
+        async def work() -> None:
+            try:
+                result = await serve(machine)
+            except RequestError as error:
+                respond(answer.set_exception, error)
+            else:
+                respond(answer.set_result, result)
+
+        self.loop.call_in(machine.process, 0.0, lambda: asyncio.ensure_future(work()))
+
+    # What is seen
+
+    def trace(self, text: str) -> None:
+        """Note an event."""
+        if self._write_trace is not None:
+            self._write_trace(f"{self.loop.now:.6f} {text}")
+
+    def applied(self, machine: Machine, entries: Sequence[Entry], results: Sequence[Applied]) -> None:
+        """A machine's state machine has applied entries."""
+        if self._write_trace is not None:
+            self.trace(f"{machine.name} applies {' '.join(map(entry_text, entries))}")
+        self.invariants.applied(machine, entries, results)
+
+    def node_failed(self, machine: Machine, error: BaseException) -> None:
+        """A node could not go on. Only its disk may be the reason."""
+        self.trace(f"{machine.name} has failed: {error!r}")
+        self.faults["node stopped by its disk"] += 1
+        if not isinstance(error, StorageError):
+            raise error
+
+    def _sent(self, message: Message) -> None:
+        machine = self.machines[message.sender]
+        if self._write_trace is not None:
+            self.trace(f"{machine.name} sends {message_text(message)}")
+        self.invariants.sent(machine, message)
+
+    def _delivered(self, messages: Sequence[Message]) -> None:
+        if self._write_trace is not None:
+            for message in messages:
+                self.trace(f"n{message.receiver} gets {message_text(message)}")
+
+    def _look(self, process: Process) -> None:
+        if self.invariants.violation is not None:
+            raise self.invariants.violation
+        machine = process.owner
+        if isinstance(machine, Machine) and machine.node is not None and machine.process is process:
+            self.invariants.look_at(machine)
+
+
+def _settle(answer: "asyncio.Future[T]", settle: Callable[..., None], outcome: object) -> None:
+    if not answer.done():
+        settle(outcome)

@@ -1,0 +1,228 @@
+"""What goes wrong in a simulated run, and when: drawn from the seed.
+
+Each seed has a mood of its own: some kinds of faults don't happen in it at all, the others at rates that it draws. So
+some runs are about one fault alone, and others about many at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from random import Random
+
+from meteora.errors import RequestError
+from meteora.pb import raft_pb2
+from meteora.testing.cluster import Cluster, ConnectionRefused, Machine
+
+LONGEST_SECONDS = 6.0
+"""Of one fault that passes by itself: some election timeouts."""
+
+CALL_SECONDS = 6.0
+
+MAX_MACHINES = 7
+
+Fault = Callable[[], Awaitable[None]]
+
+
+class Nemesis:
+    """Breaks things, until it is stopped; `heal` mends what can be mended."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._random: Random = cluster.random
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        kinds: list[Fault] = [
+            self._kill,
+            self._kill_many,
+            self._restart,
+            self._pause,
+            self._cut_one_way,
+            self._isolate,
+            self._split,
+            self._slow_disk,
+            self._fail_sync,
+            self._stall_writes,
+            self._corrupt_read,
+            self._hand_over,
+            self._remove,
+            self._add,
+            self._change_clock,
+            self._worsen_network,
+        ]
+        chosen = self._random.sample(kinds, self._random.randint(1, len(kinds)))
+        self._weights = {kind: self._random.random() for kind in chosen}
+        self._pause_seconds = self._random.choice([0.3, 1.0, 3.0])
+
+    async def run(self) -> None:
+        """Break something now and then."""
+        while True:
+            await asyncio.sleep(self._random.expovariate(1 / self._pause_seconds))
+            if self._is_stopping:
+                return
+            (fault,) = self._random.choices(list(self._weights), list(self._weights.values()))
+            name = fault.__name__.strip("_").replace("_", " ")
+            self._cluster.faults[name] += 1
+            self._cluster.trace(f"fault: {name}")
+            task = asyncio.ensure_future(fault())
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        task.result()
+
+    async def stop(self) -> None:
+        """Break nothing more; wait for what passes by itself."""
+        self._is_stopping = True
+        while self._tasks:
+            await asyncio.sleep(0.1)
+
+    def heal(self) -> None:
+        """Mend the network and the disks, wake who is paused, start who is down."""
+        self._cluster.network.heal()
+        for machine in self._cluster.machines.values():
+            machine.stall_until = 0.0
+            machine.disk.mend()
+            if machine.process is not None:
+                machine.process.resume()
+                machine.process.set_clock_rate(1.0)
+            elif not machine.directory.is_removed:
+                self._start(machine)
+
+    # Which, and for how long
+
+    def _some_seconds(self) -> float:
+        return self._random.choice([0.01, 0.1, 1.0]) * self._random.uniform(0, LONGEST_SECONDS)
+
+    def _any(self) -> Machine:
+        """A machine; the leader's more often than others."""
+        leader = self._cluster.leader()
+        if leader is not None and self._random.random() < 0.3:
+            return leader
+        return self._random.choice(list(self._cluster.machines.values()))
+
+    def _start(self, machine: Machine) -> None:
+        others = [each.raft_address for each in self._cluster.machines.values() if each is not machine]
+        machine.start(join_at=others)
+
+    # Processes
+
+    async def _kill(self) -> None:
+        await self._kill_for(self._any(), self._some_seconds())
+
+    async def _kill_many(self) -> None:
+        machines = list(self._cluster.machines.values())
+        chosen = self._random.sample(machines, self._random.randint(1, len(machines)))
+        seconds = self._some_seconds()
+        await asyncio.gather(*(self._kill_for(machine, seconds) for machine in chosen))
+
+    async def _kill_for(self, machine: Machine, seconds: float) -> None:
+        machine.kill()
+        await asyncio.sleep(seconds)
+        if not machine.is_up and not machine.directory.is_removed:
+            self._start(machine)
+
+    async def _restart(self) -> None:
+        machine = self._any()
+        machine.stop()
+        await asyncio.sleep(self._some_seconds())
+        if not machine.is_up and not machine.directory.is_removed:
+            self._start(machine)
+
+    async def _pause(self) -> None:
+        process = self._any().process
+        if process is not None:
+            process.pause()
+            await asyncio.sleep(self._some_seconds())
+            process.resume()
+
+    async def _change_clock(self) -> None:
+        process = self._any().process
+        if process is not None:
+            process.set_clock_rate(self._random.uniform(0.9, 1.1))
+
+    # The network
+
+    async def _cut(self, pairs: set[tuple[str, str]]) -> None:
+        cut = self._cluster.network.cut
+        cut |= pairs
+        await asyncio.sleep(self._some_seconds())
+        cut -= pairs
+
+    async def _cut_one_way(self) -> None:
+        await self._cut({(self._any().raft_address, self._any().raft_address)})
+
+    async def _isolate(self) -> None:
+        """One machine hears nobody, or is heard by nobody, or both."""
+        alone = self._any().raft_address
+        others = [address for address in self._cluster.addresses() if address != alone]
+        ways = [{(alone, other) for other in others}, {(other, alone) for other in others}]
+        await self._cut(self._random.choice([ways[0], ways[1], ways[0] | ways[1]]))
+
+    async def _split(self) -> None:
+        one_side = set(self._random.sample(self._cluster.addresses(), len(self._cluster.machines) // 2))
+        pairs = {(a, b) for a in self._cluster.addresses() for b in self._cluster.addresses()}
+        await self._cut({(a, b) for a, b in pairs if (a in one_side) != (b in one_side)})
+
+    async def _worsen_network(self) -> None:
+        network, random = self._cluster.network, self._random
+        network.mean_delay_seconds = random.choice([0.001, 0.01, 0.1])
+        network.loss_rate = random.choice([0, 0.01, 0.2])
+        network.duplicate_rate = random.choice([0, 0.1])
+        network.reorder_rate = random.choice([0, 0.1])
+
+    # Disks
+
+    async def _slow_disk(self) -> None:
+        disk = self._any().disk
+        disk.sync_seconds = self._random.choice([0.05, 0.5, 3.0])
+        await asyncio.sleep(self._some_seconds())
+        disk.sync_seconds = self._random.choice([0.0005, 0.002, 0.02])
+
+    async def _fail_sync(self) -> None:
+        machine = self._any()
+        if self._random.random() < 0.7:
+            machine.disk.fails_next_sync = True
+        else:
+            machine.disk.fails_next_flush = True
+        await self._bring_back(machine)
+
+    async def _corrupt_read(self) -> None:
+        machine = self._any()
+        machine.disk.corrupts_next_read = True
+        await self._bring_back(machine)
+
+    async def _bring_back(self, machine: Machine) -> None:
+        await asyncio.sleep(self._some_seconds())
+        machine.disk.mend()
+        if not machine.is_up and not machine.directory.is_removed:
+            self._start(machine)
+
+    async def _stall_writes(self) -> None:
+        self._any().stall_until = self._cluster.loop.now + self._some_seconds()
+
+    # Membership
+
+    async def _hand_over(self) -> None:
+        leader = self._cluster.leader()
+        if leader is not None:
+            await self._ask(leader, lambda machine: machine.hand_over())
+
+    async def _remove(self) -> None:
+        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=self._any().node_id)
+        leader = self._cluster.leader()
+        if leader is not None:
+            await self._ask(leader, lambda machine: machine.change_membership(request))
+
+    async def _add(self) -> None:
+        """A machine joins: one that was removed before, or a new one."""
+        down = [each for each in self._cluster.machines.values() if each.directory.is_removed and not each.is_up]
+        if down:
+            self._start(self._random.choice(down))
+        elif len(self._cluster.machines) < MAX_MACHINES:
+            self._start(self._cluster.add_machine())
+
+    async def _ask(self, machine: Machine, serve: Callable[[Machine], Awaitable[None]]) -> None:
+        with suppress(RequestError, ConnectionRefused, TimeoutError):
+            loop = self._cluster.loop
+            await self._cluster.call(loop.outside, "operator", machine.raft_address, serve, CALL_SECONDS)

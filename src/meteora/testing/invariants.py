@@ -1,0 +1,239 @@
+"""What must hold at every moment of a simulated run (paper, figure 3), looked at after every step and every message.
+
+Everything here is seen from outside: what nodes send, what their disks hold, what they apply, what they say of
+themselves. A violation is raised at once, so that the run ends at the first wrong step and not at its consequences.
+
+- Election safety: a term has at most one leader.
+- Log matching: entries with the same index and term are the same, and so are the entries before them.
+- Leader completeness: a new leader's log holds everything that was committed.
+- State machine safety: no two nodes ever apply different entries at an index.
+- A vote is given once in a term, and an entry acknowledged, only by a node whose disk holds it.
+- Terms never fall, restarts included; the commit index and the applied index never fall within a run of a node.
+- A write that was acknowledged was applied, once.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Protocol
+
+from meteora.kv.command import decode_batch
+from meteora.kv.sessions import Outcome
+from meteora.kv.state_machine import Applied
+from meteora.raft.entry import Entry, EntryKind
+from meteora.raft.log import Log
+from meteora.raft.message import HardState, Message, MessageKind
+from meteora.testing.disk import Disk
+
+
+class Violation(Exception):
+    """An invariant does not hold; the message names it first."""
+
+
+class Member(Protocol):
+    """What is looked at of a running node."""
+
+    log: Log
+    """Of its core."""
+
+    @property
+    def name(self) -> str:
+        """Of this data directory: a node that joins anew under an old id has another one."""
+
+    @property
+    def disk(self) -> Disk:
+        """What it acknowledges must be here."""
+
+    @property
+    def term(self) -> int:
+        """The term that its core is in."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether its core leads."""
+
+
+class Invariants:
+    """All that was seen of a run."""
+
+    def __init__(self) -> None:
+        self.violation: Violation | None = None
+        self._leaders: dict[int, str] = {}
+        self._votes: dict[tuple[str, int], int] = {}
+        self._entries: dict[tuple[int, int], tuple[int, int]] = {}
+        """(term of the entry before, checksum) by (index, term), of all entries that were ever on a disk."""
+        self._committed: list[int] = [0]
+        """Terms of the committed entries, by index."""
+        self._applied: list[int] = [0]
+        """Running checksums over everything that was applied, by index."""
+        self._results: dict[int, tuple[Applied, ...]] = {}
+        """What came of the commands at each index."""
+        self._effects: set[tuple[int, int]] = set()
+        """The (client id, sequence) of every write that took effect."""
+        self._seen: dict[str, tuple[int, int, int]] = {}
+        """Term, commit and applied index of each running node at the last look."""
+        self._terms: dict[str, int] = {}
+        """The highest term that each node has spoken in, restarts included."""
+
+    @property
+    def committed_index(self) -> int:
+        """The highest index that is known to be committed."""
+        return len(self._committed) - 1
+
+    def _ensure(self, condition: bool, invariant: str, detail: str) -> None:
+        """Raise `Violation` unless the condition holds; whoever swallows it, the run ends at this step."""
+        if not condition:
+            self.violation = Violation(f"{invariant}: {detail}")
+            raise self.violation
+
+    # After every step
+
+    def look_at(self, member: Member) -> None:
+        """Compare a node with what was seen before."""
+        log = member.log
+        seen = (member.term, log.committed, log.applied)
+        before = self._seen.get(member.name)
+        if before == seen and not (member.is_leader and member.term not in self._leaders):
+            return
+        self._seen[member.name] = seen
+        if before is not None:
+            fallen = any(now < then for now, then in zip(seen, before, strict=True))
+            self._ensure(
+                not fallen, "nothing goes back", f"{member.name}: term, commit, applied from {before} to {seen}"
+            )
+        self._note_commits(member, 0 if before is None else before[1])
+        if member.is_leader:
+            self._note_leader(member)
+
+    def restarted(self, member: Member) -> None:
+        """A node begins a new run: what it knows of commits may be older now, its term may not."""
+        self._seen.pop(member.name, None)
+        term = self._terms.get(member.name, 0)
+        self._ensure(
+            member.term >= term, "terms never fall", f"{member.name} spoke in term {term}, is in {member.term}"
+        )
+
+    def _note_leader(self, member: Member) -> None:
+        is_new = member.term not in self._leaders
+        leader = self._leaders.setdefault(member.term, member.name)
+        self._ensure(
+            leader == member.name, "election safety", f"{leader} and {member.name} both lead term {member.term}"
+        )
+        # Log matching says the rest.
+        self._ensure(
+            not is_new or member.log.matches(self.committed_index, self._committed[-1]),
+            "leader completeness",
+            f"{member.name} leads term {member.term} without {self.committed_index}@{self._committed[-1]}, which is "
+            f"committed: {member.log}",
+        )
+
+    def _note_commits(self, member: Member, known: int) -> None:
+        log = member.log
+        for index in range(known + 1, log.committed + 1):
+            term = log.term(index)
+            if index < len(self._committed):
+                agreed = self._committed[index]
+                self._ensure(
+                    agreed == term,
+                    "leader completeness",
+                    f"{member.name} takes {index}@{term} for committed, others {index}@{agreed}",
+                )
+            else:
+                self._committed.append(term)
+
+    # Messages
+
+    def sent(self, member: Member, message: Message) -> None:
+        """A node has sent a message: what it says must be on its disk."""
+        if message.kind is MessageKind.VOTE_RESPONSE and not message.reject:
+            self._note_vote(member, message.term, message.receiver)
+        elif message.kind is MessageKind.VOTE:
+            self._note_vote(member, message.term, message.sender)
+        elif message.kind is MessageKind.APPEND_RESPONSE and not message.reject:
+            held = len(member.disk.entries)
+            self._ensure(
+                # With a later term on disk, the entry may have been replaced there since.
+                message.index <= held or member.disk.hard_state.term > message.term,
+                "acknowledged means durable",
+                f"{member.name} acknowledges {message.index}, its disk ends at {held}",
+            )
+        if message.kind in _OF_A_DURABLE_TERM:
+            self._terms[member.name] = max(self._terms.get(member.name, 0), message.term)
+
+    def _note_vote(self, member: Member, term: int, candidate: int) -> None:
+        vote = self._votes.setdefault((member.name, term), candidate)
+        self._ensure(
+            vote == candidate, "one vote a term", f"{member.name} votes for {candidate} after {vote} in term {term}"
+        )
+        state = member.disk.hard_state
+        is_durable = state.term > term or state[:2] == (term, candidate)
+        self._ensure(is_durable, "a vote is durable", f"{member.name} votes in term {term}, its disk says {state}")
+
+    # Disks
+
+    def appended(self, member: Member, entries: Sequence[Entry], previous_term: int, state: HardState) -> None:
+        """Entries are on their way to a disk."""
+        for entry in entries:
+            content = (previous_term, zlib.crc32(entry.data, entry.kind))
+            known = self._entries.setdefault((entry.index, entry.term), content)
+            self._ensure(
+                known == content,
+                "log matching",
+                f"{member.name} holds another {entry.index}@{entry.term} than others, or after another entry",
+            )
+            previous_term = entry.term
+        self._ensure(
+            previous_term <= state.term, "log matching", f"{member.name} writes term {previous_term} in {state.term}"
+        )
+
+    # What is applied
+
+    def applied(self, member: Member, entries: Sequence[Entry], results: Iterable[Applied]) -> None:
+        """A node has applied entries, which led to these results."""
+        left = iter(results)
+        for entry in entries:
+            self._note_applied(member, entry)
+            is_batch = entry.kind is EntryKind.COMMAND and bool(entry.data)
+            self._note_results(member, entry, tuple(islice(left, len(decode_batch(entry.data)) if is_batch else 0)))
+
+    def _note_results(self, member: Member, entry: Entry, results: tuple[Applied, ...]) -> None:
+        known = self._results.get(entry.index)
+        if known is not None:
+            self._ensure(known == results, "same command, same result", f"{member.name} differs at {entry.index}")
+            return
+        self._results[entry.index] = results
+        for client_id, sequence, outcome in results:
+            if client_id and outcome is Outcome.APPLIED:
+                is_first = (client_id, sequence) not in self._effects
+                self._effects.add((client_id, sequence))
+                self._ensure(
+                    is_first, "a retry is applied once", f"write {sequence} of client {client_id} at {entry.index}"
+                )
+
+    def acknowledged(self, client_id: int, sequence: int) -> None:
+        """A client was told that its write is done."""
+        self._ensure(
+            (client_id, sequence) in self._effects,
+            "acknowledged means applied",
+            f"write {sequence} of client {client_id} was never applied",
+        )
+
+    def _note_applied(self, member: Member, entry: Entry) -> None:
+        self._ensure(
+            entry.index <= len(self._applied),
+            "state machine safety",
+            f"{member.name} applies {entry.index}, which nobody had, after a gap",
+        )
+        checksum = zlib.crc32(entry.encode(), self._applied[entry.index - 1])
+        if entry.index == len(self._applied):
+            self._applied.append(checksum)
+        self._ensure(
+            self._applied[entry.index] == checksum,
+            "state machine safety",
+            f"{member.name} applies another entry than others at {entry.index}@{entry.term}",
+        )
+
+
+_OF_A_DURABLE_TERM = frozenset({MessageKind.APPEND_RESPONSE, MessageKind.VOTE, MessageKind.VOTE_RESPONSE})
+"""Kinds that say that the sender's disk has their term. (A heartbeat may be answered before: after a crash in between
+no other leader can win that term, because the voters of this one have it on their disks.)"""

@@ -1,0 +1,154 @@
+"""One run: a cluster, its clients and its faults, from one seed.
+
+1. Machines start; the first founds a cluster, the others join it.
+2. Clients work and things break, for as long as the run is to last.
+3. Everything is mended. Within a bounded time every member must serve a write, and all must come to hold the same
+   bytes.
+4. What the clients saw is checked for linearizability.
+"""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from meteora.testing.clients import Client, Fate
+from meteora.testing.cluster import Cluster, Machine
+from meteora.testing.faults import Nemesis
+from meteora.testing.history import History, OperationKind
+from meteora.testing.invariants import Violation
+from meteora.testing.linearizability import check_history
+from meteora.testing.loop import SimulatedLoop
+
+RECOVERY_SECONDS = 60.0
+"""Once nothing goes wrong any more, the cluster serves again within this: joins, elections and catching up."""
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run."""
+
+    seed: int
+    virtual_seconds: float = 0.0
+    steps: int = 0
+    operations: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    failure: BaseException | None = None
+
+    @property
+    def summary(self) -> str:
+        """The failure in one line."""
+        return "" if self.failure is None else f"{type(self.failure).__name__}: {self.failure}"
+
+
+class Simulation:
+    """A run. The same seed and seconds give the same run, step by step."""
+
+    def __init__(self, seed: int, seconds: float, write_trace: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self._seconds = seconds
+        self._random = Random(seed)
+        self._loop = SimulatedLoop()
+        self.cluster = Cluster(self._loop, self._random, write_trace)
+        self._history = History()
+        self._clients: list[Client] = []
+
+    def run(self) -> Report:
+        """Run to the end, or to the first thing that must not be."""
+        report = Report(self.seed, faults=self.cluster.faults)
+        # A collection would run destructors at moments that no seed decides.
+        gc.disable()
+        try:
+            self._loop.run_until_complete(self._main())
+        except Exception as failure:  # noqa: BLE001  whatever it is, it is what was looked for
+            report.failure = failure
+        finally:
+            self._loop.forget()
+            gc.enable()
+        report.virtual_seconds, report.steps = self._loop.now, self._loop.steps
+        report.operations = sum(client.operations for client in self._clients)
+        return report
+
+    async def _main(self) -> None:
+        await self._begin()
+        nemesis = Nemesis(self.cluster)
+        breaking = asyncio.ensure_future(nemesis.run())
+        await asyncio.sleep(self._seconds)
+        await nemesis.stop()
+        await breaking
+        nemesis.heal()
+        for client in self._clients:
+            await client.stop()
+        await self._recover()
+        await self._read_everything()
+        verdict = check_history(self._history)
+        if not verdict.is_linearizable:
+            raise Violation(str(verdict))
+
+    async def _begin(self) -> None:
+        random, cluster = self._random, self.cluster
+        cluster.clock_skew = random.choice([0.0, 0.01, 0.1])
+        for number in range(random.choice([1, 3, 3, 3, 5])):
+            machine = cluster.add_machine()
+            machine.start(join_at=["n1.raft"] if number else ())
+        await self._until(lambda: cluster.leader() is not None, "a first leader")
+        keys = random.choice([1, 3, 10])
+        for number in range(1, random.randint(2, 4)):
+            client = Client(cluster, number, self._history, keys)
+            client.start(random.randint(1, 5))
+            self._clients.append(client)
+
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        give_up_at = self._loop.now + RECOVERY_SECONDS
+        while not holds():
+            if self._loop.now > give_up_at:
+                raise Violation(f"progress: no {what} within {RECOVERY_SECONDS:g} s without faults; {self._describe()}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _recover(self) -> None:
+        await self._until(self._has_settled, "settled cluster")
+        for _ in self._members():
+            client = self._clients[0]
+            fate = await client.operate(OperationKind.PUT, b"key0", 10.0)
+            if fate is not Fate.DONE:
+                raise Violation(f"progress: a write to a whole cluster is {fate.value}; {self._describe()}")
+        await self._until(self._agrees, "agreement")
+
+    async def _read_everything(self) -> None:
+        for key in range(10):
+            await self._clients[0].operate(OperationKind.GET, b"key%d" % key, 10.0)
+
+    def _members(self) -> list[Machine]:
+        """The machines that the leader counts as members."""
+        leader = self.cluster.leader()
+        ids = leader.node.members.by_id if leader is not None and leader.node is not None else {}
+        return [self.cluster.machines[node_id] for node_id in ids]
+
+    def _has_settled(self) -> bool:
+        """Everyone who is up is a voter, or has ended because it was removed."""
+        leader = self.cluster.leader()
+        if leader is None or leader.node is None:
+            return False
+        up = {machine.node_id for machine in self.cluster.machines.values() if machine.is_up}
+        return up == leader.node.members.configuration.voters
+
+    def _agrees(self) -> bool:
+        """All members have applied all of the log, and hold the same."""
+        members = self._members()
+        nodes = [machine.node.status() for machine in members if machine.node is not None]
+        if len(nodes) < len(members) or len({each.applied_index for each in nodes}) != 1:
+            return False
+        if any(each.applied_index < each.last_index for each in nodes):
+            return False
+        states = [machine.state for machine in members]
+        if any(state != states[0] for state in states):
+            raise Violation("replicas agree: the members have applied the same log, but hold different bytes")
+        return True
+
+    def _describe(self) -> str:
+        machines = self.cluster.machines.values()
+        return "; ".join(f"{each.name} {each.describe()}" for each in machines)
