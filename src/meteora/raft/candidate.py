@@ -77,5 +77,4 @@ class Candidate:
             case VoteResult.LOST:
                 # A pre-vote that was refused carried its voter's term, which is ours by now.
                 self._raft.become_follower(self._raft.term, 0)
-            case VoteResult.PENDING:
-                pass
+            # PENDING: wait for more answers.
