@@ -548,21 +548,20 @@ class Node:
             self.note_removal()
 
     def _forget_old_contacts(self, members: Members) -> None:
-        """What a member said of itself no longer holds where `members` gives another address in its place."""
-        for peer, member in self._members.by_id.items():
-            moved = peer in members.by_id and members.by_id[peer].raft_address != member.raft_address
-            if moved and self._contacts.get(peer) == member.raft_address:
-                del self._contacts[peer]
+        """What a member said of itself holds until it is removed, or `members` gives another address in its place."""
+        if self.node_id not in self._members.by_id:
+            return  # As it catches up, a newcomer passes what is long over.
+        for peer, before in self._members.by_id.items():
+            after = members.by_id.get(peer)
+            has_moved = after is not None and after.raft_address != before.raft_address
+            if after is None or (has_moved and self._contacts.get(peer) == before.raft_address):
+                self._contacts.pop(peer, None)
 
     def _peer_addresses(self) -> dict[int, str]:
         members = {peer: member.raft_address for peer, member in self._members.by_id.items() if peer != self.node_id}
-        if self.node_id not in self._members.by_id:
-            # A newcomer has yet to learn who the members are, from the log that they can only send it if it answers.
-            return {**members, **self._contacts}
-        # What a member that came back says is newer than the record, and without its answers there may be no majority
-        # to change that by.
-        stated = {peer: at for peer, at in self._contacts.items() if peer in members}
-        return {**self._farewells, **members, **stated}
+        # What a node says of itself is newer than the record: it came back elsewhere, or has joined by an entry that is
+        # yet to come here, maybe from itself, if it leads. Without answers to it there may be no progress at all.
+        return {**self._farewells, **members, **self._contacts}
 
     def _say_farewell(self, now: float) -> None:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""

@@ -225,8 +225,7 @@ class Server:
             return
         peers = [member.raft_address for member in self.node.members.by_id.values() if member is not known]
         request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
-        own_cluster = self._cluster if not peers else None
-        task = asyncio.create_task(announce(peers, request, own_cluster))
+        task = asyncio.create_task(announce(peers, request, self._cluster))
         self._parts.push_async_callback(_cancel, task)
 
     def _bind(self) -> tuple[RpcServer, RpcServer]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
-from meteora.errors import ChangeRefused, InvalidRequest, NotApplied
+from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown
 from meteora.node.members import Member, encode_context
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
@@ -70,7 +70,8 @@ class Cluster:
             newcomer = newcomer._replace(promote=known.promote)
         if newcomer != known:
             await self._change(self._kind_of(node_id), node_id, newcomer, deadline)
-            _log.info("a node joined", node=node_id, address=newcomer.raft_address)
+            is_new = known is None or known.instance_id == 0
+            _log.info("a node joined" if is_new else "a member moved", node=node_id, address=newcomer.raft_address)
 
     def _kind_of(self, node_id: int) -> ChangeKind:
         """The kind of change that leaves the role of a member as it is; a newcomer begins as a learner."""
@@ -88,6 +89,9 @@ class Cluster:
             raise InvalidRequest(f"change_type {request.change_type} is none that this release knows")
         if request.change_type == raft_pb2.RemoveNode and request.node_id == self._node.node_id:
             await self._hand_over()
+        return await self._make(request, deadline, was_forwarded=was_forwarded)
+
+    async def _make(self, request: raft_pb2.ConfChange, deadline: float, *, was_forwarded: bool) -> common_pb2.State:
         remaining = await self._wait_for_leader(deadline)
         if not self._node.leads:
             return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded)
@@ -124,13 +128,28 @@ class Cluster:
 
     async def leave(self, timeout_seconds: float) -> bool:
         """Take this node out of the cluster. False if it stays, as the last voter or no member. Raises as `change`."""
-        configuration = self._node.members.configuration
-        me = self._node.node_id
-        if me not in configuration.members or configuration.voters == {me}:
-            return False
-        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=me)
-        await self.change(request, asyncio.get_running_loop().time() + timeout_seconds, was_forwarded=False)
-        return True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=self._node.node_id)
+        if self._may_leave:
+            # Once: if all leave together, they must not go on handing leadership to one another.
+            await self._hand_over()
+        while self._may_leave:
+            try:
+                await self._make(request, deadline, was_forwarded=False)
+            except (NotApplied, OutcomeUnknown):
+                # The leader may just be leaving, too. To be removed twice is no harm.
+                if loop.time() >= deadline:
+                    raise
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return True
+        return False
+
+    @property
+    def _may_leave(self) -> bool:
+        configuration, me = self._node.members.configuration, self._node.node_id
+        return me in configuration.members and configuration.voters != {me}
 
     async def _hand_over(self) -> None:
         if self._node.leads and len(self._node.members.configuration.voters) > 1:

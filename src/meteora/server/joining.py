@@ -15,6 +15,9 @@ from meteora.server.cluster import Cluster
 ATTEMPT_SECONDS = 10.0
 """For one answer: the cluster may have other changes to make first."""
 
+ANNOUNCE_SECONDS = 2.0
+"""For this node to find the leader, or to become it. The peers are asked if it does neither."""
+
 PAUSE_SECONDS = 0.5
 """Between attempts."""
 
@@ -67,19 +70,29 @@ async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
     return reply.cluster_id
 
 
-async def announce(peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster: Cluster | None) -> None:
-    """Let the cluster know the new address of a member, by any of its peers, or by itself if it has none."""
+async def announce(peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster: Cluster) -> None:
+    """Let the cluster know the new address of this member: by itself, for it may lead, or by any of its peers."""
     while True:
-        if own_cluster is not None:
-            with suppress(RequestError):
-                deadline = asyncio.get_running_loop().time() + ATTEMPT_SECONDS
-                return await own_cluster.join(request, deadline, was_forwarded=False)
-        for peer in peers:
-            with suppress(grpc.aio.AioRpcError):
-                await _ask(peer, request)
-                _log.info("told the cluster the new address of this node", raft_address=request.address.raft_address)
-                return None
+        if await _tell_leader(own_cluster, request) or await _tell_peers(peers, request):
+            break
         await asyncio.sleep(PAUSE_SECONDS)
+    _log.info("told the cluster the new address of this node", raft_address=request.address.raft_address)
+
+
+async def _tell_leader(own_cluster: Cluster, request: peer_pb2.JoinReq) -> bool:
+    deadline = asyncio.get_running_loop().time() + ANNOUNCE_SECONDS
+    with suppress(RequestError):
+        await own_cluster.join(request, deadline, was_forwarded=False)
+        return True
+    return False
+
+
+async def _tell_peers(peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
+    for peer in peers:
+        with suppress(grpc.aio.AioRpcError):
+            await _ask(peer, request)
+            return True
+    return False
 
 
 def join_request(node_id: int, instance_id: int, kv_address: str, raft_address: str) -> peer_pb2.JoinReq:

@@ -904,6 +904,17 @@ def test_an_address_that_the_cluster_has_noted_is_newer_than_what_a_member_said_
     alone(tmp_path, story)
 
 
+def test_who_joins_with_the_id_of_a_removed_member_is_not_looked_for_where_that_was(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+        one.node.introduced(2, "elsewhere:7000")
+        await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
+        await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+        assert one.line.peers == {2: "host2:7000"}
+
+    alone(tmp_path, story)
+
+
 def test_strangers_are_not_talked_to_by_members(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         one.node.introduced(9, "host9:7000")
