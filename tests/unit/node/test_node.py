@@ -915,9 +915,9 @@ def test_who_joins_with_the_id_of_a_removed_member_is_not_looked_for_where_that_
     alone(tmp_path, story)
 
 
-def test_strangers_are_not_talked_to_by_members(tmp_path: Path) -> None:
+def test_a_node_that_is_not_known_yet_is_answered(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         one.node.introduced(9, "host9:7000")
-        assert one.line.peers == {}
+        assert one.line.peers == {9: "host9:7000"}
 
     alone(tmp_path, story)
