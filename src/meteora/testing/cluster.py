@@ -125,8 +125,8 @@ class Machine:
         """Whether its process is alive, paused or not."""
         return self.process is not None
 
-    def start(self, join_at: Sequence[str] = ()) -> None:
-        """Switch on: a new process, which joins at one of these addresses if it is no member yet."""
+    def start(self, *, joins: bool = True) -> None:
+        """Switch on: a new process. If it is no member yet, it joins the others; without `joins` it founds a cluster."""
         cluster = self._cluster
         assert self.process is None
         if self.directory.is_removed:
@@ -135,7 +135,7 @@ class Machine:
         self.process = cluster.loop.new_process(self.name, cluster.random.uniform(0, 1e6), cluster.new_clock_rate())
         self.process.owner = self
         cluster.trace(f"{self.name} starts")
-        cluster.loop.call_in(self.process, 0.0, self._begin, tuple(join_at))
+        cluster.loop.call_in(self.process, 0.0, self._begin, joins)
 
     def kill(self) -> None:
         """As kill -9, or a power loss."""
@@ -153,12 +153,12 @@ class Machine:
     def stop(self) -> None:
         """As SIGTERM."""
         if self.process is not None and self.node is not None and not self._stop.done():
-            self._cluster.loop.call_in(self.process, 0.0, self._stop.set_result, None)
+            self._cluster.loop.call_in(self.process, 0.0, _settle, self._stop, self._stop.set_result, None)
 
     # In the process
 
-    def _begin(self, join_at: Sequence[str]) -> None:
-        task = asyncio.ensure_future(self._live(join_at))
+    def _begin(self, joins: bool) -> None:
+        task = asyncio.ensure_future(self._live(joins))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
@@ -168,8 +168,8 @@ class Machine:
         self._cluster.trace(f"{self.name} has ended: {error!r}" if error else f"{self.name} has ended")
         self._gone()
 
-    async def _live(self, join_at: Sequence[str]) -> None:
-        await self._know_cluster(join_at)
+    async def _live(self, joins: bool) -> None:
+        await self._know_cluster(joins)
         log, state_machine = self._open_disk()
         node = self._new_node(log, state_machine)
         identity = self._identity()
@@ -211,23 +211,23 @@ class Machine:
         with suppress(StorageError):
             state_machine.close()
 
-    async def _know_cluster(self, join_at: Sequence[str]) -> None:
+    async def _know_cluster(self, joins: bool) -> None:
         directory = self.directory
         if directory.cluster_id:
             return
-        if join_at:
-            directory.cluster_id = await self._join(join_at)
+        if joins:
+            directory.cluster_id = await self._join()
         else:
             log = self._open_log(0)
             await create_cluster(log, self.node_id, self._member())
             directory.cluster_id = self._cluster.cluster_id
 
-    async def _join(self, join_at: Sequence[str]) -> int:
+    async def _join(self) -> int:
         member = self._member()
         address = common_pb2.NodeAddress(kv_address=member.kv_address, raft_address=member.raft_address)
         request = peer_pb2.JoinReq(node_id=self.node_id, address=address, instance_id=member.instance_id)
         while True:
-            at = self._cluster.random.choice(list(join_at))
+            at = self._cluster.random.choice(self._cluster.addresses())
             with suppress(TimeoutError, ConnectionRefused, RequestError):
                 return await self._cluster.call(
                     self._running(), self.raft_address, at, lambda there: there.admit(request), JOIN_ATTEMPT_SECONDS

@@ -87,7 +87,7 @@ class Nemesis:
                 machine.process.resume()
                 machine.process.set_clock_rate(1.0)
             elif not machine.directory.is_removed:
-                self._start(machine)
+                machine.start()
 
     # Which, and for how long
 
@@ -100,10 +100,6 @@ class Nemesis:
         if leader is not None and self._random.random() < 0.3:
             return leader
         return self._random.choice(list(self._cluster.machines.values()))
-
-    def _start(self, machine: Machine) -> None:
-        others = [each.raft_address for each in self._cluster.machines.values() if each is not machine]
-        machine.start(join_at=others)
 
     # Processes
 
@@ -120,14 +116,14 @@ class Nemesis:
         machine.kill()
         await asyncio.sleep(seconds)
         if not machine.is_up and not machine.directory.is_removed:
-            self._start(machine)
+            machine.start()
 
     async def _restart(self) -> None:
         machine = self._any()
         machine.stop()
         await asyncio.sleep(self._some_seconds())
         if not machine.is_up and not machine.directory.is_removed:
-            self._start(machine)
+            machine.start()
 
     async def _pause(self) -> None:
         process = self._any().process
@@ -196,7 +192,7 @@ class Nemesis:
         await asyncio.sleep(self._some_seconds())
         machine.disk.mend()
         if not machine.is_up and not machine.directory.is_removed:
-            self._start(machine)
+            machine.start()
 
     async def _stall_writes(self) -> None:
         self._any().stall_until = self._cluster.loop.now + self._some_seconds()
@@ -218,9 +214,9 @@ class Nemesis:
         """A machine joins: one that was removed before, or a new one."""
         down = [each for each in self._cluster.machines.values() if each.directory.is_removed and not each.is_up]
         if down:
-            self._start(self._random.choice(down))
+            self._random.choice(down).start()
         elif len(self._cluster.machines) < MAX_MACHINES:
-            self._start(self._cluster.add_machine())
+            self._cluster.add_machine().start()
 
     async def _ask(self, machine: Machine, serve: Callable[[Machine], Awaitable[None]]) -> None:
         with suppress(RequestError, ConnectionRefused, TimeoutError):

@@ -94,7 +94,7 @@ class Simulation:
         cluster.clock_skew = random.choice([0.0, 0.01, 0.1])
         for number in range(random.choice([1, 3, 3, 3, 5])):
             machine = cluster.add_machine()
-            machine.start(join_at=["n1.raft"] if number else ())
+            machine.start(joins=number > 0)
         await self._until(lambda: cluster.leader() is not None, "a first leader")
         keys = random.choice([1, 3, 10])
         for number in range(1, random.randint(2, 4)):

@@ -1,0 +1,76 @@
+"""Stories of whole clusters that the random runs have found, or would take long to find."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from meteora.kv.command import Command, Operation
+from meteora.testing.cluster import Cluster, Machine
+from meteora.testing.loop import SimulatedLoop
+
+PATIENCE_SECONDS = 30.0
+"""Virtual ones."""
+
+Story = Callable[[Cluster], Awaitable[None]]
+
+
+def tell(story: Story, seed: int = 1) -> None:
+    """Run a story on a cluster of its own, which is still empty."""
+    loop = SimulatedLoop()
+    loop.run_until_complete(story(Cluster(loop, Random(seed), None)))
+    loop.forget()
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    for _ in range(int(PATIENCE_SECONDS / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"never: {what}")
+
+
+def voters(cluster: Cluster) -> set[int]:
+    """Of the leader's configuration."""
+    leader = cluster.leader()
+    return set(leader.node.members.configuration.voters) if leader is not None and leader.node is not None else set()
+
+
+async def grow(cluster: Cluster, size: int) -> None:
+    """Add machines until there are so many voters."""
+    while len(cluster.machines) < size:
+        machine = cluster.add_machine()
+        machine.start(joins=machine.node_id > 1)
+        await until(lambda: machine.node_id in voters(cluster), f"n{machine.node_id} votes")
+
+
+async def lead(cluster: Cluster, machine: Machine) -> None:
+    """Make a machine the leader."""
+    for each in cluster.running():
+        if each is not machine:
+            assert each.node is not None
+            each.node._raw.transfer_leader(machine.node_id)
+            each.node._wake()
+    await until(lambda: cluster.leader() is machine, f"n{machine.node_id} leads")
+
+
+async def put(machine: Machine, sequence: int) -> None:
+    await machine.write(Command(Operation.PUT, 77, sequence, 1, False, b"key", b"%d" % sequence), 10.0)
+
+
+def applied(machine: Machine) -> int:
+    return machine.log.applied if machine.node is not None else -1
+
+
+def test_a_member_that_missed_a_newcomer_follows_it_when_it_leads() -> None:
+    async def story(cluster: Cluster) -> None:
+        await grow(cluster, 3)
+        late = cluster.machines[3]
+        late.kill()
+        await grow(cluster, 4)
+        await lead(cluster, cluster.machines[4])
+        late.start()
+        await put(cluster.machines[1], 1)
+        await until(lambda: applied(late) == applied(cluster.machines[4]), "n3 has what n4 has")
+        assert cluster.leader() is cluster.machines[4]
+
+    tell(story)
