@@ -42,6 +42,7 @@ def three_nodes(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Cluste
     try:
         yield cluster.start()
         for node in cluster.nodes:
+            assert " ERROR " not in node.output
             assert "Traceback" not in node.output
     finally:
         cluster.end()

@@ -144,7 +144,7 @@ class Load:
         while not self._is_stopping:
             key = self._known_key(random, keys)
             if key is None:
-                key = f"{name}-{len(keys)}".encode()
+                key = f"{self._seed}-{name}-{len(keys)}".encode()
                 keys.append(key)
             is_certain = await self._write_one(target, key, self._new_value(random, key))
             await asyncio.sleep(PAUSE_SECONDS if is_certain else PAUSE_AFTER_ERROR_SECONDS)

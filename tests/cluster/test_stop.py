@@ -26,14 +26,18 @@ def others(cluster: ClusterProcesses, number: int) -> list[int]:
     return [each for each in range(1, len(cluster.nodes) + 1) if each != number]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["SIGINT once", "SIGTERM twice"]
+)
 def test_a_leader_that_stops_hands_over_so_that_nobody_waits_for_an_election(
-    three_nodes: ClusterProcesses, number: signal.Signals
+    three_nodes: ClusterProcesses, numbers: list[signal.Signals]
 ) -> None:
     leader = three_nodes.leader()
     term = int(node_status(three_nodes.kv_ports[leader - 1])["term"])
     seen = {each: len(three_nodes.node(each).output) for each in others(three_nodes, leader)}
-    assert three_nodes.node(leader).stop(number) == 0
+    for number in numbers:
+        three_nodes.node(leader).process.send_signal(number)
+    assert three_nodes.node(leader).wait() == 0
     for each in seen:
         put(three_nodes.kv_ports[each - 1], b"key", b"value")
     for each, length in seen.items():
@@ -99,13 +103,6 @@ def test_a_node_that_stops_leaves_neither_processes_nor_ports_nor_a_lock_behind(
             probe.bind(("127.0.0.1", port))
     assert node.output.splitlines()[-1].endswith("server: stopped")
     node.start().wait_until_serving()
-
-
-def test_a_leader_that_is_told_to_stop_twice_hands_over_as_if_told_once(three_nodes: ClusterProcesses) -> None:
-    leader = three_nodes.leader()
-    three_nodes.node(leader).process.send_signal(signal.SIGINT)
-    assert three_nodes.node(leader).stop(signal.SIGINT) == 0
-    assert node_status(three_nodes.kv_ports[leader % 3]).get("leaderId", "0") not in ("0", str(leader))
 
 
 def test_requests_in_flight_when_their_node_stops_are_each_answered_truthfully(three_nodes: ClusterProcesses) -> None:
