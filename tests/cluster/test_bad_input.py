@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -14,9 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+import grpc
 import pytest
 
 from meteora.config import RpcServerKind
+from meteora.pb import kv_pb2
+from meteora.pb.kv_pb2_grpc import KvServiceStub
 from tests.cluster.processes import NodeProcess, delete, get, node_status, put
 
 REFUSED, USAGE = 1, 2
@@ -24,6 +28,9 @@ EXIT_SECONDS = 20.0
 """For a node that can't start to say so."""
 
 PREFIX = "meteora: error: "
+
+FILE_BYTES = 1 << 20
+VALUE_BYTES = 100_000
 
 DROP_BOUNDING_CAPABILITY, OVERRIDE_PERMISSIONS = 24, 1
 """PR_CAPBSET_DROP and CAP_DAC_OVERRIDE of Linux."""
@@ -397,6 +404,41 @@ def test_a_damaged_log_does_not_pass_for_one_that_ends_early(killed_data: Path, 
     with damaged(killed_data, pattern):
         assert str(killed_data / "raft") in complaint(options(ports, killed_data))
     assert_usable(ports, killed_data)
+
+
+# Disks that fail
+
+
+def put_until_one_fails(stub: KvServiceStub) -> tuple[int, grpc.RpcError]:
+    """The keys are 0, 1, and so on: how many were acknowledged, and the error of the next one."""
+    for number in range(2 * FILE_BYTES // VALUE_BYTES):
+        try:
+            stub.Put(kv_pb2.PutReq(key=b"%d" % number, value=bytes(VALUE_BYTES)), timeout=EXIT_SECONDS)
+        except grpc.RpcError as error:
+            return number, error
+    raise AssertionError("all were acknowledged")
+
+
+def test_a_disk_that_fails_stops_the_node_and_what_was_acknowledged_is_there_after_it(
+    tmp_path: Path, ports: Ports
+) -> None:
+    # From some size on, files can't be written any more. (A full disk fails in the same way.)
+    data = tmp_path / "data"
+    with running(ports, data) as node, grpc.insecure_channel(f"127.0.0.1:{ports[1]}") as channel:
+        resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+        acknowledged, error = put_until_one_fails(KvServiceStub(channel))
+        assert dict(error.trailing_metadata())["meteora-outcome"] == "unknown"
+        assert node.wait() == REFUSED
+        (line,) = [line for line in node.output.splitlines() if " INFO " not in line]
+        assert line.startswith(f"{PREFIX}{data / 'raft'}: IO error: ")
+        assert "File too large" in line
+        assert line.endswith("Check the disk, then start the node again.")
+    assert acknowledged > 0
+    with running(ports, data), grpc.insecure_channel(f"127.0.0.1:{ports[1]}") as channel:
+        stub = KvServiceStub(channel)
+        for number in range(acknowledged):
+            reply = stub.Get(kv_pb2.GetReq(key=b"%d" % number), timeout=EXIT_SECONDS)
+            assert reply.value == bytes(VALUE_BYTES)
 
 
 # Joining
