@@ -26,6 +26,8 @@ class Invariants:
         self._logs: dict[int, list[Entry]] = {}
         self._configurations: dict[int, Configuration] = {}
         self._committed: list[Entry] = []
+        self._commit_terms: list[int] = []
+        """For each of them, a term in which, or before which, it was committed."""
         self._marks: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._disks: dict[int, HardState] = {}
         self._required: dict[bytes, int] = {}
@@ -91,10 +93,11 @@ class Invariants:
         for entry, committed in zip(log[:commit], self._committed, strict=False):
             assert entry == committed, f"{member}: commits {entry} where {committed} is committed"
         if commit > len(self._committed):
+            self._commit_terms += [member.raw.term] * (commit - len(self._committed))
             self._committed += log[len(self._committed) : commit]
-            self._check_higher_leaders(member.raw.term)
+            self._check_leaders_above(member.raw.term)
 
-    def _check_higher_leaders(self, term: int) -> None:
+    def _check_leaders_above(self, term: int) -> None:
         for other in self._network.members.values():
             if other.is_up and other.role is RoleName.LEADER and other.raw.term > term:
                 self._check_complete(other, other.log())
@@ -103,15 +106,16 @@ class Invariants:
         if member.role is not RoleName.LEADER:
             return
         winner = member.node_id, member.incarnation
-        known = self._winners.setdefault(member.raw.term, winner)
-        assert known == winner, f"{member}: term {member.raw.term} was won by n{known[0]} already"
-        # Who wins a term knows all that was committed until then, or it was committed in a higher term than its own.
-        newest = max((other.raw.term for other in self._network.members.values() if other.is_up), default=0)
-        if member.raw.term == newest:
+        known = self._winners.get(member.raw.term)
+        if known is None:
+            self._winners[member.raw.term] = winner
             self._check_complete(member, log)
+        else:
+            assert known == winner, f"{member}: term {member.raw.term} was won by n{known[0]} already"
 
     def _check_complete(self, leader: Member, log: list[Entry]) -> None:
-        assert log[: self.committed_index] == self._committed, f"{leader}: leads without all that is committed"
+        count = sum(1 for term in self._commit_terms if term < leader.raw.term)
+        assert log[:count] == self._committed[:count], f"{leader}: leads without all that is committed"
 
     def _check_applied(self, member: Member) -> None:
         state = member.state

@@ -24,7 +24,10 @@ MAX_WIRE = 120
 
 MAX_HELD_BACK = 60
 
-PHASE_STEPS = (10, 30, 60)
+PHASE_STEPS = (10, 20, 40)
+
+MAX_ROUNDS = 8
+"""Of messages, for which a phase may begin without trouble: enough to elect a leader and to commit something."""
 
 HIGHEST_ID = 6
 """Of the nodes that may become members."""
@@ -57,9 +60,12 @@ class Schedule:
         self._invariants = Invariants(self._network)
         self._disk_speed = self._random.choice((0.3, 0.8, 1.0))
         """The chance that a disk which does not stand still is done with a write at once."""
-        self._stall_chance, self._cut_chance, self._hold_chance = (self._random.choice((0, 0.2, 0.5)) for _ in range(3))
-        """Of a disk, of the links, and of a kind of message, for a phase."""
-        self._silence_chance = self._random.choice((0, 0.3, 0.8))
+        self._stall_chance = self._random.choice((0, 0.1, 0.3))
+        """That a disk stands still for a phase."""
+        self._cut_chance = self._random.choice((0, 0.5, 0.9))
+        self._hold_chance = self._random.choice((0, 0.2, 0.5))
+        """That messages of one kind are held back for a phase."""
+        self._silence_chance = self._random.choice((0.2, 0.6, 0.9))
         """That a phase begins with an election timeout in which nothing arrives."""
         self._phase_steps = self._random.choice(PHASE_STEPS)
         self._stalled: set[int] = set()
@@ -144,7 +150,10 @@ class Schedule:
         ids = sorted(network.members)
         network.heal()
         if chance() < self._cut_chance:
-            network.isolate(*self._random.sample(ids, self._random.randint(1, max(1, len(ids) // 2))))
+            # A leader that is cut off goes on with a log of its own: nothing else makes logs part.
+            first = self._random.choice(network.leaders() or ids)
+            network.isolate(first, *self._random.sample(ids, self._random.randint(0, (len(ids) - 1) // 2)))
+            self._propose_at(network[first])
         if chance() < self._cut_chance / 3:
             network.cuts.add((self._random.choice(ids), self._random.choice(ids)))
         self._stalled = {node_id for node_id in ids if chance() < self._stall_chance}
@@ -156,16 +165,26 @@ class Schedule:
             self._be_silent()
 
     def _be_silent(self) -> None:
-        """Time passes for all but one of them, and what they say to one another comes late; one campaigns."""
+        """All but the leaders forget that they heard one, and one of them campaigns."""
         up = [member for member in self._network.members.values() if member.is_up]
-        self._random.shuffle(up)
-        for member in up[:-1]:
-            for _ in range(self._settings.election_ticks):
+        leaders = self._network.leaders()
+        others = [member for member in up if member.node_id not in leaders]
+        self._random.shuffle(others)
+        for member in others:
+            # Not so long that it campaigns by itself: several at once would split the votes.
+            raft = member.raw._raft
+            for _ in range(min(self._settings.election_ticks, raft.election_timeout_ticks - 1)):
                 member.raw.tick()
             self._work(member)
-        if up:
-            up[0].raw.campaign()
-            self._work(up[0])
+        if others:
+            others[0].raw.campaign()
+            self._work(others[0])
+        for _ in range(self._random.randint(0, MAX_ROUNDS)):
+            self._arrive_all()
+
+    def _arrive_all(self) -> None:
+        for _ in range(len(self._network.wire)):
+            self._arrive(self._network.wire.popleft())
 
     def _choose_what_to_hold(self) -> None:
         if self._random.random() >= self._hold_chance:
@@ -282,8 +301,13 @@ class Schedule:
             self._tell(f"n{member.node_id} has read its log    => {member}")
 
     def _propose(self) -> None:
-        member = self._any_up()
-        if member is None:
+        leaders = [self._network[one] for one in self._network.leaders()]
+        member = self._random.choice(leaders) if leaders and self._random.random() < 0.7 else self._any_up()
+        if member is not None:
+            self._propose_at(member)
+
+    def _propose_at(self, member: Member) -> None:
+        if not member.is_up:
             return
         self._counter += 1
         payloads = [b"%d.%d" % (self._counter, part) for part in range(self._random.choice((1, 1, 1, 3)))]
@@ -432,8 +456,7 @@ class Schedule:
 
     def _drain(self) -> None:
         """Disks write, state machines apply, and messages arrive, each once, in order."""
-        for _ in range(len(self._network.wire)):
-            self._arrive(self._network.wire.popleft())
+        self._arrive_all()
         for member in list(self._network.members.values()):
             if member.writing:
                 self._finish_write_of(member)
