@@ -40,7 +40,8 @@ async def grow(cluster: Cluster, size: int) -> None:
     while len(cluster.machines) < size:
         machine = cluster.add_machine()
         machine.start(joins=machine.node_id > 1)
-        await until(lambda: machine.node_id in voters(cluster), f"n{machine.node_id} votes")
+        node_id = machine.node_id
+        await until(lambda node_id=node_id: node_id in voters(cluster), f"n{node_id} votes")
 
 
 async def lead(cluster: Cluster, machine: Machine) -> None:

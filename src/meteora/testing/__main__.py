@@ -53,7 +53,8 @@ def failure_text(report: Report, seconds: float) -> str:
     """What failed, when, and how to see it again."""
     return (
         f"seed {report.seed} failed after {report.virtual_seconds:.3f} virtual seconds:\n  {report.summary}\n"
-        f"  again: python -m meteora.testing --first-seed {report.seed} --seeds 1 --seconds {seconds:g} --trace trace.txt"
+        f"  again: python -m meteora.testing --first-seed {report.seed} --seeds 1 --seconds {seconds:g} "
+        f"--trace trace.txt"
     )
 
 

@@ -24,6 +24,7 @@ from meteora.raft.core import Raft
 from meteora.raft.entry import Entry
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
+from meteora.raft.membership import Configuration
 from meteora.raft.message import HardState, Message
 from meteora.raft.text import configuration_text, entry_text, message_text
 from meteora.server.cluster import Cluster as Membership
@@ -107,6 +108,17 @@ class Machine:
         return isinstance(self._core.role, Leader)
 
     @property
+    def configuration(self) -> Configuration:
+        """Of the core."""
+        return self._core.configuration
+
+    def disks(self) -> dict[int, Disk]:
+        """Those of all machines."""
+        return {node_id: machine.disk for node_id, machine in self._cluster.machines.items()}
+
+    # For the end of a run
+
+    @property
     def state(self) -> dict[bytes, bytes]:
         """Everything in the state machine's database."""
         assert self._database is not None
@@ -126,7 +138,7 @@ class Machine:
         return self.process is not None
 
     def start(self, *, joins: bool = True) -> None:
-        """Switch on: a new process. If it is no member yet, it joins the others; without `joins` it founds a cluster."""
+        """Switch on: a new process. If it is no member yet, it joins the others, or founds a cluster."""
         cluster = self._cluster
         assert self.process is None
         if self.directory.is_removed:

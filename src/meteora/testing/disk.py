@@ -24,7 +24,6 @@ from meteora.storage.disk_thread import DiskThread
 from meteora.storage.entry_cache import EntryCache
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.rocks import Rocks, Scan, WriteBatch
-from meteora.storage.term_runs import TermRuns
 from meteora.storage.watermark import Watermark
 
 T = TypeVar("T")
@@ -82,6 +81,10 @@ class Disk:
         if write.entries:
             self.entries[write.first_index - 1 :] = write.entries
         self.hard_state = write.state
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether the entry of `term` is durable at `index`."""
+        return 0 < index <= len(self.entries) and decode_entry(self.entries[index - 1]).term == term
 
     # The state machine's database
 

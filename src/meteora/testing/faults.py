@@ -75,7 +75,7 @@ class Nemesis:
         """Break nothing more; wait for what passes by itself."""
         self._is_stopping = True
         while self._tasks:
-            await asyncio.sleep(0.1)
+            await asyncio.wait(self._tasks)
 
     def heal(self) -> None:
         """Mend the network and the disks, wake who is paused, start who is down."""

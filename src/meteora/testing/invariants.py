@@ -7,13 +7,14 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - Log matching: entries with the same index and term are the same, and so are the entries before them.
 - Leader completeness: a new leader's log holds everything that was committed.
 - State machine safety: no two nodes ever apply different entries at an index.
+- What a leader commits is on the disks of a majority.
 - A vote is given once in a term, and an entry acknowledged, only by a node whose disk holds it.
 - Terms never fall, restarts included; the commit index and the applied index never fall within a run of a node.
 - A write that was acknowledged was applied, once.
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from meteora.kv.sessions import Outcome
 from meteora.kv.state_machine import Applied
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.log import Log
+from meteora.raft.membership import Configuration
 from meteora.raft.message import HardState, Message, MessageKind
 from meteora.testing.disk import Disk
 
@@ -51,6 +53,13 @@ class Member(Protocol):
     @property
     def is_leader(self) -> bool:
         """Whether its core leads."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """Its core's."""
+
+    def disks(self) -> Mapping[int, Disk]:
+        """Those of all nodes, by node id."""
 
 
 class Invariants:
@@ -140,6 +149,17 @@ class Invariants:
                 )
             else:
                 self._committed.append(term)
+                self._ensure_durable(member, index, term)
+
+    def _ensure_durable(self, member: Member, index: int, term: int) -> None:
+        """Of an entry that nobody knew to be committed before, a majority must have a copy on disk."""
+        if member.is_leader:
+            held = {node_id: disk.holds(index, term) * index for node_id, disk in member.disks().items()}
+            self._ensure(
+                member.configuration.committed(held) >= index,
+                "committed means durable on a majority",
+                f"{member.name} commits {index}@{term}, on disk at {[each for each, has in held.items() if has]}",
+            )
 
     # Messages
 

@@ -110,7 +110,7 @@ class SimulatedLoop(AbstractEventLoop):
         self.now = 0.0
         """The true time, in seconds since the start."""
         self.steps = 0
-        self.after_step: Callable[[Process], None] = lambda process: None
+        self.after_step: Callable[[Process], None] = lambda _process: None
         """Called after each callback, with the process that it belonged to."""
         self._ready: deque[tuple[Process, Handle]] = deque()
         self._timers: list[tuple[float, int, Process, TimerHandle]] = []
@@ -126,15 +126,15 @@ class SimulatedLoop(AbstractEventLoop):
     # Running
 
     def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
-        """Run until the future is done; its result. Raises `Deadlock`, and whatever an observer or a callback raises."""
-        asyncio._set_running_loop(self)
+        """Run until the future is done; its result. Raises `Deadlock`, and what an observer or a callback raises."""
+        asyncio._set_running_loop(self)  # noqa: SLF001  how every event loop says that it runs
         try:
             goal: Future[T] = self.outside.context.run(asyncio.ensure_future, future, loop=self)  # type: ignore[arg-type]
             while not goal.done():
                 self._run_instant(goal)
             return goal.result()
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(None)  # noqa: SLF001  as above
 
     def _run_instant(self, goal: Future[T]) -> None:
         """Run all that is to run now, then move the clock."""
@@ -240,7 +240,7 @@ class SimulatedLoop(AbstractEventLoop):
 
     def is_running(self) -> bool:
         """Whether this thread runs this loop."""
-        return asyncio._get_running_loop() is self
+        return asyncio._get_running_loop() is self  # noqa: SLF001  as above
 
     def is_closed(self) -> bool:
         """False: it holds nothing that would need closing."""

@@ -48,9 +48,9 @@ class Network:
         self.loss_rate = 0.0
         self.duplicate_rate = 0.0
         self.reorder_rate = 0.0
-        self.watch: Callable[[Message], None] = lambda message: None
+        self.watch: Callable[[Message], None] = lambda _message: None
         """Sees every message that a node sends, at the moment when it does."""
-        self.watch_delivery: Callable[[Sequence[Message]], None] = lambda messages: None
+        self.watch_delivery: Callable[[Sequence[Message]], None] = lambda _messages: None
         """Sees every batch that arrives."""
 
     def heal(self) -> None:

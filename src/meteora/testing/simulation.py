@@ -52,7 +52,7 @@ class Simulation:
         self.seed = seed
         self._seconds = seconds
         self._random = Random(seed)
-        self._loop = SimulatedLoop()
+        self._loop = SimulatedLoop()  # type: ignore[abstract]  # what it leaves out needs an operating system
         self.cluster = Cluster(self._loop, self._random, write_trace)
         self._history = History()
         self._clients: list[Client] = []
@@ -129,12 +129,18 @@ class Simulation:
         return [self.cluster.machines[node_id] for node_id in ids]
 
     def _has_settled(self) -> bool:
-        """Everyone who is up is a voter, or has ended because it was removed."""
+        """Everyone who is up votes, but for those who were removed before they had heard of anybody."""
         leader = self.cluster.leader()
         if leader is None or leader.node is None:
             return False
+        members = leader.node.members
         up = {machine.node_id for machine in self.cluster.machines.values() if machine.is_up}
-        return up == leader.node.members.configuration.voters
+        strangers = {node_id for node_id in up - members.by_id.keys() if self._knows_nobody(node_id)}
+        return up - strangers == members.configuration.voters
+
+    def _knows_nobody(self, node_id: int) -> bool:
+        node = self.cluster.machines[node_id].node
+        return node is not None and not node.members.by_id
 
     def _agrees(self) -> bool:
         """All members have applied all of the log, and hold the same."""
