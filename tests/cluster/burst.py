@@ -40,8 +40,8 @@ class Burst:
     def __enter__(self) -> Self:
         put = KvServiceStub(self._channel).Put.future
         for number in range(WRITES):
-            key = b"key%d" % number
-            self._calls[key] = put(kv_pb2.PutReq(key=key, value=b"value"), timeout=self._timeout_seconds)
+            request = _request(number)
+            self._calls[request.key] = put(request, timeout=self._timeout_seconds)
         return self
 
     def __exit__(
@@ -58,6 +58,14 @@ class Burst:
         assert not lost, f"{len(lost)} of {WRITES} were acknowledged and are not there: {lost[:10]}"
         refused = [key for key, fate in self.fates.items() if fate is Fate.NOT_APPLIED and key in there]
         assert not refused, f"{len(refused)} of {WRITES} were said not to be applied and are there: {refused[:10]}"
+
+
+def _request(number: int) -> kv_pb2.PutReq:
+    """Every other one carries a request id, as those of our client do, and the rest none, as those of grpcurl."""
+    request = kv_pb2.PutReq(key=b"key%d" % number, value=b"value")
+    if number % 2:
+        request.request_id.CopyFrom(kv_pb2.RequestId(client_id=7, sequence=number, first_outstanding=1))
+    return request
 
 
 def _fate(call: Any) -> Fate:

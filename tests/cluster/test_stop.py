@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meteora.raft import RoleName
 from tests.cluster.burst import Burst
 from tests.cluster.load import Load, assert_kept
 from tests.cluster.processes import (
@@ -43,7 +44,7 @@ def test_a_leader_that_stops_hands_over_so_that_nobody_waits_for_an_election(
     for each, length in seen.items():
         said_since = three_nodes.node(each).output[length:]
         # Who has not heard of its leader for a while asks first whether an election would be of use.
-        assert "pre_candidate" not in said_since
+        assert f"role={RoleName.PRE_CANDIDATE.value}" not in said_since
         assert int(node_status(three_nodes.kv_ports[each - 1])["term"]) == term + 1
 
 
@@ -110,6 +111,16 @@ def test_requests_in_flight_when_their_node_stops_are_each_answered_truthfully(t
     with Burst(three_nodes.endpoints[leader - 1]) as burst:
         assert three_nodes.node(leader).stop() == 0
     burst.assert_truthful(three_nodes.endpoints[leader % 3])
+
+
+def test_requests_that_a_stopping_node_can_not_finish_are_left_in_doubt(three_nodes: ClusterProcesses) -> None:
+    leader = three_nodes.leader()
+    for number in others(three_nodes, leader):
+        three_nodes.node(number).kill()
+    with Burst(three_nodes.endpoints[leader - 1]) as burst:
+        assert three_nodes.node(leader).stop() == 0
+    three_nodes.start_again()
+    burst.assert_truthful(three_nodes.endpoints[leader - 1])
 
 
 @pytest.mark.parametrize("option", [[], ["-l"]])
