@@ -111,11 +111,12 @@ class PendingWrites:
             if write is None or write.result.done():
                 continue
             if outcome is Outcome.EXPIRED:
-                write.result.set_exception(
+                _refuse(
+                    write,
                     OutcomeUnknown(
                         "the record of this client's earlier writes is gone, so it can't be told whether this one was "
                         "applied before: read the key to find out"
-                    )
+                    ),
                 )
             else:
                 write.result.set_result(None)
@@ -146,7 +147,7 @@ class PendingWrites:
     def _give_up(self, key: tuple[int, int], write: PendingWrite, why: str) -> None:
         self._forget(key)
         if not write.result.done():
-            write.result.set_exception(_fate(write, why))
+            _refuse(write, _fate(write, why))
 
     def _forget(self, key: tuple[int, int]) -> PendingWrite | None:
         write = self._pending.pop(key, None)
@@ -156,6 +157,12 @@ class PendingWrites:
                 del self._own_sequences[key[1]]
             self._bytes -= len(write.encoded)
         return write
+
+
+def _refuse(write: PendingWrite, error: RequestError) -> None:
+    write.result.set_exception(error)
+    # Whoever waited may be gone: then nobody looks at the error, which asyncio would log.
+    write.result.exception()
 
 
 def _fate(write: PendingWrite, why: str) -> RequestError:

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import gc
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
@@ -242,6 +243,22 @@ def test_a_caller_that_goes_leaves_nothing_pending(tmp_path: Path) -> None:
         await asyncio.wait(callers)
         await until(lambda: not len(one.node._writes) and not len(one.node._reads))
         assert not one.node._writes.has_queued
+
+    leaderless(tmp_path, story)
+
+
+def test_a_caller_that_goes_is_no_error_to_log(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        reported: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        caller = asyncio.create_task(one.node.write(command(1, b"v"), soon(0.05)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        del caller
+        await until(lambda: not len(one.node._writes))
+        gc.collect()
+        assert reported == []
 
     leaderless(tmp_path, story)
 
