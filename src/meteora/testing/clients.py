@@ -27,8 +27,8 @@ Serve = Callable[[Machine], Awaitable[bytes | None]]
 PAUSE_SECONDS = 0.1
 """Between attempts."""
 
-THINK_SECONDS = 0.3
-"""Between operations of one user, on average."""
+THINK_SECONDS = (0.01, 0.1, 0.5)
+"""Between operations of one user, on average: one of these."""
 
 
 class Fate(Enum):
@@ -49,6 +49,7 @@ class Client:
         self._random: Random = cluster.random
         self._history = history
         self._keys = keys
+        self._think_seconds = self._random.choice(THINK_SECONDS)
         self._address = f"client{number}"
         self._client_id = self._random.getrandbits(63) + 1
         self._last_sequence = 0
@@ -71,7 +72,7 @@ class Client:
 
     async def _work(self) -> None:
         while not self._is_stopping:
-            await asyncio.sleep(self._random.expovariate(1 / THINK_SECONDS))
+            await asyncio.sleep(self._random.expovariate(1 / self._think_seconds))
             key = b"key%d" % self._random.randrange(self._keys)
             kind = self._random.choice([OperationKind.GET, OperationKind.PUT, OperationKind.PUT, OperationKind.DELETE])
             await self.operate(kind, key, OPERATION_SECONDS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from meteora.errors import JoinRefused, NotApplied, RequestError, StorageError
+from meteora.errors import ChangeRefused, JoinRefused, NotApplied, RequestError, StorageError
 from meteora.kv.command import Command
 from meteora.kv.state_machine import Applied, StateMachine
 from meteora.node import Member, Node, NodeSettings
@@ -178,6 +178,8 @@ class Machine:
         if error is not None and not isinstance(error, StorageError | JoinRefused):
             raise error
         self._cluster.trace(f"{self.name} has ended: {error!r}" if error else f"{self.name} has ended")
+        # Who was refused is started anew with an empty directory, if at all.
+        self.directory.is_removed |= isinstance(error, JoinRefused)
         self._gone()
 
     async def _live(self, joins: bool) -> None:
@@ -240,11 +242,14 @@ class Machine:
         request = peer_pb2.JoinReq(node_id=self.node_id, address=address, instance_id=member.instance_id)
         while True:
             at = self._cluster.random.choice(self._cluster.addresses())
-            with suppress(TimeoutError, ConnectionRefused, RequestError):
+            try:
                 return await self._cluster.call(
                     self._running(), self.raft_address, at, lambda there: there.admit(request), JOIN_ATTEMPT_SECONDS
                 )
-            await asyncio.sleep(JOIN_PAUSE_SECONDS)
+            except ChangeRefused as refusal:
+                raise JoinRefused(str(refusal)) from refusal
+            except (TimeoutError, ConnectionRefused, RequestError):
+                await asyncio.sleep(JOIN_PAUSE_SECONDS)
 
     def _member(self) -> Member:
         return Member(f"n{self.node_id}.kv", self.raft_address, self.directory.instance_id)

@@ -92,12 +92,12 @@ class Nemesis:
     # Which, and for how long
 
     def _some_seconds(self) -> float:
-        return self._random.choice([0.01, 0.1, 1.0]) * self._random.uniform(0, LONGEST_SECONDS)
+        return self._random.choice([0.02, 0.5, 1.0]) * self._random.uniform(0, LONGEST_SECONDS)
 
     def _any(self) -> Machine:
         """A machine; the leader's more often than others."""
         leader = self._cluster.leader()
-        if leader is not None and self._random.random() < 0.3:
+        if leader is not None and self._random.random() < 0.5:
             return leader
         return self._random.choice(list(self._cluster.machines.values()))
 

@@ -81,6 +81,8 @@ class Invariants:
         """The (client id, sequence) of every write that took effect."""
         self._seen: dict[str, tuple[int, int, int]] = {}
         """Term, commit and applied index of each running node at the last look."""
+        self._configurations: dict[str, Configuration] = {}
+        """Of each node at the last look."""
         self._terms: dict[str, int] = {}
         """The highest term that each node has spoken in, restarts included."""
 
@@ -111,6 +113,7 @@ class Invariants:
                 not fallen, "nothing goes back", f"{member.name}: term, commit, applied from {before} to {seen}"
             )
         self._note_commits(member, 0 if before is None else before[1])
+        self._configurations[member.name] = member.configuration
         if member.is_leader:
             self._note_leader(member)
 
@@ -155,8 +158,10 @@ class Invariants:
         """Of an entry that nobody knew to be committed before, a majority must have a copy on disk."""
         if member.is_leader:
             held = {node_id: disk.holds(index, term) * index for node_id, disk in member.disks().items()}
+            # The entry itself, or one behind it, may have changed the membership within this step.
+            configurations = {member.configuration, self._configurations.get(member.name, member.configuration)}
             self._ensure(
-                member.configuration.committed(held) >= index,
+                any(configuration.committed(held) >= index for configuration in configurations),
                 "committed means durable on a majority",
                 f"{member.name} commits {index}@{term}, on disk at {[each for each, has in held.items() if has]}",
             )
