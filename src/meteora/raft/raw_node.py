@@ -14,13 +14,14 @@ from typing import NamedTuple
 from meteora.raft.candidate import Candidate
 from meteora.raft.core import Raft, Settings
 from meteora.raft.entry import Entry, EntryKind
-from meteora.raft.errors import ProposalDropped, ensure
+from meteora.raft.errors import InvariantViolation, ProposalDropped, ensure
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
 from meteora.raft.log_reader import LogReader
 from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.ready import Fetch, Persist, Ready
+from meteora.raft.text import message_text
 
 _WITHOUT_TERM = frozenset({MessageKind.PROPOSE, MessageKind.READ_INDEX, MessageKind.TRANSFER_LEADER})
 
@@ -102,8 +103,11 @@ class RawNode:
 
     def step(self, message: Message) -> None:
         """Take in a message from a peer. Raises `ProposalDropped` if it is a proposal that can't be taken."""
-        ensure(message.sender != self._raft.node_id, f"a message from this node came back: {message}")
-        ensure(message.term > 0 or message.kind in _WITHOUT_TERM, f"a message without a term: {message}")
+        # Not by `ensure`: it would write out a message, entries and all, that nobody is going to read.
+        if message.sender == self._raft.node_id:
+            raise InvariantViolation(f"a message from this node came back: {message_text(message)}")
+        if message.term <= 0 and message.kind not in _WITHOUT_TERM:
+            raise InvariantViolation(f"a message without a term: {message_text(message)}")
         self._raft.step(message)
 
     def propose(self, payloads: Iterable[bytes]) -> None:

@@ -43,6 +43,18 @@ def test_a_message_without_a_term_is_refused_where_it_needs_one(kind: MessageKin
         lone_member().raw.step(Message(kind, 2, 1))
 
 
+def test_a_message_that_is_taken_is_not_written_out() -> None:
+    class Unreadable(bytes):
+        def __repr__(self) -> str:
+            raise AssertionError("this would take milliseconds for each megabyte")
+
+    member = lone_member(entries=log_of(1))
+    member.raw.step(
+        Message(MessageKind.APPEND, 2, 1, term=1, index=1, log_term=1, entries=(Entry(1, 2, Unreadable()),))
+    )
+    assert member.raw.status().last_index == 2
+
+
 # Ready
 
 
