@@ -345,12 +345,15 @@ def test_a_directory_of_a_removed_node_is_not_set_aside_by_who_can_not_listen(da
     assert contents(data) == before
 
 
-def test_a_directory_of_a_cluster_that_is_not_quite_created_does_not_join_another(data: Path, ports: Ports) -> None:
+@pytest.mark.parametrize("more", [["-p", "127.0.0.1:1"], ["-i", "2"]], ids=["joining", "another id"])
+def test_a_directory_of_a_cluster_that_is_not_quite_created_does_not_become_another(
+    data: Path, ports: Ports, more: list[str]
+) -> None:
     # As if the node had been killed after the cluster's first entry and before it was said to exist.
     change_identity(data, cluster_id=0)
-    assert complaint(options(ports, data, "-p", "127.0.0.1:1")) == (
-        f"data directory {data} is of a node that was stopped while it created a cluster of its own: start it without "
-        "-p to go on with that, or choose another directory with -d"
+    assert complaint(options(ports, data, *more)) == (
+        f"data directory {data} is of node 1, which was stopped while it created a cluster of its own: start it with "
+        "-i 1 and without -p to go on with that, or choose another directory with -d"
     )
     assert_usable(ports, data)
 
@@ -454,6 +457,8 @@ def test_the_id_of_a_live_member_is_refused_with_the_ways_out(
             f"the cluster at {peer} refuses this node: node id 1 belongs to the member at {peer}: choose another id "
             "(-i), or, if that node or its data is lost for good, remove it first: meteora leave -i 1"
         )
+        with running(mine, tmp_path / "2", "-i", "2", "-p", peer):
+            assert put(mine[1], b"key", b"value")["state"] == "OK"
         assert delete(ports[1], b"key")["state"] == "OK"
 
 

@@ -38,6 +38,7 @@ from meteora.server.peer_service import PeerService
 from meteora.server.raft_service import RaftService
 from meteora.server.replies import Replies
 from meteora.storage.data_directory import DataDirectory
+from meteora.storage.data_directory import Identity as StoredIdentity
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.transport.interface import Identity
@@ -124,17 +125,25 @@ class Server:
     async def _know_cluster(self) -> None:
         """Find out, once for a data directory, which cluster this node belongs to; create or join it if need be."""
         config, directory = self._config, self._directory
-        identity = directory.identity or directory.create_identity(config.node_id, secrets.randbits(63) + 1)
+        identity = directory.identity or self._create_identity()
         if identity.cluster_id:
             self._refuse_lost_log()
             if config.peer_raft_address is not None:
                 _log.info("already a member: -p is not needed", cluster=f"{identity.cluster_id:016x}")
-        elif config.peer_raft_address is not None:
-            self._make_log()
+            return
+        if identity.node_id != config.node_id:
+            # It was never let in under that id. The other one gets an instance id of its own.
+            self._make_log(identity.node_id)
+            identity = self._create_identity()
+        if config.peer_raft_address is not None:
+            self._make_log(identity.node_id)
             request = join_request(config.node_id, identity.instance_id, config.kv_address, config.raft_address)
             directory.set_cluster(await join(config.peer_raft_address, request))
         else:
             await self._found_cluster(identity.instance_id)
+
+    def _create_identity(self) -> StoredIdentity:
+        return self._directory.create_identity(self._config.node_id, secrets.randbits(63) + 1)
 
     async def _found_cluster(self, instance_id: int) -> None:
         config = self._config
@@ -146,14 +155,15 @@ class Server:
         self._directory.set_cluster(cluster_id)
         _log.info("created a cluster", cluster=f"{cluster_id:016x}")
 
-    def _make_log(self) -> None:
+    def _make_log(self, node_id: int) -> None:
         """Make the log before there is a cluster: then a member without one has lost it."""
         with self._opened_log() as log:
             last_index = log.last_index()
         if last_index:
             raise DataDirectoryError(
-                f"data directory {self._config.data_directory} is of a node that was stopped while it created a "
-                "cluster of its own: start it without -p to go on with that, or choose another directory with -d"
+                f"data directory {self._config.data_directory} is of node {node_id}, which was stopped while it "
+                f"created a cluster of its own: start it with -i {node_id} and without -p to go on with that, or "
+                "choose another directory with -d"
             )
 
     def _refuse_lost_log(self) -> None:

@@ -57,7 +57,8 @@ class DataDirectory:
     def open(cls, path: Path, node_id: int) -> "DataDirectory":
         """Lock the directory at `path`, made if it isn't there, for the node `node_id`.
 
-        Raises `DataDirectoryError` if it is in use, can't be written, or holds anything but this node's state.
+        It may be that of a node with another id if that one never became a member of a cluster. Raises
+        `DataDirectoryError` if it is in use, can't be written, or holds anything but this node's state.
         """
         lock = _lock(path)
         try:
@@ -84,8 +85,11 @@ class DataDirectory:
         return self._path / "kv"
 
     def create_identity(self, node_id: int, instance_id: int) -> Identity:
-        """Make a new directory this node's, durably. `instance_id` is random and not 0."""
-        ensure(self._identity is None, f"{self._path} has an identity already")
+        """Make a directory this node's, durably, whose node, if it has one, is in no cluster.
+
+        `instance_id` is random and not 0.
+        """
+        ensure(self._identity is None or not self._identity.cluster_id, f"{self._path} has an identity already")
         ensure(instance_id != 0, "instance id 0")
         return self._store(Identity(node_id=node_id, instance_id=instance_id))
 
@@ -154,22 +158,32 @@ def _lock(path: Path) -> int:
     except OSError as error:
         raise _unusable(path, error) from error
     try:
+        _take(lock, path)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _take(lock: int, path: Path) -> None:
+    """Lock the open file `lock`, and write into it which process that was."""
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-        os.close(lock)
         raise DataDirectoryError(
             f"data directory {path} is in use by another process{f' (pid {holder})' if holder else ''}: stop that one, "
             "or choose another directory with -d"
         ) from error
     except OSError as error:
-        os.close(lock)
         raise DataDirectoryError(
             f"data directory {path} can't be locked ({error.strerror}): choose one on a local disk with -d"
         ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise _unusable(path, error) from error
 
 
 def _read_identity(path: Path) -> Identity | None:
@@ -196,7 +210,7 @@ def _refuse_foreign(path: Path, identity: Identity | None, node_id: int) -> None
                 f"data directory {path} has {' and '.join(databases)} but no identity, so it is not Meteora's, or not "
                 "whole: restore identity from a copy, or choose another directory with -d"
             )
-    elif identity.node_id != node_id:
+    elif identity.node_id != node_id and identity.cluster_id:
         raise DataDirectoryError(
             f"data directory {path} belongs to node {identity.node_id}, and this is node {node_id}: start it with "
             f"-i {identity.node_id}, or choose another directory with -d"
@@ -227,7 +241,8 @@ def _checksum(fields: dict[str, Any]) -> str:
 
 
 def _unusable(path: Path, error: OSError) -> DataDirectoryError:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "make room there" if is_full else "make it a directory that this user may write"
     return DataDirectoryError(
-        f"data directory {path} can't be used ({error.strerror}): make it a directory that this user may write, or "
-        "choose another with -d"
+        f"data directory {path} can't be used ({error.strerror}): {remedy}, or choose another with -d"
     )

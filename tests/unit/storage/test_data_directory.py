@@ -101,9 +101,9 @@ def test_what_cannot_be_is_a_bug(tmp_path: Path) -> None:
         with pytest.raises(InvariantViolation, match="instance id 0"):
             directory.create_identity(1, 0)
         directory.create_identity(1, 77)
+        directory.set_cluster(88)
         with pytest.raises(InvariantViolation, match="has an identity already"):
             directory.create_identity(1, 78)
-        directory.set_cluster(88)
         with pytest.raises(InvariantViolation, match="has a cluster already"):
             directory.set_cluster(89)
         with pytest.raises(InvariantViolation, match="not of a removed node"):
@@ -186,12 +186,30 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
     )
 
 
+def test_a_lock_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, data: bytes, offset: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    assert refusal(tmp_path) == (
+        f"data directory {tmp_path} can't be used (No space left on device): make room there, or choose another with -d"
+    )
+
+
 def test_a_directory_of_another_node_is_refused(tmp_path: Path) -> None:
     member(tmp_path, node_id=2)
     assert refusal(tmp_path, node_id=1) == (
         f"data directory {tmp_path} belongs to node 2, and this is node 1: start it with -i 2, or choose another "
         "directory with -d"
     )
+
+
+def test_a_directory_of_a_node_that_never_was_in_a_cluster_becomes_that_of_another(tmp_path: Path) -> None:
+    with opened(tmp_path, node_id=2) as directory:
+        directory.create_identity(2, instance_id=77)
+    with opened(tmp_path, node_id=1) as directory:
+        assert directory.create_identity(1, instance_id=78) == Identity(node_id=1, instance_id=78)
+    assert identity_at(tmp_path) == Identity(node_id=1, instance_id=78)
 
 
 @pytest.mark.parametrize("names", [["raft"], ["kv"], ["raft", "kv"]])
