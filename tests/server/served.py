@@ -87,7 +87,7 @@ class ServedNode:
 
     def __init__(self, thread: LoopThread, config: NodeConfig) -> None:
         self.config = config
-        self._thread = thread
+        self.thread = thread
         self._server = Server(config)
         self._is_running = False
         self._kv_channel = grpc.insecure_channel(config.kv_address, CHANNEL_OPTIONS)
@@ -111,7 +111,7 @@ class ServedNode:
         return self._kv_channel
 
     def start(self) -> Self:
-        self._thread.run(self._server.start())
+        self.thread.run(self._server.start())
         self._is_running = True
         return self
 
@@ -119,7 +119,7 @@ class ServedNode:
         """Stop it without a word to the others, as a crash would."""
         if self._is_running:
             self._is_running = False
-            self._thread.run(self._server._parts.aclose())
+            self.thread.run(self._server._parts.aclose())
         self._kv_channel.close()
         self._raft_channel.close()
 

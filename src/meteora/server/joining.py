@@ -1,13 +1,14 @@
 """A newcomer asks to be let in, for as long as it takes: its peer may not be up yet."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import grpc
 
-from meteora.errors import JoinRefused, RequestError
-from meteora.observability.logs import OnceLog, get_logger
+from meteora.errors import ChangeRefused, InvalidRequest, JoinRefused, NotApplied, OutcomeUnknown, Overloaded
+from meteora.observability.logs import Logger, get_logger
 from meteora.pb import common_pb2, peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.server.cluster import Cluster
@@ -21,8 +22,11 @@ ANNOUNCE_SECONDS = 2.0
 PAUSE_SECONDS = 0.5
 """Between attempts."""
 
+TOLD_AGAIN_SOON_SECONDS = 5.0
+"""After the first log line about a trouble, so that whoever looks on sees that it lasts."""
+
 TOLD_AGAIN_SECONDS = 30.0
-"""Between log lines about the same trouble."""
+"""Between the later ones."""
 
 _REFUSALS = frozenset(
     {
@@ -35,9 +39,30 @@ _REFUSALS = frozenset(
 _log = get_logger("join")
 
 
+class Troubles:
+    """Logs what keeps a node from joining: each other cause at once, the same one again from time to time."""
+
+    def __init__(self, log: Logger, peer: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._peer = peer
+        self._clock = clock
+        self._cause = ""
+        self._told_again_at = 0.0
+
+    def tell(self, cause: str) -> None:
+        """An attempt has failed, for this reason."""
+        now = self._clock()
+        is_new = cause != self._cause
+        if not is_new and now < self._told_again_at:
+            return
+        self._cause = cause
+        self._told_again_at = now + (TOLD_AGAIN_SOON_SECONDS if is_new else TOLD_AGAIN_SECONDS)
+        self._log.warning("can't join yet, trying on", peer=self._peer, cause=cause)
+
+
 async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
     """Ask the peer until the cluster has taken this node in: the cluster's id. Raises `JoinRefused`."""
-    troubles = OnceLog(_log, again_after_seconds=TOLD_AGAIN_SECONDS)
+    troubles = Troubles(_log, peer_raft_address)
     _log.info("asking to join", peer=peer_raft_address)
     while True:
         try:
@@ -52,13 +77,18 @@ async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
                 raise JoinRefused(
                     f"the cluster at {peer_raft_address} refuses this node: {failure.details()}"
                 ) from None
-            troubles.warning(
-                "can't join yet, trying on",
-                failure.code(),
-                peer=peer_raft_address,
-                cause=failure.details() or failure.code().name,
-            )
+            troubles.tell(_cause_of(failure))
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _cause_of(failure: grpc.aio.AioRpcError) -> str:
+    """Why an attempt failed, without what gRPC says of its own insides."""
+    details = failure.details() or failure.code().name
+    if details.startswith("failed to connect to all addresses"):
+        return f"can't be connected to: {details.rpartition(': ')[2]}"
+    if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
+        return f"no answer within {ATTEMPT_SECONDS:g} s"
+    return details
 
 
 async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
@@ -72,25 +102,34 @@ async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
 
 async def announce(peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster: Cluster) -> None:
     """Let the cluster know the new address of this member: by itself, for it may lead, or by any of its peers."""
-    while True:
-        if await _tell_leader(own_cluster, request) or await _tell_peers(peers, request):
-            break
-        await asyncio.sleep(PAUSE_SECONDS)
-    _log.info("told the cluster the new address of this node", raft_address=request.address.raft_address)
+    address = request.address.raft_address
+    try:
+        while not (await _tell_leader(own_cluster, request) or await _tell_peers(peers, request)):
+            await asyncio.sleep(PAUSE_SECONDS)
+    except (ChangeRefused, InvalidRequest) as refusal:
+        _log.error("the cluster refuses the new address of this node", raft_address=address, cause=str(refusal))
+    else:
+        _log.info("told the cluster the new address of this node", raft_address=address)
 
 
 async def _tell_leader(own_cluster: Cluster, request: peer_pb2.JoinReq) -> bool:
+    """Whether the leader took it. Raises `ChangeRefused` or `InvalidRequest` if it never will."""
     deadline = asyncio.get_running_loop().time() + ANNOUNCE_SECONDS
-    with suppress(RequestError):
+    with suppress(NotApplied, OutcomeUnknown, Overloaded):
         await own_cluster.join(request, deadline, was_forwarded=False)
         return True
     return False
 
 
 async def _tell_peers(peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
+    """Whether the cluster took it from one of the peers. Raises `ChangeRefused` if it never will."""
     for peer in peers:
-        with suppress(grpc.aio.AioRpcError):
+        try:
             await _ask(peer, request)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() in _REFUSALS:
+                raise ChangeRefused(failure.details()) from failure
+        else:
             return True
     return False
 
