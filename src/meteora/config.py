@@ -10,6 +10,10 @@ MAX_KEY_BYTES = 64 * 1024
 DEFAULT_MAX_REQUEST_BYTES = 1_572_864
 """1.5 MiB, as etcd: one huge value must not delay heartbeats behind it on the same stream."""
 
+HIGHEST_MAX_REQUEST_BYTES = 32 << 20
+"""What `--max-request-bytes` may be set to: half of what a peer takes as one message, which also carries the key and
+whatever small messages were waiting; and half of what may wait to be written."""
+
 DEFAULT_KV_PORT = 5000
 DEFAULT_RAFT_PORT = 7000
 
@@ -39,7 +43,7 @@ class NodeConfig:
     max_request_bytes: int = DEFAULT_MAX_REQUEST_BYTES
     """The longest value taken, in bytes."""
     request_timeout_seconds: float = 5.0
-    """How long a request without a deadline of its own waits for a leader."""
+    """How long a request waits for its answer at most; less if its own deadline comes sooner."""
     tick_seconds: float = 0.1
     """The unit of the core's time."""
     heartbeat_ticks: int = 1

@@ -2,7 +2,7 @@
 
     MeteoraError
     ├── ConfigurationError      an option makes no sense; the message names it
-    ├── StartupError            the node can't start; nothing was changed
+    ├── StartupError            the node can't start; no data was changed
     │   ├── AddressInUse        another process listens there
     │   ├── DataDirectoryError  not writable, in use, foreign, newer, or of a removed node
     │   └── JoinRefused         the cluster doesn't take this node, and says why
@@ -16,7 +16,6 @@
         ├── Overloaded          a bounded queue is full: nothing was done
         ├── NotApplied          no leader took it in time: nothing was done, certainly
         ├── OutcomeUnknown      a write was handed on and never answered: it may or may not be applied
-        ├── WrongLeader         this node doesn't lead and was told not to forward
         └── ChangeRefused       a membership change that would hurt, with the reason
 
 The core has its own small tree in `meteora.raft.errors`, because it imports nothing. Messages are for users: what
@@ -33,7 +32,7 @@ class ConfigurationError(MeteoraError):
 
 
 class StartupError(MeteoraError):
-    """The node can't start. Nothing on disk was changed."""
+    """The node can't start. No data was changed."""
 
 
 class AddressInUse(StartupError):
@@ -86,10 +85,6 @@ class NotApplied(RequestError):
 
 class OutcomeUnknown(RequestError):
     """A write was handed on, and no answer came in time. It may have been, or yet be, applied."""
-
-
-class WrongLeader(RequestError):
-    """This node does not lead, and was started with `--no-forward`."""
 
 
 class ChangeRefused(RequestError):

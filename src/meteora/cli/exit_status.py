@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from meteora.errors import ConfigurationError, MeteoraError, NotApplied, OutcomeUnknown, Overloaded, WrongLeader
+from meteora.errors import ConfigurationError, MeteoraError, NotApplied, OutcomeUnknown, Overloaded
 
 SUCCESS: Final = 0
 FAILED: Final = 1
@@ -20,6 +20,6 @@ def exit_status_of(error: MeteoraError) -> int:
     """The exit status of a command that ended with `error`."""
     if isinstance(error, ConfigurationError):
         return USAGE
-    if isinstance(error, NotApplied | OutcomeUnknown | Overloaded | WrongLeader):
+    if isinstance(error, NotApplied | OutcomeUnknown | Overloaded):
         return UNAVAILABLE
     return FAILED

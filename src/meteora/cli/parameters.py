@@ -8,13 +8,12 @@ from typing import Final
 
 import click
 
+from meteora.config import HIGHEST_MAX_REQUEST_BYTES
+
 MAX_NODE_ID: Final = (1 << 64) - 1
 """Ids are uint64 on the wire; 0 is nobody's."""
 
 MAX_PORT: Final = 65_535
-
-MAX_REQUEST_BYTES: Final = (1 << 31) - 1
-"""gRPC can't carry longer messages."""
 
 
 def node_id(value: str | int) -> int:
@@ -29,7 +28,7 @@ def port(value: str | int) -> int:
 
 def request_bytes(value: str | int) -> int:
     """A limit on the size of a request, in bytes."""
-    return _whole_number("number of bytes", value, MAX_REQUEST_BYTES)
+    return _whole_number("number of bytes", value, HIGHEST_MAX_REQUEST_BYTES, "32 MiB, what members pass on to others")
 
 
 def seconds(value: str | float) -> float:
@@ -43,11 +42,12 @@ def seconds(value: str | float) -> float:
     return number
 
 
-def _whole_number(what: str, value: str | int, maximum: int) -> int:
+def _whole_number(what: str, value: str | int, maximum: int, meaning: str = "") -> int:
     try:
         number = int(value)
     except ValueError:
         number = 0
     if not 1 <= number <= maximum:
-        raise click.BadParameter(f"{value!r} is not a {what}: expected a number from 1 to {maximum}.")
+        expected = f"expected a number from 1 to {maximum}{meaning and f' ({meaning})'}"
+        raise click.BadParameter(f"{value!r} is not a {what}: {expected}.")
     return number

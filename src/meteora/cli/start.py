@@ -70,7 +70,7 @@ def _choice(values: Any) -> "click.Choice[str]":
     "--request-timeout-seconds",
     metavar="SECONDS",
     type=seconds,
-    help="How long a request without a deadline waits for a leader.",
+    help="How long a request waits for its answer at most; less if its own deadline comes sooner.",
 )
 @_option("--rpc-server", type=_choice(RpcServerKind), help="What serves gRPC to clients.")
 @_option("--log-format", type=_choice(LogFormat), help="Log lines for people, or for programs.")

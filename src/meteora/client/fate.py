@@ -54,6 +54,9 @@ _REFUSALS: Final[Mapping[grpc.StatusCode, type[RequestError]]] = {
     grpc.StatusCode.FAILED_PRECONDITION: ChangeRefused,
 }
 
+_TOO_LONG: Final = "message larger than max"
+"""In what gRPC itself says, on both RPC servers, before anybody has looked at a request that is too long."""
+
 _UNSERVED: Final = frozenset(
     {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
 )
@@ -75,13 +78,11 @@ def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes 
         return Failure(Fate.UNKNOWN, details or reason)
     if code in _REFUSALS:
         return Failure(Fate.REFUSED, details or reason, _REFUSALS[code])
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # With an outcome it is our server's word for a full queue; without, gRPC's for a message that is too long.
-        if outcome == OUTCOME_NOT_APPLIED:
-            return Failure(Fate.OVERLOADED, details or reason)
-        return Failure(Fate.REFUSED, details or reason, InvalidRequest)
     if outcome == OUTCOME_NOT_APPLIED:
-        return Failure(Fate.NOT_APPLIED, details or reason)
+        fate = Fate.OVERLOADED if code is grpc.StatusCode.RESOURCE_EXHAUSTED else Fate.NOT_APPLIED
+        return Failure(fate, details or reason)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LONG in details:
+        return Failure(Fate.REFUSED, reason, InvalidRequest)
     if code in _UNSERVED:
         return Failure(Fate.UNSERVED, reason)
     return Failure(Fate.UNKNOWN, reason)
@@ -93,6 +94,8 @@ def _reason(code: grpc.StatusCode, details: str) -> str:
         return f"can't be connected to: {details.rpartition(': ')[2]}"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return "no answer in time"
+    if _TOO_LONG in details:
+        return f"it is longer than the node takes (--max-request-bytes): {details}"
     words = code.name.lower().replace("_", " ")
     return f"{words}: {details}" if details and details.lower() != words else words
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from meteora.client.fate import Failure, Fate, failure_of_state
-from meteora.client.methods import MemberReply, MemberReplyT, Method, RequestT
+from meteora.client.methods import NODE_STATUS, MemberReply, MemberReplyT, Method, RequestT
 from meteora.client.routing import Routes
 from meteora.errors import NotApplied, OutcomeUnknown, Overloaded, RequestError
 from meteora.pb import raft_pb2
@@ -61,6 +61,7 @@ class Operation:
     ) -> None:
         self._method_name = method.name
         self._is_write = method.is_write
+        self._needed = "a node runs there and" if method is NODE_STATUS else "a majority of the nodes runs and"
         self._routes = routes
         self._timeout_seconds = timeout_seconds
         self._deadline_seconds = now_seconds + timeout_seconds
@@ -150,12 +151,16 @@ class Operation:
         if self._is_overloaded:
             return Overloaded(
                 f"the {self._method_name} was not taken {when}: the cluster has too much to do ({asked})."
-                " Nothing was done; try again later"
+                f" {self._advice('try again later')}"
             )
         return NotApplied(
-            f"nobody served the {self._method_name} {when} ({asked}). Nothing was done;"
-            " check that a majority of the nodes runs and can be reached, then try again"
+            f"nobody served the {self._method_name} {when} ({asked})."
+            f" {self._advice(f'check that {self._needed} can be reached, then try again')}"
         )
+
+    def _advice(self, what: str) -> str:
+        """What to do now. Of a read there is nothing that could have been done."""
+        return f"Nothing was done; {what}" if self._is_write else what.capitalize()
 
 
 def _kv_addresses(reply: MemberReply) -> dict[int, str]:

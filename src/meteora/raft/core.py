@@ -7,7 +7,7 @@ candidate and a leader do with a message is in the module of that name.
 Invariants:
 - the term never falls, and within a term the vote never changes;
 - messages that speak for what is on this node's disk go to `after_persist`, the others to `messages`;
-- messages of a lower term change nothing but, at most, their sender's mind.
+- messages of a lower term change nothing but their sender's mind, and what is known to be committed.
 """
 
 from collections.abc import Callable

@@ -25,7 +25,8 @@ class MessageKind(IntEnum):
     VOTE_RESPONSE = 5
     """reject, and with it commit, hint, as in VOTE."""
     PRE_VOTE = 6
-    """As VOTE, with the term that the sender would campaign in. Changes nothing at the receiver (thesis 9.6)."""
+    """As VOTE, with the term that the sender would campaign in. At the receiver neither the term nor the vote changes
+    (thesis 9.6)."""
     PRE_VOTE_RESPONSE = 7
     """As VOTE_RESPONSE. term: the asked term if granted, the voter's own if refused."""
     HEARTBEAT = 8

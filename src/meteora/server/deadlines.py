@@ -1,4 +1,4 @@
-"""How long a request may wait: as long as its client, if it says, else as long as this node's setting."""
+"""How long a request may wait: until just before its client's deadline, and no longer than this node's setting."""
 
 import asyncio
 from typing import Any

@@ -104,7 +104,9 @@ async def announce(peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster:
     """Let the cluster know the new address of this member: by itself, for it may lead, or by any of its peers."""
     address = request.address.raft_address
     try:
-        while not (await _tell_leader(own_cluster, request) or await _tell_peers(peers, request)):
+        while True:
+            if await _tell_leader(own_cluster, request) or await _tell_peers(peers, request):
+                break
             await asyncio.sleep(PAUSE_SECONDS)
     except (ChangeRefused, InvalidRequest) as refusal:
         _log.error("the cluster refuses the new address of this node", raft_address=address, cause=str(refusal))

@@ -157,10 +157,10 @@ class RaftLog:
     async def append(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
         """Make `entries` the end of the log and `hard_state` (None: as it is) durable, together, with one fsync.
 
-        Entries at and after the index of the first are replaced. A change of commit alone is written without fsync:
-        the next leader would tell it anyway. Raises `InvariantViolation` if that would break an invariant of this
-        class; `DiskFull` or `DiskFailure`, and from then on always. Cancelled on the way, it is a `DiskFailure`, too:
-        what is on disk is not known.
+        Entries at and after the index of the first are replaced. A change of commit alone, which the core never asks
+        for, is written without fsync: after a crash it is learnt again. Raises `InvariantViolation` if that would break
+        an invariant of this class; `DiskFull` or `DiskFailure`, and from then on always. Cancelled on the way, it is a
+        `DiskFailure`, too: what is on disk is not known.
         """
         async with self._turn:
             self._refuse_after_failure()

@@ -20,7 +20,6 @@ from meteora.errors import (
     NotApplied,
     OutcomeUnknown,
     Overloaded,
-    WrongLeader,
 )
 from tests.unit.cli.conftest import Run
 from tests.unit.client.remote import INVALID, NOT_APPLIED, UNKNOWN, Remote, dead_endpoint, hangs
@@ -79,7 +78,6 @@ def test_every_command_has_examples(run: Run, command: str) -> None:
         (NotApplied, 3),
         (OutcomeUnknown, 3),
         (Overloaded, 3),
-        (WrongLeader, 3),
         (InvalidRequest, 1),
         (ChangeRefused, 1),
         (AddressInUse, 1),

@@ -103,6 +103,7 @@ def test_every_setting_has_an_option_and_is_tested_here() -> None:
         (["-a", "0.0.0.0:5000"], "--address '0.0.0.0:5000' is not a host"),
         (["--advertise-address", "a:5000"], "--advertise-address 'a:5000' is not a host"),
         (["--max-request-bytes", "0"], "'0' is not a number of bytes"),
+        (["--max-request-bytes", "33554433"], "expected a number from 1 to 33554432 (32 MiB, "),
         (["--request-timeout-seconds", "0"], "'0' is not a number of seconds"),
         (["--rpc-server", "other"], "'other' is not one of"),
         (["--log-format", "xml"], "'xml' is not one of"),

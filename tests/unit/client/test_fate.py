@@ -23,7 +23,7 @@ from meteora.pb import common_pb2
         (StatusCode.ABORTED, None, Fate.UNKNOWN),
         (StatusCode.DATA_LOSS, None, Fate.UNKNOWN),
         (StatusCode.RESOURCE_EXHAUSTED, "not-applied", Fate.OVERLOADED),
-        (StatusCode.RESOURCE_EXHAUSTED, None, Fate.REFUSED),
+        (StatusCode.RESOURCE_EXHAUSTED, None, Fate.UNKNOWN),
         (StatusCode.RESOURCE_EXHAUSTED, "unknown", Fate.UNKNOWN),
         (StatusCode.UNIMPLEMENTED, None, Fate.UNSERVED),
         (StatusCode.UNAUTHENTICATED, None, Fate.UNSERVED),
@@ -44,12 +44,26 @@ def test_a_refusal_names_its_error(code: StatusCode, error: type[RequestError]) 
     assert failure_of_status(code, "", None).error is error
 
 
+@pytest.mark.parametrize("who", ["", "SERVER: "])
+def test_a_message_that_is_too_long_was_certainly_not_applied(who: str) -> None:
+    failure = failure_of_status(
+        StatusCode.RESOURCE_EXHAUSTED, f"{who}Received message larger than max (20 vs. 10)", None
+    )
+    assert (failure.fate, failure.error) == (Fate.REFUSED, InvalidRequest)
+
+
 @pytest.mark.parametrize(
     ("code", "details", "outcome", "reason"),
     [
         (StatusCode.UNAVAILABLE, "no leader", "not-applied", "no leader"),
         (StatusCode.UNAVAILABLE, "Socket closed", None, "unavailable: Socket closed"),
         (StatusCode.INTERNAL, "", None, "internal"),
+        (
+            StatusCode.RESOURCE_EXHAUSTED,
+            "Received message larger than max (20 vs. 10)",
+            None,
+            "it is longer than the node takes (--max-request-bytes): Received message larger than max (20 vs. 10)",
+        ),
         (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", None, "no answer in time"),
         (StatusCode.DEADLINE_EXCEEDED, "Stream removed (Deadline Exceeded)", None, "no answer in time"),
         (

@@ -1,9 +1,11 @@
 """The policy of retries, on a clock and with chances that the tests set."""
 
+from collections.abc import Callable
+
 import pytest
 
 from meteora.client.fate import Failure, Fate
-from meteora.client.methods import GET, PUT
+from meteora.client.methods import GET, NODE_STATUS, PUT
 from meteora.client.operation import MAX_PAUSE_SECONDS, MIN_ATTEMPT_SECONDS, Attempt, Operation, pause_seconds
 from meteora.client.routing import Routes
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Overloaded, RequestError
@@ -34,6 +36,10 @@ def put(known: Routes, timeout_seconds: float = 5.0) -> Operation:
 
 def get(known: Routes, timeout_seconds: float = 5.0) -> Operation:
     return Operation(GET, known, timeout_seconds, 0.0, lambda: 1.0)
+
+
+def status(known: Routes) -> Operation:
+    return Operation(NODE_STATUS, known, 5.0, 0.0, lambda: 1.0)
 
 
 def fail(operation: Operation, failure: Failure, now_seconds: float = 0.0) -> Attempt:
@@ -266,6 +272,27 @@ def test_a_refusal_does_not_end_the_doubt_that_an_earlier_attempt_left() -> None
     fail(operation, UNKNOWN)
     with pytest.raises(OutcomeUnknown, match="too long"):
         operation.failed(operation.next_attempt(0.0), INVALID, 0.0)
+
+
+MAJORITY = "check that a majority of the nodes runs and can be reached, then try again"
+
+
+@pytest.mark.parametrize(
+    ("start", "failure", "advice"),
+    [
+        (put, NOT_APPLIED, f"Nothing was done; {MAJORITY}"),
+        (put, OVERLOADED, "Nothing was done; try again later"),
+        (get, NOT_APPLIED, MAJORITY.capitalize()),
+        (get, OVERLOADED, "Try again later"),
+        (status, UNSERVED, "Check that a node runs there and can be reached, then try again"),
+    ],
+)
+def test_the_final_error_ends_with_what_to_do(
+    start: Callable[[Routes], Operation], failure: Failure, advice: str
+) -> None:
+    operation = start(routes())
+    fail(operation, failure)
+    assert str(final_error(operation)).endswith(f"). {advice}")
 
 
 def test_the_final_error_names_every_endpoint_with_its_last_reason() -> None:
