@@ -4,6 +4,7 @@
   cluster its majority.
 - A data directory joins under a node id once. The same directory may ask again (its first answer may have been lost);
   another one with the same id is refused, because the id's votes and acknowledgements are not on its disk.
+- A data directory that was removed is never let in again, even if it was removed before it had begun.
 - A leader that is to be removed hands over first.
 """
 
@@ -47,7 +48,8 @@ class Cluster:
     async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
         """Add the caller, or let it in again. `deadline` is in the loop's time.
 
-        Raises `InvalidRequest`, `ChangeRefused` if the id belongs to another node, `NotApplied`, or `OutcomeUnknown`.
+        Raises `InvalidRequest`, `ChangeRefused` if the id belongs to another node or this directory was removed,
+        `NotApplied`, or `OutcomeUnknown`.
         """
         if not (request.node_id and request.instance_id and request.address.raft_address):
             raise InvalidRequest("who joins has a node_id and an instance_id that are not 0, and a raft_address")
@@ -59,6 +61,11 @@ class Cluster:
         await self._admit(request.node_id, member, deadline)
 
     async def _admit(self, node_id: int, newcomer: Member, deadline: float) -> None:
+        if (node_id, newcomer.instance_id) in self._node.members.removed:
+            # Let in again, it would be taken for the removed one, and told so.
+            raise ChangeRefused(
+                f"node {node_id} was removed from the cluster; to join it anew, start it with -p and an empty directory"
+            )
         known = self._node.members.by_id.get(node_id)
         if known is not None and known.instance_id not in (0, newcomer.instance_id):
             raise ChangeRefused(

@@ -27,7 +27,7 @@ Serve = Callable[[Machine], Awaitable[bytes | None]]
 PAUSE_SECONDS = 0.1
 """Between attempts."""
 
-THINK_SECONDS = (0.01, 0.1, 0.5)
+THINK_SECONDS = (0.1, 0.3, 1.0)
 """Between operations of one user, on average: one of these."""
 
 

@@ -20,7 +20,7 @@ from meteora.kv.state_machine import Applied, StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.recovery import create_cluster, replay
 from meteora.pb import common_pb2, peer_pb2, raft_pb2
-from meteora.raft.core import Raft
+from meteora.raft.core import Raft, Settings
 from meteora.raft.entry import Entry
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
@@ -73,13 +73,29 @@ class Machine:
         self.process: Process | None = None
         self.node: Node | None = None
         self.log: Log
-        self._core: Raft
+        self.core: Raft
+        self.looked_at: tuple[object, ...] = ()
+        """What of the core was last checked."""
         self._database: SimulatedDatabase | None = None
         self._stop: asyncio.Future[None]
         self.stall_until = 0.0
         """True time until when the state machine's database takes no writes."""
         self.flush_bytes = cluster.random.choice([2_000, 20_000, 200_000])
         self.cache_bytes = cluster.random.choice([0, 2_000, 1 << 20])
+        self._limits = self._draw_limits()
+
+    def _draw_limits(self) -> Settings:
+        """Some of them so low that what they bound happens all the time."""
+        choose = self._cluster.random.choice
+        return Settings(
+            election_ticks=ELECTION_TICKS,
+            heartbeat_ticks=HEARTBEAT_TICKS,
+            max_append_bytes=choose([1, 300, 1 << 20]),
+            max_inflight_messages=choose([1, 4, 256]),
+            max_inflight_bytes=choose([1_000, 16 << 20]),
+            max_uncommitted_bytes=choose([2_000, 64 << 20]),
+            max_apply_bytes=choose([1, 1_000, 4 << 20]),
+        )
 
     def _new_directory(self) -> Directory:
         self._directories += 1
@@ -100,17 +116,17 @@ class Machine:
     @property
     def term(self) -> int:
         """Of the core."""
-        return self._core.term
+        return self.core.term
 
     @property
     def is_leader(self) -> bool:
         """Whether its core leads."""
-        return isinstance(self._core.role, Leader)
+        return isinstance(self.core.role, Leader)
 
     @property
     def configuration(self) -> Configuration:
         """Of the core."""
-        return self._core.configuration
+        return self.core.configuration
 
     def disks(self) -> dict[int, Disk]:
         """Those of all machines."""
@@ -128,7 +144,7 @@ class Machine:
         """Where it stands, for people."""
         if self.process is None:
             return "removed" if self.directory.is_removed else "down"
-        return repr(self._core) + f" {configuration_text(self._core.configuration)}" if self.node else "starting"
+        return repr(self.core) + f" {configuration_text(self.core.configuration)}" if self.node else "starting"
 
     # From outside
 
@@ -189,8 +205,9 @@ class Machine:
         identity = self._identity()
         transport = SimulatedTransport(self._cluster.network, self._running(), identity, node)
         self._stop = asyncio.get_running_loop().create_future()
-        self._core = node._raw._raft  # noqa: SLF001  what is checked is what nobody else may see
-        self.log = self._core.log
+        self.core = node._raw._raft  # noqa: SLF001  what is checked is what nobody else may see
+        self.core.settings = self._limits
+        self.log = self.core.log
         self.node = node
         self._cluster.invariants.restarted(self)
         node.start(transport)
@@ -478,7 +495,12 @@ class Cluster:
             raise self.invariants.violation
         machine = process.owner
         if isinstance(machine, Machine) and machine.node is not None and machine.process is process:
-            self.invariants.look_at(machine)
+            # Most steps change nothing that an invariant is about, and this is done after each.
+            core = machine.core
+            state = (core.term, core.role, core.log.committed, core.log.applied)
+            if state != machine.looked_at:
+                machine.looked_at = state
+                self.invariants.look_at(machine)
 
 
 def _settle(answer: "asyncio.Future[T]", settle: Callable[..., None], outcome: object) -> None:

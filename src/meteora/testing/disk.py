@@ -18,7 +18,7 @@ from random import Random
 from typing import NamedTuple, TypeVar, TypeVarTuple, cast
 
 from meteora.errors import Corruption, DiskFailure
-from meteora.raft.entry import Entry, decode_entry
+from meteora.raft.entry import Entry
 from meteora.raft.message import HardState
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.entry_cache import EntryCache
@@ -36,7 +36,7 @@ PairOrKey = tuple[bytes, bytes | None]
 class LogWrite(NamedTuple):
     """One append on its way to the platter."""
 
-    entries: tuple[bytes, ...]
+    entries: tuple[Entry, ...]
     first_index: int
     """Of `entries`; what was there or after it is replaced."""
     state: HardState
@@ -49,8 +49,8 @@ class Disk:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self.entries: list[bytes] = []
-        """The log as far as it is synced, encoded, from index 1."""
+        self.entries: list[Entry] = []
+        """The log as far as it is synced, from index 1."""
         self.hard_state = HardState()
         self.unsynced: list[LogWrite] = []
         self.pairs: dict[bytes, bytes] = {}
@@ -84,7 +84,7 @@ class Disk:
 
     def holds(self, index: int, term: int) -> bool:
         """Whether the entry of `term` is durable at `index`."""
-        return 0 < index <= len(self.entries) and decode_entry(self.entries[index - 1]).term == term
+        return 0 < index <= len(self.entries) and self.entries[index - 1].term == term
 
     # The state machine's database
 
@@ -180,7 +180,7 @@ class SimulatedLog(RaftLog):
         super().__init__(path, thread, cast(Watermark, None), cast(Rocks, None))
         self._platter = disk
         self._hard_state = disk.hard_state
-        entries = [decode_entry(encoded) for encoded in disk.entries]
+        entries = disk.entries
         for entry in entries:
             self._terms.append(entry.term)
         self._verify_ends(len(entries), applied_index)
@@ -189,17 +189,16 @@ class SimulatedLog(RaftLog):
             self._cache.append(entry)
 
     def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
-        encoded = tuple(entry.encode() for entry in entries)
         must_sync = bool(entries) or state[:2] != self._hard_state[:2]
         first_index = entries[0].index if entries else 0
-        self._platter.write_log(LogWrite(encoded, first_index, state, must_sync))
+        self._platter.write_log(LogWrite(tuple(entries), first_index, state, must_sync))
 
     def _scan(self, low: int, high: int) -> Iterator[Entry]:
         if self._platter.corrupts_next_read:
             self._platter.corrupts_next_read = False
             raise Corruption("simulated: an entry can't be read")
         for index in range(low, high):
-            yield self._verified(index, self._platter.entries[index - 1])
+            yield self._verified(index, self._platter.entries[index - 1].encode())
 
     def _close(self) -> None:
         """Nothing to let go of."""

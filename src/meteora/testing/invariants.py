@@ -13,9 +13,7 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - A write that was acknowledged was applied, once.
 """
 
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meteora.kv.command import decode_batch
@@ -69,12 +67,12 @@ class Invariants:
         self.violation: Violation | None = None
         self._leaders: dict[int, str] = {}
         self._votes: dict[tuple[str, int], int] = {}
-        self._entries: dict[tuple[int, int], tuple[int, int]] = {}
-        """(term of the entry before, checksum) by (index, term), of all entries that were ever on a disk."""
+        self._entries: dict[tuple[int, int], tuple[int, Entry]] = {}
+        """(term of the entry before, the entry) by (index, term), of all entries that were ever on a disk."""
         self._committed: list[int] = [0]
         """Terms of the committed entries, by index."""
-        self._applied: list[int] = [0]
-        """Running checksums over everything that was applied, by index."""
+        self._applied: list[Entry] = [Entry(0, 0)]
+        """Everything that was applied, by index."""
         self._results: dict[int, tuple[Applied, ...]] = {}
         """What came of the commands at each index."""
         self._effects: set[tuple[int, int]] = set()
@@ -104,8 +102,6 @@ class Invariants:
         log = member.log
         seen = (member.term, log.committed, log.applied)
         before = self._seen.get(member.name)
-        if before == seen and not (member.is_leader and member.term not in self._leaders):
-            return
         self._seen[member.name] = seen
         if before is not None:
             fallen = any(now < then for now, then in zip(seen, before, strict=True))
@@ -199,7 +195,7 @@ class Invariants:
     def appended(self, member: Member, entries: Sequence[Entry], previous_term: int, state: HardState) -> None:
         """Entries are on their way to a disk."""
         for entry in entries:
-            content = (previous_term, zlib.crc32(entry.data, entry.kind))
+            content = (previous_term, entry)
             known = self._entries.setdefault((entry.index, entry.term), content)
             self._ensure(
                 known == content,
@@ -213,13 +209,20 @@ class Invariants:
 
     # What is applied
 
-    def applied(self, member: Member, entries: Sequence[Entry], results: Iterable[Applied]) -> None:
+    def applied(self, member: Member, entries: Sequence[Entry], results: Sequence[Applied]) -> None:
         """A node has applied entries, which led to these results."""
-        left = iter(results)
+        taken = 0
         for entry in entries:
             self._note_applied(member, entry)
-            is_batch = entry.kind is EntryKind.COMMAND and bool(entry.data)
-            self._note_results(member, entry, tuple(islice(left, len(decode_batch(entry.data)) if is_batch else 0)))
+            count = self._command_count(entry)
+            self._note_results(member, entry, tuple(results[taken : taken + count]))
+            taken += count
+
+    def _command_count(self, entry: Entry) -> int:
+        known = self._results.get(entry.index)
+        if known is not None:
+            return len(known)
+        return len(decode_batch(entry.data)) if entry.kind is EntryKind.COMMAND and entry.data else 0
 
     def _note_results(self, member: Member, entry: Entry, results: tuple[Applied, ...]) -> None:
         known = self._results.get(entry.index)
@@ -249,11 +252,10 @@ class Invariants:
             "state machine safety",
             f"{member.name} applies {entry.index}, which nobody had, after a gap",
         )
-        checksum = zlib.crc32(entry.encode(), self._applied[entry.index - 1])
         if entry.index == len(self._applied):
-            self._applied.append(checksum)
+            self._applied.append(entry)
         self._ensure(
-            self._applied[entry.index] == checksum,
+            self._applied[entry.index] == entry,
             "state machine safety",
             f"{member.name} applies another entry than others at {entry.index}@{entry.term}",
         )

@@ -115,7 +115,6 @@ class SimulatedLoop(AbstractEventLoop):
         self._ready: deque[tuple[Process, Handle]] = deque()
         self._timers: list[tuple[float, int, Process, TimerHandle]] = []
         self._timer_count = 0
-        self._errors: list[BaseException] = []
         self.outside = Process(self, "outside", 0.0, 1.0)
         """For what is no process of its own: the network, the faults, the observers."""
 
@@ -155,9 +154,8 @@ class SimulatedLoop(AbstractEventLoop):
             process.hold(handle)
             return
         self.steps += 1
-        handle._run()  # noqa: SLF001  what every event loop does with its handles
-        if self._errors:
-            raise self._errors[0]
+        # What every event loop does with its handles, but that an error in a callback ends the run.
+        handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]  # noqa: SLF001
         self.after_step(process)
 
     def _advance(self) -> None:
@@ -210,7 +208,19 @@ class SimulatedLoop(AbstractEventLoop):
         self, process: Process, delay: float, callback: Callable[[*Arguments], object], *args: *Arguments
     ) -> None:
         """Run a callback in another process, after `delay` true seconds."""
-        self._set_timer(self.now + delay, process, TimerHandle(0.0, callback, args, self, process.context))
+        if delay:
+            self._set_timer(self.now + delay, process, TimerHandle(0.0, callback, args, self, process.context))
+        else:
+            self._ready.append((process, Handle(callback, args, self, process.context)))
+
+    def run_in(self, process: Process, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
+        """Run a callback in another process now, as a step of its own; once it goes on, if it is paused."""
+        if process.is_paused or process.is_dead:
+            self.call_in(process, 0.0, callback, *args)
+            return
+        self.steps += 1
+        process.context.run(callback, *args)
+        self.after_step(process)
 
     def _set_timer(self, true_when: float, process: Process, handle: TimerHandle) -> None:
         self._timer_count += 1
@@ -227,9 +237,7 @@ class SimulatedLoop(AbstractEventLoop):
         return Task(coro, loop=self, name=name, context=context, **options)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """An error in a callback ends the run. What asyncio says of tasks and futures that nobody asked is no error."""
-        if "handle" in context:
-            self._errors.append(context["exception"])
+        """What asyncio says of tasks and futures that nobody asked is no error."""
 
     def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
         """It is passed over when its time comes."""

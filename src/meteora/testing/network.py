@@ -1,9 +1,9 @@
 """The simulated network: what it loses, delays, repeats and cuts; and each node's `Transport` on it.
 
-A message is encoded by its sender and decoded by its receiver, as on the real wire, so that nothing is shared by
-accident. A stream to a peer is opened, refused, broken and opened again as the real one is, and the node is told what
-the real transport would tell it. The network is worse than TCP: what it loses may be lost in silence, and what it
-delivers may come late, in another order, or twice.
+A stream to a peer is opened, refused, broken and opened again as the real one is, and the node is told what the real
+transport would tell it. The network is worse than TCP: what it loses may be lost in silence, and what it delivers may
+come late, in another order, or twice. Messages travel as the core's own objects: those are immutable, so nothing is
+shared by accident, and their encoding has tests of its own.
 """
 
 from collections import Counter
@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Protocol
 
-from meteora.pb import peer_pb2
 from meteora.raft.message import Message
 from meteora.testing.loop import Process, SimulatedLoop
-from meteora.transport.codec import decode_messages, encode_batch, encode_message
 from meteora.transport.interface import Identity, Inbox, Refusal, Transport
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -85,12 +83,14 @@ class SimulatedTransport(Transport):
         self._streams: dict[int, _Stream] = {}
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Pass messages on; those to nobody are dropped."""
+        """Pass messages on; those to nobody are dropped. What is sent together to one peer travels together."""
+        packets: dict[int, list[Message]] = {}
         for message in messages:
             self._network.watch(message)
-            stream = self._streams.get(message.receiver)
-            if stream is not None:
-                stream.send(message)
+            packets.setdefault(message.receiver, []).append(message)
+        for peer, packet in packets.items():
+            if peer in self._streams:
+                self._streams[peer].send(packet)
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """Open, close and re-point streams."""
@@ -119,7 +119,6 @@ class _Stream:
         self._attempt = 0
         self._is_open = self._is_pausing = self._is_closed = False
         self._is_loss_told = False
-        self._flush_is_due = False
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._last_arrival = 0.0
         self._told_refusal: Refusal | None = None
@@ -127,15 +126,13 @@ class _Stream:
         """Who let this node in: when the process behind an address is another one, the stream breaks."""
         self._dial()
 
-    def send(self, message: Message) -> None:
+    def send(self, packet: list[Message]) -> None:
         if self._is_pausing:
             self._tell_loss()
-            return
-        self._queue.append(message)
-        if self._is_open and not self._flush_is_due:
-            # All that is sent in one turn travels together.
-            self._flush_is_due = True
-            self._network.loop.call_soon(self._flush)
+        elif self._is_open:
+            self._transmit(packet)
+        else:
+            self._queue += packet
 
     def close(self) -> None:
         self._is_closed = True
@@ -195,7 +192,9 @@ class _Stream:
             self._is_open = True
             self._told_refusal = None
             self._pause_seconds = FIRST_PAUSE_SECONDS
-            self._flush()
+            queue, self._queue = self._queue, []
+            if queue:
+                self._transmit(queue)
 
     def _refused(self, attempt: int, refusal: Refusal) -> None:
         if attempt == self._attempt and not self._is_closed:
@@ -221,15 +220,7 @@ class _Stream:
 
     # Carrying
 
-    def _flush(self) -> None:
-        self._flush_is_due = False
-        if not self._queue or not self._is_open:
-            return
-        queue, self._queue = self._queue, []
-        batch = encode_batch(self._owner.identity, self._peer, [encode_message(each, {}) for each in queue])
-        self._transmit(batch.SerializeToString())
-
-    def _transmit(self, packet: bytes) -> None:
+    def _transmit(self, packet: list[Message]) -> None:
         network = self._network
         if not network.passes(self._owner.identity.raft_address, self.address):
             # Sooner or later the connection is found to be dead; meanwhile what is sent is lost in silence.
@@ -251,22 +242,21 @@ class _Stream:
         self._last_arrival = max(self._last_arrival, network.loop.now + delay_seconds)
         return self._last_arrival - network.loop.now
 
-    def _post(self, packet: bytes, delay_seconds: float) -> None:
+    def _post(self, packet: list[Message], delay_seconds: float) -> None:
         self._network.loop.call_in(self._network.loop.outside, delay_seconds, self._arrive, packet, self._attempt)
 
-    def _arrive(self, packet: bytes, attempt: int) -> None:
+    def _arrive(self, packet: list[Message], attempt: int) -> None:
         endpoint = self._network.endpoints.get(self.address)
         if endpoint is None or endpoint is not self._endpoint:
             self._answer(self.end, attempt)
         else:
-            self._network.loop.call_in(endpoint.process, 0.0, self._take, endpoint, packet, attempt)
+            self._network.loop.run_in(endpoint.process, self._take, endpoint, packet, attempt)
 
-    def _take(self, endpoint: Endpoint, packet: bytes, attempt: int) -> None:
+    def _take(self, endpoint: Endpoint, packet: list[Message], attempt: int) -> None:
         """In the receiver's process."""
         refusal = self._refusal_of(endpoint)
         if refusal is not None:
             self._answer(self._refused, attempt, refusal)
             return
-        messages = decode_messages(peer_pb2.Batch.FromString(packet))
-        self._network.watch_delivery(messages)
-        endpoint.inbox.receive(messages[0].sender, messages)
+        self._network.watch_delivery(packet)
+        endpoint.inbox.receive(self._owner.identity.node_id, packet)

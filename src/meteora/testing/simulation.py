@@ -62,12 +62,14 @@ class Simulation:
         report = Report(self.seed, faults=self.cluster.faults)
         # A collection would run destructors at moments that no seed decides.
         gc.disable()
+        gc.freeze()
         try:
             self._loop.run_until_complete(self._main())
         except Exception as failure:  # noqa: BLE001  whatever it is, it is what was looked for
             report.failure = failure
         finally:
             self._loop.forget()
+            gc.unfreeze()
             gc.enable()
         report.virtual_seconds, report.steps = self._loop.now, self._loop.steps
         report.operations = sum(client.operations for client in self._clients)
@@ -99,7 +101,7 @@ class Simulation:
         keys = random.choice([1, 3, 10])
         for number in range(1, random.randint(2, 4)):
             client = Client(cluster, number, self._history, keys)
-            client.start(random.randint(1, 5))
+            client.start(random.randint(1, 4))
             self._clients.append(client)
 
     async def _until(self, holds: Callable[[], bool], what: str) -> None:

@@ -1,0 +1,173 @@
+"""Classic mistakes, each a small patch in memory: a simulation that doesn't find them would not find others either."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from meteora.kv import state_machine
+from meteora.kv.command import Command
+from meteora.kv.sessions import Outcome, Sessions
+from meteora.kv.state_machine import StateMachine
+from meteora.raft import core
+from meteora.raft.core import Raft
+from meteora.raft.entry import Entry
+from meteora.raft.leader import Leader
+from meteora.raft.log import Log
+from meteora.raft.membership import ConfChange, Configuration
+from meteora.raft.message import HardState, Message, MessageKind
+from meteora.raft.quorum import VoteResult, joint_committed, joint_vote
+from meteora.raft.reads import PendingReads, ReadRequest
+from meteora.testing.disk import Disk, LogThread
+
+Mutant = Callable[[], AbstractContextManager[Any]]
+
+
+def instead(owner: object, name: str, replacement: object) -> Mutant:
+    return lambda: patch.object(owner, name, replacement)
+
+
+def _not_waiting_for_the_disk(kind: MessageKind) -> Mutant:
+    return instead(core, "SPEAK_FOR_THE_DISK", core.SPEAK_FOR_THE_DISK - {kind})
+
+
+def _votes_for_anybody(raft: Raft, message: Message) -> None:
+    """As the original, without a look at the vote it gave before."""
+    before, raft.vote, leader_id, raft.leader_id = raft.vote, 0, raft.leader_id, 0
+    _handle_vote_request(raft, message)
+    raft.vote, raft.leader_id = raft.vote or before, leader_id
+
+
+_handle_vote_request = Raft._handle_vote_request
+
+
+def _commits_by_counting_alone(leader: Leader) -> bool:
+    raft = leader._raft
+    index = raft.configuration.committed({peer: progress.match for peer, progress in leader.progress.items()})
+    if index <= raft.log.committed:
+        return False
+    raft.log.commit_to(index)
+    for request in leader._take_early_reads():
+        leader.read_index(request)
+    return True
+
+
+def _counts_itself_at_once(leader: Leader, entries: Sequence[Entry]) -> None:
+    _append(leader, entries)
+    leader.progress[leader._raft.node_id].acknowledged(leader._raft.log.last_index)
+
+
+_append = Leader._append
+
+
+def _confirms_without_a_quorum(reads: PendingReads, configuration: Configuration) -> list[tuple[ReadRequest, int]]:
+    done = [(request, index) for request, (_, index) in reads._waiting.items()]
+    reads._waiting.clear()
+    return done
+
+
+def _reads_before_its_first_commit(leader: Leader, request: ReadRequest) -> None:
+    raft = leader._raft
+    leader._reads.add(request, raft.log.committed)
+    leader._reads.acknowledge(leader._reads.context, raft.node_id)
+    leader._release_reads()
+    if len(leader._reads):
+        leader.broadcast_heartbeat(leader._reads.context)
+
+
+def _cuts_off_what_matches(log: Log, index: int, term: int, entries: Sequence[Entry]) -> int | None:
+    if not log.matches(index, term):
+        return None
+    new = [entry for entry in entries if entry.index > log.committed]
+    log.append(new)
+    return index + len(entries)
+
+
+def _tells_everybody_its_commit(leader: Leader, context: bytes) -> None:
+    for peer in leader._peers():
+        leader._raft.send(MessageKind.HEARTBEAT, peer, commit=leader._raft.log.committed, context=context)
+
+
+def _counts_learners(configuration: Configuration, matched: Any) -> int:
+    return joint_committed(configuration.voters | configuration.learners, configuration.outgoing, matched)
+
+
+def _lets_learners_vote(configuration: Configuration, votes: Any) -> VoteResult:
+    return joint_vote(configuration.voters | configuration.learners, configuration.outgoing, votes)
+
+
+@contextmanager
+def _learners_in_the_quorum() -> Iterator[None]:
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(Configuration, "committed", _counts_learners))
+        patches.enter_context(patch.object(Configuration, "vote_result", _lets_learners_vote))
+        yield
+
+
+def _removes_nobody(configuration: Configuration, change: ConfChange) -> Configuration:
+    after = _after(configuration, change)
+    return after if after.voters >= configuration.voters else configuration
+
+
+_after = Configuration.after
+
+
+def _applies_every_retry(sessions: Sessions, command: Command) -> Outcome:
+    _judge(sessions, command)
+    return Outcome.APPLIED
+
+
+_judge = Sessions.judge
+
+
+def _position_apart_from_the_data(machine: StateMachine, batch: Any, entries: Sequence[Entry]) -> None:
+    """The data first, and the applied index with the batch after it: etcd's mistake in 3.5."""
+    last = entries[-1]
+    machine._database.write(batch)
+    position = machine._new_batch()
+    position.put(state_machine._APPLIED, state_machine._POSITION.pack(1, machine.applied_index, machine.applied_term))
+    _write(machine, position, entries)
+    assert machine.applied_index == last.index
+
+
+_write = StateMachine._write
+
+
+async def _answers_before_the_sync(thread: LogThread, function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _forgets_the_vote(disk: Disk) -> None:
+    _crash(disk)
+    disk.hard_state = disk.hard_state._replace(vote=0)
+
+
+_crash = Disk.crash
+
+
+def _without_vote(raft: Raft) -> HardState:
+    return HardState(raft.term, 0, raft.log.committed)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "votes twice in a term": instead(Raft, "_handle_vote_request", _votes_for_anybody),
+    "answers a vote request before its vote is durable": _not_waiting_for_the_disk(MessageKind.VOTE_RESPONSE),
+    "never persists its vote": instead(Raft, "hard_state", property(_without_vote)),
+    "votes for candidates whose log is behind": instead(Log, "is_up_to_date", lambda log, index, term: True),
+    "commits entries of earlier terms by counting": instead(Leader, "_commit", _commits_by_counting_alone),
+    "counts its own log before its disk has it": instead(Leader, "_append", _counts_itself_at_once),
+    "acknowledges entries before they are durable": _not_waiting_for_the_disk(MessageKind.APPEND_RESPONSE),
+    "answers before the fsync": instead(LogThread, "run", _answers_before_the_sync),
+    "cuts off entries that match": instead(Log, "append_after", _cuts_off_what_matches),
+    "tells a peer to commit what it may not have": instead(Leader, "broadcast_heartbeat", _tells_everybody_its_commit),
+    "confirms reads without a quorum": instead(PendingReads, "confirmed", _confirms_without_a_quorum),
+    "confirms reads before the first commit of its term": instead(Leader, "read_index", _reads_before_its_first_commit),
+    "counts learners in the quorum": _learners_in_the_quorum,
+    "goes on counting a removed member": instead(Configuration, "after", _removes_nobody),
+    "changes the membership before the last change is applied": instead(
+        Leader, "check_conf_change", lambda leader, change: leader._raft.configuration.after(change)
+    ),
+    "applies a retry twice": instead(Sessions, "judge", _applies_every_retry),
+    "stores the applied index apart from the data": instead(StateMachine, "_write", _position_apart_from_the_data),
+}
+"""Each by what it does wrong."""

@@ -1,0 +1,95 @@
+"""Stories of whole clusters that the random runs have found, or would take long to find."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from meteora.errors import ChangeRefused
+from meteora.kv.command import Command, Operation
+from meteora.pb import common_pb2, peer_pb2, raft_pb2
+from meteora.testing.cluster import Cluster, Machine
+from meteora.testing.loop import SimulatedLoop
+
+PATIENCE_SECONDS = 30.0
+"""Virtual ones."""
+
+Story = Callable[[Cluster], Awaitable[None]]
+
+
+def tell(story: Story, seed: int = 1) -> None:
+    """Run a story on a cluster of its own, which is still empty."""
+    loop = SimulatedLoop()
+    loop.run_until_complete(story(Cluster(loop, Random(seed), None)))
+    loop.forget()
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    for _ in range(int(PATIENCE_SECONDS / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"never: {what}")
+
+
+def voters(cluster: Cluster) -> set[int]:
+    """Of the leader's configuration."""
+    leader = cluster.leader()
+    return set(leader.node.members.configuration.voters) if leader is not None and leader.node is not None else set()
+
+
+async def grow(cluster: Cluster, size: int) -> None:
+    """Add machines until there are so many voters."""
+    while len(cluster.machines) < size:
+        machine = cluster.add_machine()
+        machine.start(joins=machine.node_id > 1)
+        node_id = machine.node_id
+        await until(lambda node_id=node_id: node_id in voters(cluster), f"n{node_id} votes")
+
+
+async def lead(cluster: Cluster, machine: Machine) -> None:
+    """Make a machine the leader."""
+    for each in cluster.running():
+        if each is not machine:
+            assert each.node is not None
+            each.node._raw.transfer_leader(machine.node_id)
+            each.node._wake()
+    await until(lambda: cluster.leader() is machine, f"n{machine.node_id} leads")
+
+
+async def put(machine: Machine, sequence: int) -> None:
+    await machine.write(Command(Operation.PUT, 77, sequence, 1, False, b"key", b"%d" % sequence), 10.0)
+
+
+def applied(machine: Machine) -> int:
+    return machine.log.applied if machine.node is not None else -1
+
+
+def test_a_member_that_missed_a_newcomer_follows_it_when_it_leads() -> None:
+    async def story(cluster: Cluster) -> None:
+        await grow(cluster, 3)
+        late = cluster.machines[3]
+        late.kill()
+        await grow(cluster, 4)
+        await lead(cluster, cluster.machines[4])
+        late.start()
+        await put(cluster.machines[1], 1)
+        await until(lambda: applied(late) == applied(cluster.machines[4]), "n3 has what n4 has")
+        assert cluster.leader() is cluster.machines[4]
+
+    tell(story)
+
+
+def test_a_directory_that_was_removed_before_it_heard_of_its_admission_is_not_let_in_again() -> None:
+    async def story(cluster: Cluster) -> None:
+        await grow(cluster, 1)
+        address = common_pb2.NodeAddress(kv_address="n2.kv", raft_address="n2.raft")
+        request = peer_pb2.JoinReq(node_id=2, address=address, instance_id=22)
+        member = cluster.machines[1]
+        await member.admit(request)
+        await member.change_membership(raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=2))
+        with pytest.raises(ChangeRefused, match="node 2 was removed from the cluster"):
+            await member.admit(request)
+
+    tell(story)

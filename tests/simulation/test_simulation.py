@@ -1,0 +1,33 @@
+"""Whole clusters under faults: a few seeds of the many that `make sim` runs, and that a seed says all about a run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meteora.testing.simulation import Simulation
+
+SEEDS = 10
+VIRTUAL_SECONDS = 20.0
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_cluster_keeps_its_promises_under_faults(seed: int) -> None:
+    report = Simulation(seed, VIRTUAL_SECONDS).run()
+    assert report.summary == ""
+
+
+@pytest.mark.parametrize("seed", [4, 11])
+def test_the_same_seed_is_the_same_run_in_another_process(seed: int, tmp_path: Path) -> None:
+    traces = [traced(seed, tmp_path / hash_seed, hash_seed) for hash_seed in ("1", "2")]
+    assert len(traces[0]) > 10_000
+    assert traces[0] == traces[1]
+
+
+def traced(seed: int, path: Path, hash_seed: str) -> bytes:
+    arguments = ["--first-seed", str(seed), "--seconds", "10", "--trace", str(path)]
+    command = [sys.executable, "-m", "meteora.testing", *arguments]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+    return path.read_bytes()
