@@ -15,7 +15,7 @@ import grpc
 import uvloop
 
 from meteora.config import NodeConfig, RpcServerKind
-from meteora.kv.command import Command, Operation, encode_command, join_commands
+from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node
 from meteora.node.members import encode_context
@@ -244,7 +244,7 @@ def _adding(node_id: int, member: Member) -> bytes:
 
 
 def _putting(key: bytes, value: bytes) -> bytes:
-    return join_commands([encode_command(Command(Operation.PUT, 0, 1, 1, False, key, value))])
+    return encode_batch([Command(Operation.PUT, 0, 1, 1, False, key, value)])
 
 
 def refusal_of(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, str | None]:

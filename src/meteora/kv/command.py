@@ -43,6 +43,9 @@ class Command(NamedTuple):
 _HEADER: Final = struct.Struct(">BBQQQII")
 _VERSION: Final = bytes([BATCH_VERSION])
 
+COMMAND_OVERHEAD_BYTES: Final = _HEADER.size
+"""What a command in a batch takes besides its key and value."""
+
 # This is the path that every write takes, on every replica: enums are looked up and not built, and a Command is made
 # by the tuple's own constructor, which takes half the time of its class's.
 _OPERATIONS: Final = {int(operation): operation for operation in Operation}
@@ -52,16 +55,16 @@ _unpack_from = _HEADER.unpack_from
 _new = tuple.__new__
 
 
-def encode_command(command: Command) -> bytes:
-    """The bytes of one command, to be put into a batch by `join_commands`."""
-    operation, client_id, sequence, first_outstanding, retry, key, value = command
-    header = _pack(operation, retry, client_id, sequence, first_outstanding, len(key), len(value))
-    return header + key + value
-
-
-def join_commands(encoded_commands: Iterable[bytes]) -> bytes:
+def encode_batch(commands: Iterable[Command]) -> bytes:
     """The data of an entry that carries these commands, in this order."""
-    return b"".join((_VERSION, *encoded_commands))
+    parts = [_VERSION]
+    for operation, client_id, sequence, first_outstanding, retry, key, value in commands:
+        parts += (
+            _pack(operation, retry, client_id, sequence, first_outstanding, len(key), len(value)),
+            key,
+            value,
+        )
+    return b"".join(parts)
 
 
 def decode_batch(data: bytes) -> list[Command]:

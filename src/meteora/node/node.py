@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from meteora.errors import ChangeRefused, NotApplied
-from meteora.kv.command import Command, Operation, join_commands
+from meteora.errors import ChangeRefused, NotApplied, OutcomeUnknown
+from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
 from meteora.node.members import Members, encode_context
@@ -217,24 +217,24 @@ class Node:
 
     async def put(self, key: bytes, value: bytes, deadline: float) -> None:
         """Set a key, under a request id of this node. Errors as `write`."""
-        await self._write_own(Operation.PUT, key, value, deadline)
+        await self._queue_own(Operation.PUT, key, value, deadline)
 
     async def delete(self, key: bytes, deadline: float) -> None:
         """Remove a key, under a request id of this node. Errors as `write`."""
-        await self._write_own(Operation.DELETE, key, b"", deadline)
+        await self._queue_own(Operation.DELETE, key, b"", deadline)
 
-    async def _write_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> None:
+    def _queue_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> asyncio.Future[None]:
         self._ensure_running()
         result = self._writes.add_own(operation, key, value, deadline)
         self._wake()
-        await result
+        return result
 
     async def write(self, command: Command, deadline: float) -> None:
         """Apply a command under its client's request id, at most once. It is durable on a majority when this returns.
 
         `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`.
         """
-        self._ensure_running()
+        self._ensure_running(may_be_applied=command.retry)
         result = self._writes.add(command, deadline)
         self._wake()
         # Shielded, because a retry of the same request may wait for the same future.
@@ -250,9 +250,9 @@ class Node:
         self._wake()
         return await result
 
-    def _ensure_running(self) -> None:
+    def _ensure_running(self, *, may_be_applied: bool = False) -> None:
         if self._is_stopping:
-            raise NotApplied("the node is stopping: nothing was done, try another one")
+            raise (OutcomeUnknown if may_be_applied else NotApplied)("the node is stopping: try another one")
 
     async def change_membership(self, change: ConfChange, deadline: float) -> None:
         """Make a change of membership, here at the leader, once the changes before it are applied.
@@ -446,7 +446,8 @@ class Node:
         forwarded, self._forwarded, self._forwarded_bytes = self._forwarded, [], 0
         payloads = forwarded if self.leads else []  # A forwarded proposal goes one hop; who sent it sends it again.
         if self._writes.has_queued and self.leader_id and not self._raw.transferee:
-            payloads.append(join_commands(self._writes.take_batch(self._loop.time())))
+            commands = self._writes.take_batch(self._loop.time())
+            payloads += [encode_batch(commands)] if commands else []
         if payloads:
             # What is dropped here counts as handed on, and is handed on again.
             with suppress(ProposalDropped):

@@ -10,11 +10,12 @@ Everything is bounded: by `MAX_PENDING_WRITES` and `MAX_PENDING_BYTES`.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 
 from meteora.errors import NotApplied, OutcomeUnknown, Overloaded, RequestError
-from meteora.kv.command import Command, Operation, encode_command
-from meteora.kv.sessions import Outcome
+from meteora.kv.command import COMMAND_OVERHEAD_BYTES, Command, Operation
+from meteora.kv.sessions import MAX_WINDOW, Outcome
 from meteora.kv.state_machine import Applied
 
 MAX_PENDING_WRITES = 16_384
@@ -26,20 +27,28 @@ MAX_PENDING_BYTES = 64 << 20
 MAX_BATCH_BYTES = 1 << 20
 """Of commands in one entry: what one append message carries, and one apply holds up the loop for."""
 
+# Half the time of a named tuple's own constructor.
+_new = tuple.__new__
+
 
 class PendingWrite:
     """One write that somebody waits for."""
 
-    __slots__ = ("command", "deadline", "encoded", "handed_on_at", "result")
+    __slots__ = ("command", "deadline", "handed_on_at", "is_queued", "result", "size_bytes")
 
-    def __init__(self, command: Command, deadline: float, result: asyncio.Future[None]) -> None:
+    def __init__(self, command: Command, size_bytes: int, deadline: float, result: asyncio.Future[None]) -> None:
         self.command = command
-        self.encoded = encode_command(command)
+        self.size_bytes = size_bytes
         self.deadline = deadline
         """In the loop's time, seconds."""
         self.result = result
         self.handed_on_at: float | None = None
         """When it last left the queue, in the loop's time; None if never."""
+        self.is_queued = True
+
+    def mark_retried(self) -> None:
+        """It may have been sent before."""
+        self.command = self.command._replace(retry=True)
 
 
 class PendingWrites:
@@ -50,113 +59,153 @@ class PendingWrites:
         self._loop = loop
         self._session_id = session_id
         self._last_sequence = 0
-        self._own_sequences: dict[int, None] = {}
-        self._pending: dict[tuple[int, int], PendingWrite] = {}
-        self._queue: dict[tuple[int, int], PendingWrite] = {}
+        self._first_outstanding = 1
+        """Of this node's own session: no write below is pending."""
+        self._own: dict[int, PendingWrite] = {}
+        """By sequence: a write without a request id costs no pair of numbers."""
+        self._others: dict[tuple[int, int], PendingWrite] = {}
+        """By client id and sequence."""
+        self._queue: deque[PendingWrite] = deque()
+        """Oldest first. A write that was answered meanwhile stays until its turn, or until the next `expire`."""
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._own) + len(self._others)
 
     @property
     def has_queued(self) -> bool:
-        """Whether any write waits to be handed on."""
+        """Whether any write may wait to be handed on."""
         return bool(self._queue)
 
     def add_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> asyncio.Future[None]:
         """As `add`, for a caller that brings no request id: the write gets one of this node's."""
         sequence = self._last_sequence + 1
-        first_outstanding = next(iter(self._own_sequences), sequence)
-        command = Command(operation, self._session_id, sequence, first_outstanding, False, key, value)
-        result = self.add(command, deadline)
+        command: Command = _new(
+            Command, (operation, self._session_id, sequence, self._first_outstanding, False, key, value)
+        )
+        write = self._queued(command, deadline)
         self._last_sequence = sequence
-        self._own_sequences[sequence] = None
-        return result
+        self._own[sequence] = write
+        return write.result
 
     def add(self, command: Command, deadline: float) -> asyncio.Future[None]:
         """Queue a write: the future that is done when it is applied.
 
-        The same request again waits for the same future. Raises `Overloaded` if too much is pending.
+        The same request again waits for the same future. If too much is pending, raises `Overloaded`, or, for what may
+        have been sent before, `OutcomeUnknown`.
         """
         key = (command.client_id, command.sequence)
-        known = self._pending.get(key)
-        if known is not None:
-            known.deadline = max(known.deadline, deadline)
-            return known.result
-        write = PendingWrite(command, deadline, self._loop.create_future())
-        if len(self._pending) >= MAX_PENDING_WRITES or self._bytes + len(write.encoded) > MAX_PENDING_BYTES:
-            raise Overloaded(f"{len(self._pending)} writes of {self._bytes} bytes are pending already: try again later")
-        self._pending[key] = write
-        self._queue[key] = write
-        self._bytes += len(write.encoded)
-        return write.result
+        known = self._others.get(key)
+        if known is None:
+            write = self._others[key] = self._queued(command, deadline)
+            return write.result
+        known.deadline = max(known.deadline, deadline)
+        if command.retry and not known.command.retry:
+            known.mark_retried()
+        return known.result
 
-    def take_batch(self, now: float) -> list[bytes]:
-        """Take the commands that fit one entry out of the queue; they count as handed on."""
-        batch: list[bytes] = []
-        size = 0
-        for key, write in list(self._queue.items()):
-            if batch and size + len(write.encoded) > MAX_BATCH_BYTES:
+    def _queued(self, command: Command, deadline: float) -> PendingWrite:
+        size_bytes = COMMAND_OVERHEAD_BYTES + len(command[5]) + len(command[6])
+        total_bytes = self._bytes + size_bytes
+        if len(self._own) + len(self._others) >= MAX_PENDING_WRITES or total_bytes > MAX_PENDING_BYTES:
+            raise self._overload(command)
+        write = PendingWrite(command, size_bytes, deadline, self._loop.create_future())
+        self._bytes = total_bytes
+        self._queue.append(write)
+        return write
+
+    def _overload(self, command: Command) -> RequestError:
+        pending = f"{len(self)} writes of {self._bytes} bytes are pending already"
+        if command.retry:
+            return OutcomeUnknown(
+                f"{pending}: it was not tried again, and may have been applied when it was sent before"
+            )
+        return Overloaded(f"{pending}: try again later")
+
+    def take_batch(self, now: float) -> list[Command]:
+        """Take the commands that fit one entry out of the queue; they count as handed on. May be none."""
+        batch: list[Command] = []
+        size_bytes = 0
+        queue = self._queue
+        while queue:
+            write = queue[0]
+            size_bytes += write.size_bytes
+            if (batch and size_bytes > MAX_BATCH_BYTES) or self._is_too_far_ahead(write.command):
                 break
-            del self._queue[key]
+            queue.popleft()
+            write.is_queued = False
+            if write.result.done():
+                # Nobody waits for it any more, and so far it is certainly not applied by this sending.
+                size_bytes -= write.size_bytes
+                continue
             write.handed_on_at = now
-            batch.append(write.encoded)
-            size += len(write.encoded)
+            batch.append(write.command)
         return batch
+
+    def _is_too_far_ahead(self, command: Command) -> bool:
+        """Whether the session would have to forget a write of this node that may still be sent again."""
+        return command[1] == self._session_id and command[2] - self._first_outstanding >= MAX_WINDOW
 
     def applied(self, results: Iterable[Applied]) -> None:
         """Answer the writes that were applied, as far as they are this node's."""
+        own, others, session_id = self._own, self._others, self._session_id
+        if not own and not others:
+            return
         for client_id, sequence, outcome in results:
-            write = self._forget((client_id, sequence))
-            if write is None or write.result.done():
+            write = own.pop(sequence, None) if client_id == session_id else others.pop((client_id, sequence), None)
+            if write is None:
+                continue
+            self._bytes -= write.size_bytes
+            if write.result.done():
                 continue
             if outcome is Outcome.EXPIRED:
-                _refuse(
-                    write,
-                    OutcomeUnknown(
-                        "the record of this client's earlier writes is gone, so it can't be told whether this one was "
-                        "applied before: read the key to find out"
-                    ),
-                )
+                _refuse(write, _expired())
             else:
                 write.result.set_result(None)
+        self._advance_first_outstanding()
+
+    def _advance_first_outstanding(self) -> None:
+        first, end, own = self._first_outstanding, self._last_sequence + 1, self._own
+        while first < end and first not in own:
+            first += 1
+        self._first_outstanding = first
 
     def hand_on_again(self, not_since: float) -> None:
-        """Queue again what was handed on at `not_since` or before and is still not applied."""
-        for key, write in self._pending.items():
-            if write.handed_on_at is not None and write.handed_on_at <= not_since and key not in self._queue:
-                self._mark_retried(write)
-                self._queue[key] = write
-
-    def _mark_retried(self, write: PendingWrite) -> None:
-        if not write.command.retry:
-            write.command = write.command._replace(retry=True)
-            write.encoded = encode_command(write.command)
+        """Queue again, before all others, what was handed on at `not_since` or before and is still not applied."""
+        late = []
+        for write in self._all():
+            if not write.is_queued and write.handed_on_at is not None and write.handed_on_at <= not_since:
+                write.mark_retried()
+                write.is_queued = True
+                late.append(write)
+        self._queue.extendleft(reversed(late))
 
     def expire(self, now: float, why: str) -> None:
         """Answer what waits beyond its deadline, and drop what nobody waits for any more."""
-        for key, write in list(self._pending.items()):
-            if write.result.done() or write.deadline <= now:
-                self._give_up(key, write, why)
+        expired = [write for write in self._all() if write.result.done() or write.deadline <= now]
+        for write in expired:
+            self._forget(write)
+            if not write.result.done():
+                _refuse(write, _fate(write, why))
+        if expired:
+            self._advance_first_outstanding()
+            self._queue = deque(write for write in self._queue if not write.result.done())
 
     def give_up_all(self, why: str) -> None:
         """Answer everything: the node stops."""
-        for key, write in list(self._pending.items()):
-            self._give_up(key, write, why)
+        self.expire(float("inf"), why)
 
-    def _give_up(self, key: tuple[int, int], write: PendingWrite, why: str) -> None:
-        self._forget(key)
-        if not write.result.done():
-            _refuse(write, _fate(write, why))
+    def _all(self) -> Iterable[PendingWrite]:
+        yield from self._own.values()
+        yield from self._others.values()
 
-    def _forget(self, key: tuple[int, int]) -> PendingWrite | None:
-        write = self._pending.pop(key, None)
-        if write is not None:
-            self._queue.pop(key, None)
-            if key[0] == self._session_id:
-                del self._own_sequences[key[1]]
-            self._bytes -= len(write.encoded)
-        return write
+    def _forget(self, write: PendingWrite) -> None:
+        client_id, sequence = write.command.client_id, write.command.sequence
+        if client_id == self._session_id:
+            self._own.pop(sequence, None)
+        else:
+            self._others.pop((client_id, sequence), None)
+        self._bytes -= write.size_bytes
 
 
 def _refuse(write: PendingWrite, error: RequestError) -> None:
@@ -169,3 +218,10 @@ def _fate(write: PendingWrite, why: str) -> RequestError:
     if write.handed_on_at is None and not write.command.retry:
         return NotApplied(f"{why}: the write was not applied, try again")
     return OutcomeUnknown(f"{why}: the write may have been applied, or may yet be; a retry with its request id is safe")
+
+
+def _expired() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "the record of this client's earlier writes is gone, so it can't be told whether this one was applied before: "
+        "read the key to find out"
+    )

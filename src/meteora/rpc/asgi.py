@@ -38,6 +38,8 @@ class Application:
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
         self._running: set[Call] = set()
         self._is_stopping = False
+        self.loop: asyncio.AbstractEventLoop
+        """Where requests are served; to be set before the first. Each call would look for it several times."""
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """As `grpc.aio.Server`."""
@@ -77,7 +79,14 @@ class Application:
         self, method: Method, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> Coroutine[Any, Any, None]:
         context = CallContext(
-            method, scope, headers, receive, send, max_message_bytes=self._max_message_bytes, running=self._running
+            method,
+            scope,
+            headers,
+            receive,
+            send,
+            max_message_bytes=self._max_message_bytes,
+            running=self._running,
+            loop=self.loop,
         )
         if method.request_streaming or method.response_streaming:
             return serve_streaming(context)

@@ -52,6 +52,7 @@ class Call:
         "_interruption",
         "_is_aborted",
         "_is_plain",
+        "_loop",
         "_reader",
         "_running",
         "_scope",
@@ -76,6 +77,7 @@ class Call:
         *,
         max_message_bytes: int,
         running: "set[Call]",
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.method = method
         self.receive = receive
@@ -88,6 +90,7 @@ class Call:
         self._send = send
         self._reader: MessageReader | None = None
         self._running = running
+        self._loop = loop
         self._status = OK
         self._status_details = ""
         self._trailers: list[Header] = []
@@ -111,7 +114,7 @@ class Call:
 
     def begin(self) -> None:
         """To be called first, in the task that serves the call. Raises `CallFailed` if its deadline makes no sense."""
-        self.task = asyncio.current_task()
+        self.task = asyncio.current_task(self._loop)
         self._running.add(self)
         timeout = self._headers.get(b"grpc-timeout")
         if timeout is not None:
@@ -121,9 +124,8 @@ class Call:
         expiry = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         if timeout_seconds <= 0:
             raise expiry
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.time() + timeout_seconds
-        self._timer = loop.call_at(self._deadline, self.interrupt, expiry)
+        self._deadline = self._loop.time() + timeout_seconds
+        self._timer = self._loop.call_at(self._deadline, self.interrupt, expiry)
 
     def interrupt(self, reason: CallFailed) -> None:
         """Cancels the handler; the call then ends with `reason`, whatever the handler makes of it."""

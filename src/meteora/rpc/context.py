@@ -4,7 +4,6 @@ Rule: to a handler this is grpcio's own. What `grpc.aio.ServicerContext` says of
 are never compressed.
 """
 
-import asyncio
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
@@ -58,7 +57,7 @@ class CallContext(Call):
         """Seconds until the deadline, 0 from then on; None without a deadline."""
         if self._deadline is None:
             return None
-        return max(self._deadline - asyncio.get_running_loop().time(), 0.0)
+        return max(self._deadline - self._loop.time(), 0.0)
 
     # The response
 

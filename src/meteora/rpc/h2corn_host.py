@@ -87,6 +87,7 @@ class H2cornServer(RpcServer):
         """Returns when clients can call. Raises `AddressInUse`."""
         self.bind()
         assert self._listener is not None
+        self._application.loop = asyncio.get_running_loop()
         listener.listen(self._listener, self._host, self._port)
         self._serving = asyncio.create_task(self._serve(self._listener.detach()), name="h2corn")
         self._listener = None

@@ -1,6 +1,5 @@
 """How long a request may wait: until just before its client's deadline, and no longer than this node's setting."""
 
-import asyncio
 from typing import Any
 
 import grpc
@@ -10,9 +9,9 @@ ANSWER_MARGIN_SECONDS = 0.25
 way back."""
 
 
-def deadline_of(context: grpc.aio.ServicerContext[Any, Any], default_seconds: float) -> float:
-    """When to give up, in the time of the running loop."""
+def deadline_of(context: grpc.aio.ServicerContext[Any, Any], default_seconds: float, now: float) -> float:
+    """When to give up, in the time of the loop, where it is `now`."""
     remaining: float | None = context.time_remaining()
     if remaining is None or remaining >= default_seconds + ANSWER_MARGIN_SECONDS:
-        return asyncio.get_running_loop().time() + default_seconds
-    return asyncio.get_running_loop().time() + max(remaining - ANSWER_MARGIN_SECONDS, remaining / 2)
+        return now + default_seconds
+    return now + max(remaining - ANSWER_MARGIN_SECONDS, remaining / 2)

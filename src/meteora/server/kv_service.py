@@ -1,5 +1,6 @@
 """`meteora.kv.KvService`: Get, Put and Delete."""
 
+import asyncio
 from typing import TypeVar
 
 import grpc
@@ -24,6 +25,7 @@ class KvService(KvServiceServicer):
         self, node: Node, replies: Replies, *, max_value_bytes: int, timeout_seconds: float, forwards: bool
     ) -> None:
         """`forwards`: serve on any node; else a node that doesn't lead answers WRONG_LEADER."""
+        self._loop = asyncio.get_running_loop()
         self._node = node
         self._replies = replies
         self._max_value_bytes = max_value_bytes
@@ -38,7 +40,7 @@ class KvService(KvServiceServicer):
             self._check_key(request.key)
             if not self._serves:
                 return self._elsewhere(self._replies.get(None))
-            value = await self._node.get(request.key, deadline_of(context, self._timeout_seconds))
+            value = await self._node.get(request.key, deadline_of(context, self._timeout_seconds, self._loop.time()))
         except RequestError as error:
             await abort(context, error)
         return self._replies.get(value)
@@ -52,7 +54,7 @@ class KvService(KvServiceServicer):
             self._check_value(request.value)
             if not self._serves:
                 return self._elsewhere(self._replies.put())
-            deadline = deadline_of(context, self._timeout_seconds)
+            deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
             if request.HasField("request_id"):
                 await self._node.write(_command(Operation.PUT, request, request.value), deadline)
             else:
@@ -69,7 +71,7 @@ class KvService(KvServiceServicer):
             self._check_key(request.key)
             if not self._serves:
                 return self._elsewhere(self._replies.delete())
-            deadline = deadline_of(context, self._timeout_seconds)
+            deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
             if request.HasField("request_id"):
                 await self._node.write(_command(Operation.DELETE, request, b""), deadline)
             else:

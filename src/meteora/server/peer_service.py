@@ -1,5 +1,7 @@
 """`meteora.peer.PeerService`: the peers' streams, and nodes that ask to join."""
 
+import asyncio
+
 import grpc
 
 from meteora.errors import RequestError
@@ -28,7 +30,7 @@ class PeerService(PeerReceiver):
     ) -> peer_pb2.JoinReply:
         """Add the caller as a learner."""
         self._warn_of_wildcards(request.address.raft_address, context.peer())
-        deadline = deadline_of(context, self._timeout_seconds)
+        deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
         try:
             await self._cluster.join(request, deadline, was_forwarded=was_forwarded(context))
         except RequestError as error:

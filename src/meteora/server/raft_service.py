@@ -1,5 +1,6 @@
 """`meteora.raft.RaftService`: the cluster, as this node sees it, and changes of its membership."""
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -73,7 +74,7 @@ class RaftService(RaftServiceServicer):
         self, request: raft_pb2.ConfChange, context: grpc.aio.ServicerContext[raft_pb2.ConfChange, raft_pb2.ChangeReply]
     ) -> raft_pb2.ChangeReply:
         """Add, promote or remove a member."""
-        deadline = deadline_of(context, self._timeout_seconds)
+        deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
         try:
             state = await self._cluster.change(request, deadline, was_forwarded=was_forwarded(context))
         except RequestError as error:

@@ -1,6 +1,7 @@
 """The process: one event loop, two signals, one node."""
 
 import asyncio
+import gc
 import signal
 
 import uvloop
@@ -11,6 +12,11 @@ from meteora.observability.logs import configure
 from meteora.raft.errors import RaftError
 from meteora.server.assembly import Server
 
+YOUNG_OBJECTS = 50_000
+"""Containers that are allocated, and not freed, between two looks for garbage in cycles. A request makes none that stays,
+but a few hundred of them under way are a few thousand objects, which Python's own 700 has looked through again and
+again: that was 9 of the 33 microseconds that a write takes above HTTP."""
+
 
 def run(config: NodeConfig) -> None:
     """Run a node until it is told to stop, or is removed from its cluster.
@@ -18,6 +24,10 @@ def run(config: NodeConfig) -> None:
     Raises a `MeteoraError` if the node can't start, or can't go on.
     """
     configure(config.log_level, config.log_format, config.node_id)
+    # What is loaded by now stays, and need not be looked through ever again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_serve(config))

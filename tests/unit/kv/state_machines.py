@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from meteora.errors import StorageError
-from meteora.kv.command import Command, Operation, encode_command, join_commands
+from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.raft.entry import Entry, EntryKind
 
@@ -35,7 +35,7 @@ def delete(key: bytes) -> Command:
 
 
 def entry_of(index: int, *commands: Command, term: int = 1) -> Entry:
-    return Entry(term, index, join_commands(map(encode_command, commands)))
+    return Entry(term, index, encode_batch(commands))
 
 
 def everything_in(machine: StateMachine) -> State:

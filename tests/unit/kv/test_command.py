@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meteora.errors import Corruption
-from meteora.kv.command import Command, Operation, decode_batch, encode_command, join_commands
+from meteora.kv.command import Command, Operation, decode_batch, encode_batch
 
 numbers = st.integers(0, (1 << 64) - 1)
 commands = st.builds(
@@ -23,7 +23,7 @@ commands = st.builds(
 
 
 def batch_of(*several: Command) -> bytes:
-    return join_commands([encode_command(command) for command in several])
+    return encode_batch(several)
 
 
 PUT = Command(Operation.PUT, 7, 3, 2, False, b"key", b"value")
@@ -98,4 +98,4 @@ def test_numbers_beyond_64_bits_cannot_be_encoded(number: int) -> None:
         PUT._replace(first_outstanding=number),
     ):
         with pytest.raises(struct.error):
-            encode_command(command)
+            encode_batch([command])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meteora.errors import Corruption
-from meteora.kv.command import Command, Operation, encode_command, join_commands
+from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.recovery import REPLAY_BATCH_BYTES, create_cluster, replay
@@ -42,7 +42,7 @@ def opened(folder: Path) -> Iterator[tuple[RaftLog, StateMachine]]:
 
 def put(index: int, key: bytes, value: bytes = b"value", *, client_id: int = 0) -> Entry:
     command = Command(Operation.PUT, client_id, 1, 1, False, key, value)
-    return Entry(1, index, join_commands([encode_command(command)]))
+    return Entry(1, index, encode_batch([command]))
 
 
 def adding(index: int, node_id: int, member: Member = ME) -> Entry:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from meteora.errors import NotApplied, OutcomeUnknown, Overloaded
-from meteora.kv.command import Command, Operation, decode_batch, encode_command, join_commands
+from meteora.kv.command import COMMAND_OVERHEAD_BYTES, Command, Operation
 from meteora.kv.sessions import Outcome
 from meteora.kv.state_machine import Applied
 from meteora.node import writes as module
@@ -25,7 +25,7 @@ def put(sequence: int, value: bytes = b"v", *, retry: bool = False) -> Command:
 
 
 def batch(writes: PendingWrites, now: float = 1.0) -> list[Command]:
-    return decode_batch(join_commands(writes.take_batch(now)))
+    return writes.take_batch(now)
 
 
 def applied(*sequences: int, client_id: int = CLIENT, outcome: Outcome = Outcome.APPLIED) -> list[Applied]:
@@ -252,7 +252,7 @@ def test_giving_up_answers_before_the_deadline_and_leaves_nothing() -> None:
         results = [writes.add(put(1), DEADLINE), writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)]
         writes.give_up_all("the node is stopping")
         assert all("the node is stopping" in str(result.exception()) for result in results)
-        assert (len(writes), writes.has_queued, writes._bytes, writes._own_sequences) == (0, False, 0, {})
+        assert (len(writes), writes.has_queued, writes._bytes, writes._own) == (0, False, 0, {})
 
     with_writes(story)
 
@@ -292,7 +292,7 @@ def test_the_number_of_pending_writes_is_bounded_even_if_they_are_handed_on() ->
 
 def test_the_bytes_of_pending_writes_are_bounded() -> None:
     def story(writes: PendingWrites) -> None:
-        overhead_bytes = len(encode_command(put(1, b"")))
+        overhead_bytes = COMMAND_OVERHEAD_BYTES + len(b"k")
         writes.add(put(1, bytes(MAX_PENDING_BYTES - overhead_bytes)), DEADLINE)
         with pytest.raises(Overloaded, match=f"1 writes of {MAX_PENDING_BYTES} bytes are pending already"):
             writes.add(put(2, b""), DEADLINE)
@@ -307,7 +307,7 @@ def test_what_is_answered_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
         writes.add(put(1), DEADLINE)
         writes.applied(applied(1))
         writes.add(put(2), DEADLINE)
-        assert (len(writes), writes._bytes) == (1, len(encode_command(put(2))))
+        assert (len(writes), writes._bytes) == (1, COMMAND_OVERHEAD_BYTES + len(b"kv"))
 
     with_writes(story)
 
@@ -328,6 +328,6 @@ def test_a_write_that_was_refused_leaves_nothing_behind(monkeypatch: pytest.Monk
     def story(writes: PendingWrites) -> None:
         with pytest.raises(Overloaded):
             writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)
-        assert (len(writes), writes.has_queued, writes._bytes, writes._own_sequences) == (0, False, 0, {})
+        assert (len(writes), writes.has_queued, writes._bytes, writes._own) == (0, False, 0, {})
 
     with_writes(story)

@@ -1,3 +1,4 @@
+import asyncio
 import inspect
 
 import grpc
@@ -19,7 +20,9 @@ def context_of(**scope: object) -> CallContext:
     """The context of a call that has not begun."""
     method = method_of("/path", grpc.unary_unary_rpc_method_handler(answer))
     complete = {"headers": [], **scope}
-    return CallContext(method, complete, {}, nothing, nothing, max_message_bytes=100, running=set())
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return CallContext(method, complete, {}, nothing, nothing, max_message_bytes=100, running=set(), loop=loop)
 
 
 @pytest.mark.parametrize("name", [name for name in vars(grpc.aio.ServicerContext) if not name.startswith("_")])
