@@ -344,6 +344,14 @@ def test_stopping_ends_a_hand_over_that_is_under_way(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_node_that_was_stopped_does_not_say_that_a_retry_was_never_applied(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.stop()
+        assert isinstance(await error_of(one.node.write(command(1, b"v", retry=True), soon())), OutcomeUnknown)
+
+    alone(tmp_path, story)
+
+
 def test_a_node_that_was_stopped_takes_no_requests(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         await one.node.stop()
@@ -358,7 +366,7 @@ def test_a_node_that_was_stopped_takes_no_requests(tmp_path: Path) -> None:
             error = await error_of(request)
             assert (type(error), str(error)) == (
                 NotApplied,
-                "the node is stopping: nothing was done, try another one",
+                "the node is stopping: try another one",
             )
         assert (len(one.node._writes), len(one.node._reads)) == (0, 0)
 

@@ -331,3 +331,72 @@ def test_a_write_that_was_refused_leaves_nothing_behind(monkeypatch: pytest.Monk
         assert (len(writes), writes.has_queued, writes._bytes, writes._own) == (0, False, 0, {})
 
     with_writes(story)
+
+
+def test_at_the_bound_a_retry_is_not_said_to_be_certainly_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING_WRITES", 0)
+
+    def story(writes: PendingWrites) -> None:
+        with pytest.raises(OutcomeUnknown, match="may have been applied when it was sent before"):
+            writes.add(put(1, retry=True), DEADLINE)
+
+    with_writes(story)
+
+
+def test_a_retry_that_joins_a_write_not_handed_on_yet_makes_its_fate_unknown() -> None:
+    def story(writes: PendingWrites) -> None:
+        result = writes.add(put(1), DEADLINE)
+        writes.add(put(1, retry=True), DEADLINE)
+        writes.give_up_all("why")
+        assert isinstance(result.exception(), OutcomeUnknown)
+
+    with_writes(story)
+
+
+def test_what_is_handed_on_again_goes_before_what_came_later() -> None:
+    def story(writes: PendingWrites) -> None:
+        for sequence in (1, 2):
+            writes.add(put(sequence), DEADLINE)
+        writes.take_batch(now=1.0)
+        writes.add(put(3), DEADLINE)
+        writes.hand_on_again(not_since=1.0)
+        assert [each.sequence for each in batch(writes)] == [1, 2, 3]
+
+    with_writes(story)
+
+
+def test_what_nobody_waits_for_is_not_handed_on() -> None:
+    def story(writes: PendingWrites) -> None:
+        writes.add_own(Operation.PUT, b"k", b"v", DEADLINE).cancel()
+        assert batch(writes) == []
+
+    with_writes(story)
+
+
+def test_no_own_write_gets_so_far_ahead_that_the_session_forgets_one_that_is_still_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_WINDOW", 2)
+
+    def story(writes: PendingWrites) -> None:
+        for _ in range(3):
+            writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)
+        assert [each.sequence for each in batch(writes)] == [1, 2]
+        writes.applied(applied(2, client_id=SESSION))
+        assert batch(writes) == []
+        writes.applied(applied(1, client_id=SESSION))
+        assert [each.sequence for each in batch(writes)] == [3]
+
+    with_writes(story)
+
+
+def test_an_own_write_names_the_oldest_one_that_may_still_be_sent_again() -> None:
+    def story(writes: PendingWrites) -> None:
+        for _ in range(3):
+            writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)
+        batch(writes)
+        writes.applied(applied(1, 3, client_id=SESSION))
+        writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)
+        assert [each.first_outstanding for each in batch(writes)] == [2]
+
+    with_writes(story)
