@@ -369,8 +369,8 @@ def test_a_node_that_was_removed_while_it_was_down_refuses_if_it_is_not_told_who
     said = refusal(first)
     assert re.fullmatch(
         r"node 1 was removed from cluster [0-9a-f]{16}; to join it anew, start it with -p and the Raft address of a "
-        r"member \(its old state is then set aside, nothing is deleted\); to start a new cluster, choose another data "
-        rf"directory than {re.escape(str(first.data))}",
+        rf"member \(last known: {nodes[1].raft_address}, {nodes[2].raft_address}\): its old state is then set aside, "
+        rf"nothing is deleted; to start a new cluster, choose another data directory than {re.escape(str(first.data))}",
         said,
     )
     # And now it knows by itself.

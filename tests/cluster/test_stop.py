@@ -123,16 +123,27 @@ def test_requests_that_a_stopping_node_can_not_finish_are_left_in_doubt(three_no
     burst.assert_truthful(three_nodes.endpoints[leader - 1])
 
 
-@pytest.mark.parametrize("option", [[], ["-l"]])
-def test_a_node_without_a_majority_stops_all_the_same(
-    tmp_path: Path, free_port: Callable[[], int], option: list[str]
+STEPPING_BACK = {
+    "": ["handing leadership over for_at_most_seconds=2.0", "no other member could take over"],
+    "-l": [
+        "leaving the cluster, to which a majority has to agree for_at_most_seconds=5.0",
+        "could not leave: this node stays a member; to remove it, use `meteora leave` at another one",
+    ],
+}
+
+
+@pytest.mark.parametrize("option", STEPPING_BACK)
+def test_a_node_without_a_majority_stops_all_the_same_and_says_what_it_waits_for(
+    tmp_path: Path, free_port: Callable[[], int], option: str
 ) -> None:
-    cluster = ClusterProcesses(tmp_path, [free_port() for _ in range(6)], *option)
+    cluster = ClusterProcesses(tmp_path, [free_port() for _ in range(6)], *option.split())
     try:
         leader = cluster.start().leader()
         for number in others(cluster, leader):
             cluster.node(number).kill()
         assert cluster.node(leader).stop() == 0
+        for said in STEPPING_BACK[option]:
+            assert said in cluster.node(leader).output
     finally:
         cluster.end()
 

@@ -105,6 +105,10 @@ class ServedNode:
         """Only to be looked at."""
         return self._server.node
 
+    def run(self, work: Callable[[Server], Coroutine[Any, Any, _T]]) -> _T:
+        """What `work`, done with this node where it runs, returns."""
+        return self.thread.run(work(self._server))
+
     @property
     def channel(self) -> grpc.Channel:
         """To the KV port."""
@@ -114,6 +118,11 @@ class ServedNode:
         self.thread.run(self._server.start())
         self._is_running = True
         return self
+
+    def stop(self) -> bool:
+        """Stop it, as a signal would."""
+        self._is_running = False
+        return self.thread.run(self._server.stop())
 
     def end(self) -> None:
         """Stop it without a word to the others, as a crash would."""

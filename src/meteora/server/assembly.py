@@ -54,13 +54,22 @@ LEAVE_SECONDS = 5.0
 """To leave the cluster before stopping. Then the node stops as it is, and can be removed from elsewhere."""
 
 GRACE_SECONDS = 1.0
-"""For requests that are being answered when the node stops."""
+"""For requests that are being answered when the node stops. Those that are not by then are given up."""
+
+LAST_ANSWERS_SECONDS = 0.5
+"""For those that were given up to be told so."""
 
 STREAM_GRACE_SECONDS = 0.1
 """The same on the Raft port, where the peers' streams don't end by themselves."""
 
 LAST_WORDS_SECONDS = 0.3
 """For what a node that leaves has still to say: the others must learn that its removal is committed."""
+
+_OWN_SERVICES = ("meteora.peer.PeerService", "meteora.kv.KvService")
+"""Of the Raft port and of the KV port."""
+
+_SHARED_SERVICE = "meteora.raft.RaftService"
+"""On both: clients know KV addresses only, and ask for the members there."""
 
 _log = get_logger("server")
 
@@ -95,11 +104,12 @@ class Server:
         log, state_machine = await self._open_disk()
         await self._start_node(log, state_machine)
         self._register(raft_server, kv_server)
-        # The KV server stops first: what it still answers needs the peers, and then the disk.
-        for server, grace_seconds in ((raft_server, STREAM_GRACE_SECONDS), (kv_server, GRACE_SECONDS)):
-            await server.start()
-            self._parts.push_async_callback(server.stop, grace_seconds)
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await raft_server.start()
+        self._parts.push_async_callback(raft_server.stop, STREAM_GRACE_SECONDS)
+        await kv_server.start()
+        self._parts.push_async_callback(self._stop_answering, kv_server)
+        for service in ("", *_OWN_SERVICES, _SHARED_SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
 
     # Identity
@@ -107,7 +117,7 @@ class Server:
     def _refuse_removed(self) -> None:
         identity = self._directory.identity
         if identity is not None and identity.removed and self._config.peer_raft_address is None:
-            raise self._removed_error(identity.cluster_id)
+            raise self._removed_error(identity)
 
     def _set_aside_removed(self) -> None:
         identity = self._directory.identity
@@ -115,11 +125,12 @@ class Server:
             aside = self._directory.set_aside(datetime.now(UTC))
             _log.info("this node was removed from its cluster before: old state set aside", moved_to=aside)
 
-    def _removed_error(self, cluster_id: int) -> DataDirectoryError:
+    def _removed_error(self, identity: StoredIdentity) -> DataDirectoryError:
+        known = f" (last known: {', '.join(identity.peers)})" if identity.peers else ""
         return DataDirectoryError(
-            f"node {self._config.node_id} was removed from cluster {cluster_id:016x}; to join it anew, start it with "
-            f"-p and the Raft address of a member (its old state is then set aside, nothing is deleted); to start a "
-            f"new cluster, choose another data directory than {self._config.data_directory}"
+            f"node {identity.node_id} was removed from cluster {identity.cluster_id:016x}; to join it anew, start it "
+            f"with -p and the Raft address of a member{known}: its old state is then set aside, nothing is deleted; to "
+            f"start a new cluster, choose another data directory than {self._config.data_directory}"
         )
 
     async def _know_cluster(self) -> None:
@@ -264,11 +275,10 @@ class Server:
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
-        for server, own_service in ((raft_server, "meteora.peer.PeerService"), (kv_server, "meteora.kv.KvService")):
-            # Clients know KV addresses only, and ask for the members there.
+        for server, own_service in zip((raft_server, kv_server), _OWN_SERVICES, strict=True):
             add_RaftServiceServicer_to_server(raft_service, server)
             add_HealthServicer_to_server(self._health, server)
-            names = (own_service, "meteora.raft.RaftService", health.SERVICE_NAME, reflection.SERVICE_NAME)
+            names = (own_service, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
 
     # Stopping
@@ -281,39 +291,76 @@ class Server:
     async def stop(self) -> bool:
         """Stop all parts. True if the node is to be started again at once, to join anew after it had been removed.
 
-        Raises what the node could not go on after, or `DataDirectoryError` if it had been removed while it was down and
-        was not told whom to join.
+        Raises what the node could not go on after, whenever that was, or `DataDirectoryError` if it had been removed
+        while it was down and was not told whom to join.
         """
-        failure = self.node.failed.exception() if self.node.failed.done() else None
         await self._health.enter_graceful_shutdown()
-        if failure is None:
-            try:
-                await self._step_back()
-            except MeteoraError as error:
-                _log.warning("stopping all the same", cause=error)
-        removal = self.node.removed.result() if self.node.removed.done() else None
-        if removal is not None:
-            self._directory.mark_removed()
-            _log.info("this node is no longer a member; to join anew, start it with -p")
-        await self._parts.aclose()
-        if failure is not None:
+        try:
+            await self._step_back()
+            removal = self._note_removal()
+        finally:
+            await self._parts.aclose()
+        failed = self.node.failed
+        if failed.done() and not failed.cancelled() and (failure := failed.exception()) is not None:
             raise failure
         if removal is Removal.WHILE_DOWN and self._config.peer_raft_address is None:
-            raise self._removed_error(self._cluster.cluster_id)
+            assert self._directory.identity is not None
+            raise self._removed_error(self._directory.identity)
         _log.info("stopped")
         return removal is Removal.WHILE_DOWN
 
     async def _step_back(self) -> None:
         """Leave the cluster, if told to; else hand leadership over, so that nobody has to notice that it is gone."""
-        if self.node.removed.done():
+        node = self.node
+        is_last = node.members.configuration.voters == {node.node_id}
+        if node.failed.done() or node.removed.done() or is_last:
             return
         if self._config.enable_auto_leaving:
-            if await self._cluster.leave(LEAVE_SECONDS):
-                await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
-                # The others have removed it, whether or not word of that has come back.
-                self.node.note_removal()
-        elif self.node.leads:
-            await self.node.hand_over(HAND_OVER_SECONDS)
+            await self._leave()
+        elif node.leads:
+            _log.info("handing leadership over", for_at_most_seconds=HAND_OVER_SECONDS)
+            if not await node.hand_over(HAND_OVER_SECONDS):
+                _log.warning("stopping as the leader: no other member could take over")
+
+    async def _leave(self) -> None:
+        _log.info("leaving the cluster, to which a majority has to agree", for_at_most_seconds=LEAVE_SECONDS)
+        try:
+            has_left = await self._cluster.leave(LEAVE_SECONDS)
+        except MeteoraError as error:
+            _log.warning(
+                "could not leave: this node stays a member; to remove it, use `meteora leave` at another one",
+                cause=str(error),
+            )
+            return
+        if has_left:
+            await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
+            # The others have removed it, whether or not word of that has come back.
+            self.node.note_removal()
+
+    def _note_removal(self) -> Removal | None:
+        """How this node came to be no member any more, noted on disk; None if it is one."""
+        removed = self.node.removed
+        if not removed.done():
+            return None
+        peers = [
+            member.raft_address
+            for node_id, member in self.node.members.by_id.items()
+            if node_id != self.node.node_id and member.raft_address
+        ]
+        self._directory.mark_removed(peers)
+        _log.info("this node is no longer a member; to join anew, start it with -p", members=", ".join(peers))
+        return removed.result()
+
+    async def _stop_answering(self, kv_server: RpcServer) -> None:
+        """Take no more requests, and answer those that there are: at last, that they can't be finished.
+
+        This server stops first, because what it still answers needs the peers, and then the disk.
+        """
+        stopping = asyncio.create_task(kv_server.stop(GRACE_SECONDS + LAST_ANSWERS_SECONDS))
+        await asyncio.wait([stopping], timeout=GRACE_SECONDS)
+        if not stopping.done():
+            await self.node.stop()
+        await stopping
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

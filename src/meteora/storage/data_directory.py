@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,8 @@ class Identity:
     """0 while the node has not joined one."""
     removed: bool = False
     """The node was removed from its cluster: it must not take part with this state again."""
+    peers: tuple[str, ...] = ()
+    """Of a removed node: the Raft addresses of the members that it knew last, any of which can let it in anew."""
 
 
 class DataDirectory:
@@ -99,9 +102,9 @@ class DataDirectory:
         ensure(cluster_id != 0 and identity.cluster_id in (0, cluster_id), f"{self._path} has a cluster already")
         return self._store(replace(identity, cluster_id=cluster_id))
 
-    def mark_removed(self) -> Identity:
-        """Note, durably, that the node was removed from its cluster."""
-        return self._store(replace(self._known_identity(), removed=True))
+    def mark_removed(self, peers: Iterable[str]) -> Identity:
+        """Note, durably, that the node was removed from its cluster, and the Raft addresses of those who stay."""
+        return self._store(replace(self._known_identity(), removed=True, peers=tuple(peers)))
 
     def set_aside(self, now: datetime) -> Path:
         """Move the state of a removed node to a directory named for `now`, and return that; nothing is deleted.
@@ -233,7 +236,7 @@ def _decode(path: Path, content: bytes) -> Identity:
             f"data directory {path} has format {version}, and this release knows formats up to {FORMAT_VERSION}: start "
             "it with the newer release that wrote it"
         )
-    return Identity(**fields)
+    return Identity(**{**fields, "peers": tuple(fields.get("peers", ()))})
 
 
 def _checksum(fields: dict[str, Any]) -> str:

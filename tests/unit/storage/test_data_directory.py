@@ -20,6 +20,7 @@ from meteora.storage.data_directory import DataDirectory, Identity
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+PEERS = ("127.0.0.1:7001", "host:7000")
 NOW = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
@@ -59,7 +60,7 @@ def member(path: Path, node_id: int = 1) -> None:
 def removed(path: Path) -> None:
     member(path)
     with opened(path) as directory:
-        directory.mark_removed()
+        directory.mark_removed(PEERS)
 
 
 # Whose it is
@@ -82,7 +83,7 @@ def test_a_cluster_is_kept(tmp_path: Path) -> None:
 
 def test_a_removal_is_kept(tmp_path: Path) -> None:
     removed(tmp_path)
-    assert identity_at(tmp_path) == Identity(node_id=1, instance_id=77, cluster_id=88, removed=True)
+    assert identity_at(tmp_path) == Identity(node_id=1, instance_id=77, cluster_id=88, removed=True, peers=PEERS)
 
 
 def test_numbers_of_64_bits_are_kept(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_set_aside_twice_in_a_second_takes_two_names(tmp_path: Path) -> None:
 def test_a_node_that_never_had_databases_can_be_set_aside(tmp_path: Path) -> None:
     with opened(tmp_path) as directory:
         directory.create_identity(1, 77)
-        directory.mark_removed()
+        directory.mark_removed(PEERS)
         assert list(files_of(directory.set_aside(NOW))) == ["identity"]
 
 
@@ -377,8 +378,10 @@ def test_a_crash_while_an_identity_is_written_leaves_the_old_one_or_the_new(
     with opened(tmp_path) as directory, monkeypatch.context() as patch:
         crash_after(steps, patch)
         with pytest.raises(Crash):
-            directory.mark_removed()
-    assert identity_at(tmp_path) == Identity(node_id=1, instance_id=77, cluster_id=88, removed=is_removed)
+            directory.mark_removed(PEERS)
+    identity = identity_at(tmp_path)
+    assert identity is not None
+    assert (identity.removed, identity.peers) == (is_removed, PEERS if is_removed else ())
 
 
 def test_an_identity_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
