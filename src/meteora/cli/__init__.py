@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 
 from meteora import __version__
 from meteora.cli.cluster import leave, status
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         result = commands.main(list(arguments), prog_name="meteora", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "meteora"
-        _report(f"{error.format_message()} (see `{where} --help`)")
+        _report(f"{_words_of(error)} (see `{where} --help`)")
         return USAGE
     except click.ClickException as error:
         _report(error.format_message())
@@ -77,6 +78,16 @@ def run(arguments: Sequence[str]) -> int:
         _report(str(error))
         return exit_status_of(error)
     return result if isinstance(result, int) else SUCCESS
+
+
+def _words_of(error: click.UsageError) -> str:
+    """What click says of a usage error, but a value from the environment is called by the name of its variable."""
+    option = error.param if isinstance(error, click.BadParameter) else None
+    if option is not None and error.ctx is not None:
+        source = error.ctx.get_parameter_source(option.name or "")
+        if source is ParameterSource.ENVIRONMENT:
+            return f"Invalid value for {option.envvar}: {error.message}"
+    return error.format_message()
 
 
 def _report(message: str) -> None:

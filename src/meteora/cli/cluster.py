@@ -60,6 +60,8 @@ def as_table(cluster: "ClusterStatus") -> str:
     lines = [_aligned(row, widths) for row in rows]
     if cluster.leader_id is None:
         lines.append("No leader is known: nothing can be read or written.")
+    elif any(member.node_id == cluster.leader_id and member.progress is None for member in cluster.members):
+        lines.append(f"Node {cluster.leader_id} leads, say the others.")
     return "\n".join(lines)
 
 
@@ -67,7 +69,7 @@ def _row(member: "MemberStatus") -> tuple[str, ...]:
     progress = member.progress
     known = (str(member.node_id), member.role, member.kv_address, member.raft_address)
     if progress is None:
-        return (*known, "unreachable", "", "")
+        return (*known, "-", "-", "-")
     return (*known, str(progress.term), str(progress.applied_index), str(progress.commit_index))
 
 
@@ -78,8 +80,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 def as_json(cluster: "ClusterStatus") -> dict[str, Any]:
     """`cluster` for programs: always with all fields; the numbers of a node that did not answer are null."""
     return {
-        # Text, because it has more digits than many readers of JSON keep.
-        "cluster_id": str(cluster.cluster_id),
+        "cluster_id": cluster.cluster_id,
         "leader_id": cluster.leader_id,
         "members": [_member_as_json(member) for member in cluster.members],
     }
@@ -90,6 +91,7 @@ def _member_as_json(member: "MemberStatus") -> dict[str, Any]:
     return {
         "id": member.node_id,
         "role": member.role,
+        "voter": member.is_voter,
         "kv_address": member.kv_address,
         "raft_address": member.raft_address,
         "reachable": progress is not None,

@@ -47,7 +47,7 @@ def get(client: "Client", key: str) -> int:
     """
     value = client.get(os.fsencode(key))
     if value is None:
-        raise click.ClickException(f"there is no key {key!r}")
+        raise click.ClickException(f"there is no key {_readable(os.fsencode(key))}")
     write_output(value + b"\n" if sys.stdout.isatty() else value)
     return SUCCESS
 
@@ -63,3 +63,11 @@ def delete(client: "Client", key: str) -> int:
     client.delete(os.fsencode(key))
     write_line("OK")
     return SUCCESS
+
+
+def _readable(key: bytes) -> str:
+    """A key as text in quotes, or as bytes if it is no text."""
+    try:
+        return repr(key.decode())
+    except UnicodeDecodeError:
+        return repr(key)

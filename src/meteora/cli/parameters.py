@@ -4,7 +4,7 @@ Each takes the text of an option, or its default, and raises `click.BadParameter
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -29,6 +29,17 @@ def port(value: str | int) -> int:
 def request_bytes(value: str | int) -> int:
     """A limit on the size of a request, in bytes."""
     return _whole_number("number of bytes", value, HIGHEST_MAX_REQUEST_BYTES, "32 MiB, what members pass on to others")
+
+
+class Switch(click.types.BoolParamType):
+    """Whether something is on: a flag, whose variable says true or false."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """As click's own, which names every word that it takes."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither true nor false.", param, ctx)
 
 
 def seconds(value: str | float) -> float:

@@ -8,7 +8,7 @@ import click
 
 from meteora.cli.exit_status import SUCCESS
 from meteora.cli.help_text import examples
-from meteora.cli.parameters import node_id, port, request_bytes, seconds
+from meteora.cli.parameters import Switch, node_id, port, request_bytes, seconds
 from meteora.config import LogFormat, LogLevel, NodeConfig, RpcServerKind
 from meteora.observability.logs import quieten_grpc
 
@@ -60,11 +60,22 @@ def _choice(values: Any) -> "click.Choice[str]":
     metavar="HOST:PORT",
     help="Raft address of any member of the cluster to join. Ignored once this node has joined.",
 )
-@_option("-l", "--enable-auto-leaving", is_flag=True, help="Leave the cluster when stopped by SIGINT or SIGTERM.")
+@_option(
+    "-l",
+    "--enable-auto-leaving",
+    is_flag=True,
+    type=Switch(),
+    help="Leave the cluster when stopped by SIGINT or SIGTERM.",
+)
 @_option(
     "--advertise-address", metavar="HOST", help="Host that the other nodes and clients are told.  [default: --address]"
 )
-@_option("--no-forward", is_flag=True, help="Answer WRONG_LEADER instead of passing requests on to the leader.")
+@_option(
+    "--no-forward",
+    is_flag=True,
+    type=Switch(),
+    help="Answer WRONG_LEADER instead of passing requests on to the leader.",
+)
 @_option("--max-request-bytes", metavar="BYTES", type=request_bytes, help="Longest value that is taken.")
 @_option(
     "--request-timeout-seconds",

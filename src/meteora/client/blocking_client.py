@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from meteora.client.addresses import parse_endpoints
 from meteora.client.arguments import as_bytes, checked_timeout_seconds
@@ -30,6 +30,9 @@ from meteora.client.operation import Attempt, Operation
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
+
+STATUS_SECONDS: Final = 1.0
+"""For each member, all at once, to say how it is: it asks nobody else for that. One that doesn't is unreachable."""
 
 
 class Client:
@@ -102,10 +105,9 @@ class Client:
     def status(self) -> ClusterStatus:
         """The members, who leads, and how far each node that answers has come. Needs no majority, only one node."""
         request = common_pb2.Null()
-        # Half of the time to find a node, half to ask each member.
-        timeout_seconds = self._timeout_seconds / 2
-        first = self._call(NODE_STATUS, lambda _: request, timeout_seconds)
-        asked = self._wire.send_each(self._routes.members, NODE_STATUS, request, timeout_seconds)
+        each_seconds = min(STATUS_SECONDS, self._timeout_seconds / 2)
+        first = self._call(NODE_STATUS, lambda _: request, self._timeout_seconds - each_seconds)
+        asked = self._wire.send_each(self._routes.members, NODE_STATUS, request, each_seconds)
         return cluster_status(first, asked)
 
     def _call(

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from meteora.client.fate import Failure
 from meteora.pb import raft_pb2
 
-MemberRole = Literal["leader", "follower", "candidate", "learner"]
+MemberRole = Literal["leader", "follower", "candidate", "learner", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,9 @@ class MemberStatus:
 
     node_id: int
     role: MemberRole
-    """What the node said of itself; what the others hold it for, if it did not answer."""
+    """What the node said of itself; "unreachable" if it did not answer."""
+    is_voter: bool
+    """Whether it counts in a majority; a learner does not."""
     kv_address: str
     """host:port, as the node advertises it."""
     raft_address: str
@@ -44,7 +46,8 @@ class MemberStatus:
 class ClusterStatus:
     """The members of a cluster, by ascending id, and who leads."""
 
-    cluster_id: int
+    cluster_id: str
+    """16 hexadecimal digits, as in the nodes' logs."""
     leader_id: int | None
     """None while no leader is known: nothing can be read or written then."""
     members: tuple[MemberStatus, ...]
@@ -71,28 +74,27 @@ def cluster_status(
     newest = max(by_id.values(), key=lambda answer: (answer.term, answer.applied_index))
     members = sorted(newest.members, key=lambda member: member.id)
     return ClusterStatus(
-        cluster_id=newest.cluster_id,
+        cluster_id=f"{newest.cluster_id:016x}",
         leader_id=newest.leader_id or None,
-        members=tuple(_member(member, by_id.get(member.id), newest.leader_id) for member in members),
+        members=tuple(_member(member, by_id.get(member.id)) for member in members),
     )
 
 
-def _member(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None, leader_id: int) -> MemberStatus:
+def _member(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None) -> MemberStatus:
     return MemberStatus(
         node_id=member.id,
-        role=_role(member, answer, leader_id),
+        role=_role(member, answer),
+        is_voter=not member.learner,
         kv_address=member.address.kv_address,
         raft_address=member.address.raft_address,
         progress=None if answer is None else _progress(answer),
     )
 
 
-def _role(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None, leader_id: int) -> MemberRole:
-    if member.learner:
-        return "learner"
-    if answer is not None:
-        return _ROLES.get(answer.role, "follower")
-    return "leader" if member.id == leader_id else "follower"
+def _role(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None) -> MemberRole:
+    if answer is None:
+        return "unreachable"
+    return "learner" if member.learner else _ROLES.get(answer.role, "follower")
 
 
 def _progress(answer: raft_pb2.NodeStatusReply) -> NodeProgress:

@@ -21,7 +21,7 @@ def test_status_is_a_table_for_people(run: Run) -> None:
         ["ID", "ROLE", "KV ADDRESS", "RAFT ADDRESS", "TERM", "APPLIED", "COMMIT"],
         ["1", "follower", members[1], f"127.0.0.1:{nodes[0].port + 1}", "3", "10", "11"],
         ["2", "leader", members[2], f"127.0.0.1:{nodes[1].port + 1}", "3", "10", "11"],
-        ["3", "learner", "127.0.0.1:9", "127.0.0.1:10", "unreachable"],
+        ["3", "unreachable", "127.0.0.1:9", "127.0.0.1:10", "-", "-", "-"],
     ]
 
 
@@ -33,12 +33,13 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
     dead_raft = f"127.0.0.1:{int(dead.rpartition(':')[2]) + 1}"
     assert status == 0
     assert json.loads(out) == {
-        "cluster_id": "18446744073709551615",
+        "cluster_id": "f" * 16,
         "leader_id": 1,
         "members": [
             {
                 "id": 1,
                 "role": "leader",
+                "voter": True,
                 "kv_address": node.endpoint,
                 "raft_address": f"127.0.0.1:{node.port + 1}",
                 "reachable": True,
@@ -50,7 +51,8 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
             },
             {
                 "id": 2,
-                "role": "follower",
+                "role": "unreachable",
+                "voter": True,
                 "kv_address": dead,
                 "raft_address": dead_raft,
                 "reachable": False,
@@ -58,6 +60,13 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
             },
         ],
     }
+
+
+def test_a_leader_that_only_others_can_reach_is_named(run: Run, node: Remote) -> None:
+    with dead_endpoint() as dead:
+        node.knows({1: node.endpoint, 2: dead}, 2)
+        out = run("status", "-a", node.endpoint).out.decode()
+    assert out.splitlines()[-1] == "Node 2 leads, say the others."
 
 
 def test_status_without_a_leader_is_shown_and_is_unavailable(run: Run, node: Remote) -> None:

@@ -42,6 +42,12 @@ def test_get_of_an_absent_key_fails_and_names_it(run: Run, node: Remote) -> None
     assert run("get", "absent", "-a", node.endpoint) == (1, b"", "meteora: error: there is no key 'absent'\n")
 
 
+def test_get_of_an_absent_key_that_is_no_text_names_its_bytes(run: Run, node: Remote) -> None:
+    # So Python hands over the bytes FF FE of a command line.
+    ended = run("get", "\udcff\udcfe", "-a", node.endpoint)
+    assert ended == (1, b"", "meteora: error: there is no key b'\\xff\\xfe'\n")
+
+
 def test_get_of_an_empty_value_succeeds(run: Run, node: Remote) -> None:
     node.store[b"key"] = b""
     assert run("get", "key", "-a", node.endpoint) == (0, b"", "")

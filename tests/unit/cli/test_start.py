@@ -71,6 +71,24 @@ def test_a_variable_sets_its_flag(
     assert settings() == NodeConfig(**{field: value})
 
 
+@pytest.mark.parametrize("variable", [flag[1] for flag in FLAGS])
+def test_a_variable_of_a_flag_that_is_neither_true_nor_false_is_named(
+    run: Run, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "maybe")
+    assert run("start") == (
+        2,
+        b"",
+        f"meteora: error: Invalid value for {variable}: 'maybe' is neither true nor false."
+        " (see `meteora start --help`)\n",
+    )
+
+
+def test_a_bad_value_of_a_variable_names_the_variable(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METEORA_RAFT_PORT", "http")
+    assert "Invalid value for METEORA_RAFT_PORT: 'http' is not a port" in run("start").err
+
+
 def test_an_option_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METEORA_ID", "7")
     assert settings("-i", "8").node_id == 8

@@ -117,7 +117,7 @@ def test_a_node_that_is_no_member_can_not_leave() -> None:
 def test_status_asks_every_member() -> None:
     async def scenario(client: AsyncClient) -> None:
         cluster = await client.status()
-        assert (cluster.cluster_id, cluster.leader_id) == ((1 << 64) - 1, 2)
+        assert (cluster.cluster_id, cluster.leader_id) == ("f" * 16, 2)
         assert [(each.role, each.progress is not None) for each in cluster.members] == [
             ("follower", True),
             ("leader", True),
@@ -128,6 +128,10 @@ def test_status_asks_every_member() -> None:
         run(nodes[0].endpoint, scenario)
 
 
+A_LONG_TIME_SECONDS = 1_000.0
+"""Nothing that a test does may wait for all of it, nor for a good part."""
+
+
 def test_status_shows_members_that_do_not_answer() -> None:
     async def scenario(client: AsyncClient) -> None:
         cluster = await client.status()
@@ -135,7 +139,7 @@ def test_status_shows_members_that_do_not_answer() -> None:
 
     with remotes(1) as (node,), dead_endpoint() as dead, silent_endpoint() as silent:
         node.knows({1: node.endpoint, 2: dead, 3: silent}, 1)
-        run(node.endpoint, scenario, timeout_seconds=2.0)
+        run(node.endpoint, scenario, timeout_seconds=A_LONG_TIME_SECONDS)
 
 
 @pytest.mark.parametrize("endpoints", ["", "localhost", ["a:1", "b"]])

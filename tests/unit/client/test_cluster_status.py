@@ -18,14 +18,26 @@ def test_each_member_stands_beside_what_it_said_of_itself() -> None:
     ]
 
 
-def test_a_member_that_did_not_answer_has_no_progress_and_the_role_that_others_hold_it_for() -> None:
+def test_a_member_that_did_not_answer_is_unreachable() -> None:
     first = node_status(1, 2, MEMBERS, {3})
     cluster = cluster_status(first, {1: first, 2: UNREACHABLE, 3: UNREACHABLE})
-    assert [(each.role, each.progress is None) for each in cluster.members] == [
-        ("follower", False),
-        ("leader", True),
-        ("learner", True),
+    assert [(each.role, each.is_voter, each.progress is None) for each in cluster.members] == [
+        ("follower", True, False),
+        ("unreachable", True, True),
+        ("unreachable", False, True),
     ]
+
+
+def test_a_learner_is_no_voter() -> None:
+    first = node_status(1, 2, MEMBERS, {3})
+    learner = cluster_status(first, {3: node_status(3, 2, MEMBERS, {3})}).members[2]
+    assert (learner.role, learner.is_voter) == ("learner", False)
+
+
+def test_the_cluster_id_reads_as_in_the_logs() -> None:
+    first = node_status(1, 1, MEMBERS)
+    first.cluster_id = 0xAB
+    assert cluster_status(first, {}).cluster_id == "00000000000000ab"
 
 
 def test_the_members_are_those_of_the_newest_view() -> None:
