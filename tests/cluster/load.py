@@ -39,8 +39,9 @@ ABSENT: Values = frozenset({None})
 
 
 class Target(Protocol):
-    """What can be written to. Raises as `AsyncClient`."""
+    """What can be written to, and read. Raises as `AsyncClient`."""
 
+    async def get(self, key: bytes) -> bytes | None: ...
     async def put(self, key: bytes, value: bytes) -> None: ...
     async def delete(self, key: bytes) -> None: ...
 

@@ -41,8 +41,18 @@ class NodeProcess:
     started: ClassVar[list["NodeProcess"]] = []
     """What is of interest when the test that runs now fails."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, *, cwd: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        cwd: Path | None = None,
+        wrapper: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
+        """`wrapper`: a command that runs another one in its place, as `ip netns exec` does."""
         self.arguments = list(arguments)
+        self._wrapper = wrapper
         self.log = log
         self._cwd = cwd
         # What its user has set for nodes of their own is no setting of this one.
@@ -61,7 +71,7 @@ class NodeProcess:
         if self not in self.started:
             self.started.append(self)
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "meteora", "start", *self.arguments]
+            command = [*self._wrapper, sys.executable, "-m", "meteora", "start", *self.arguments]
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._cwd, env=self._environment
             )
@@ -253,9 +263,9 @@ def ask(port: int, method: str, request: dict[str, object] | None = None) -> Any
     return json.loads(result.stdout)
 
 
-def node_status(port: int) -> Any:
+def node_status(port: int, host: str = "127.0.0.1") -> Any:
     """What the node at this KV port says of itself, as grpcurl would print it; None if it does not answer."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}", CHANNEL_OPTIONS) as channel:
+    with grpc.insecure_channel(f"{host}:{port}", CHANNEL_OPTIONS) as channel:
         try:
             reply = RaftServiceStub(channel).NodeStatus(Null(), timeout=STATUS_SECONDS)
         except grpc.RpcError:
