@@ -124,9 +124,9 @@ def test_requests_that_a_stopping_node_can_not_finish_are_left_in_doubt(three_no
 
 
 STEPPING_BACK = {
-    "": ["handing leadership over for_at_most_seconds=2.0", "no other member could take over"],
+    "": ["handing leadership over gives_up_after_seconds=2.0", "no other member could take over"],
     "-l": [
-        "leaving the cluster, to which a majority has to agree for_at_most_seconds=5.0",
+        "leaving the cluster: waiting for a majority to agree gives_up_after_seconds=5.0",
         "could not leave: this node stays a member; to remove it, use `meteora leave` at another one",
     ],
 }

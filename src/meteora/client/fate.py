@@ -94,6 +94,8 @@ def _reason(code: grpc.StatusCode, details: str) -> str:
         return f"can't be connected to: {details.rpartition(': ')[2]}"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return "no answer in time"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return "does not serve this: expected the KV address of a node"
     if _TOO_LONG in details:
         return f"it is longer than the node takes (--max-request-bytes): {details}"
     words = code.name.lower().replace("_", " ")

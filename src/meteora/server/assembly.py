@@ -318,12 +318,12 @@ class Server:
         if self._config.enable_auto_leaving:
             await self._leave()
         elif node.leads:
-            _log.info("handing leadership over", for_at_most_seconds=HAND_OVER_SECONDS)
+            _log.info("handing leadership over", gives_up_after_seconds=HAND_OVER_SECONDS)
             if not await node.hand_over(HAND_OVER_SECONDS):
                 _log.warning("stopping as the leader: no other member could take over")
 
     async def _leave(self) -> None:
-        _log.info("leaving the cluster, to which a majority has to agree", for_at_most_seconds=LEAVE_SECONDS)
+        _log.info("leaving the cluster: waiting for a majority to agree", gives_up_after_seconds=LEAVE_SECONDS)
         try:
             has_left = await self._cluster.leave(LEAVE_SECONDS)
         except MeteoraError as error:
@@ -336,6 +336,8 @@ class Server:
             await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
             # The others have removed it, whether or not word of that has come back.
             self.node.note_removal()
+        elif not self.node.removed.done():
+            _log.info("not leaving after all: all others have left, and the data stays here; start this node first")
 
     def _note_removal(self) -> Removal | None:
         """How this node came to be no member any more, noted on disk; None if it is one."""

@@ -59,6 +59,12 @@ def test_a_message_that_is_too_long_was_certainly_not_applied(who: str) -> None:
         (StatusCode.UNAVAILABLE, "Socket closed", None, "unavailable: Socket closed"),
         (StatusCode.INTERNAL, "", None, "internal"),
         (
+            StatusCode.UNIMPLEMENTED,
+            "Method not found!",
+            None,
+            "does not serve this: expected the KV address of a node",
+        ),
+        (
             StatusCode.RESOURCE_EXHAUSTED,
             "Received message larger than max (20 vs. 10)",
             None,
