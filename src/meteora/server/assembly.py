@@ -311,33 +311,43 @@ class Server:
 
     async def _step_back(self) -> None:
         """Leave the cluster, if told to; else hand leadership over, so that nobody has to notice that it is gone."""
-        node = self.node
-        is_last = node.members.configuration.voters == {node.node_id}
-        if node.failed.done() or node.removed.done() or is_last:
+        if self.node.failed.done() or self.node.removed.done():
             return
         if self._config.enable_auto_leaving:
             await self._leave()
-        elif node.leads:
+        elif self.node.leads and not self._is_last:
             _log.info("handing leadership over", gives_up_after_seconds=HAND_OVER_SECONDS)
-            if not await node.hand_over(HAND_OVER_SECONDS):
+            if not await self.node.hand_over(HAND_OVER_SECONDS):
                 _log.warning("stopping as the leader: no other member could take over")
 
     async def _leave(self) -> None:
-        _log.info("leaving the cluster: waiting for a majority to agree", gives_up_after_seconds=LEAVE_SECONDS)
-        try:
-            has_left = await self._cluster.leave(LEAVE_SECONDS)
-        except MeteoraError as error:
-            _log.warning(
-                "could not leave: this node stays a member; to remove it, use `meteora leave` at another one",
-                cause=str(error),
-            )
-            return
+        has_left, cause = await self._try_to_leave()
         if has_left:
             await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
             # The others have removed it, whether or not word of that has come back.
             self.node.note_removal()
+        elif self._is_last:
+            _log.info("not leaving: this is the only member, and so it keeps the data; to go on, start it first")
         elif not self.node.removed.done():
-            _log.info("not leaving after all: all others have left, and the data stays here; start this node first")
+            _log.warning(
+                "could not leave: this node stays a member; to remove it, use `meteora leave` at another one",
+                cause=cause,
+            )
+
+    async def _try_to_leave(self) -> tuple[bool, str]:
+        """Whether this node has left, and if not, why."""
+        if self._is_last:
+            return False, ""
+        _log.info("leaving the cluster: waiting for a majority to agree", gives_up_after_seconds=LEAVE_SECONDS)
+        try:
+            return await self._cluster.leave(LEAVE_SECONDS), ""
+        except MeteoraError as error:
+            return False, str(error)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether this node is the only voter: then it is the cluster."""
+        return self.node.members.configuration.voters == {self.node.node_id}
 
     def _note_removal(self) -> Removal | None:
         """How this node came to be no member any more, noted on disk; None if it is one."""
