@@ -11,11 +11,15 @@ core_tests := tests/unit/raft tests/paper tests/scenarios tests/properties
 
 export PYTHON
 
-.PHONY: help start cluster test cover check fix proto clean
+# The runs of `make sim`, and the seed of the first of them: each is a cluster under faults for 60 virtual seconds.
+sim_seeds ?= 300
+sim_first_seed ?= 1
+
+.PHONY: help start cluster test cover sim sim-mutants check fix proto clean
 .DELETE_ON_ERROR:
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 start: $(run_ready) ## a node on this machine, with its data in ./data; ARGS="-i 2 ..."
 	@exec .venv/bin/meteora start $(ARGS)
@@ -29,6 +33,12 @@ test: $(develop_ready) ## all tests; ARGS="tests/unit -k log"
 cover: $(develop_ready) ## the tests of the core; fails unless they reach every branch of it
 	$(python) -m coverage run -m pytest --quiet $(core_tests)
 	$(python) -m coverage report
+
+sim: $(develop_ready) ## 300 simulated clusters under faults; sim_seeds=N sim_first_seed=N, ARGS="--seconds 300"
+	$(python) -m meteora.testing --first-seed $(sim_first_seed) --seeds $(sim_seeds) $(ARGS)
+
+sim-mutants: $(develop_ready) ## the simulation against classic mistakes: each must be found
+	$(python) -m tests.simulation.mutants
 
 check: $(develop_ready) ## lint, format, types, layers, generated code, documentation; changes nothing
 	$(python) -m ruff check .

@@ -1,17 +1,25 @@
-"""Classic mistakes, each a small patch in memory: a simulation that doesn't find them would not find others either."""
+"""Classic mistakes, each a small patch in memory: a simulation that doesn't find them would not find others either.
 
+`python -m tests.simulation.mutants` looks for a seed that shows each, and fails unless all are found.
+"""
+
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from meteora.kv import state_machine
 from meteora.kv.command import Command
 from meteora.kv.sessions import Outcome, Sessions
 from meteora.kv.state_machine import StateMachine
+from meteora.observability.logs import configure
 from meteora.raft import core
 from meteora.raft.core import Raft
 from meteora.raft.entry import Entry
+from meteora.raft.errors import RaftError
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
 from meteora.raft.membership import ConfChange, Configuration
@@ -19,6 +27,11 @@ from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.quorum import VoteResult, joint_committed, joint_vote
 from meteora.raft.reads import PendingReads, ReadRequest
 from meteora.testing.disk import Disk, LogThread
+from meteora.testing.invariants import Violation
+from meteora.testing.simulation import Simulation
+
+MAX_SEEDS = 200
+VIRTUAL_SECONDS = 30.0
 
 Mutant = Callable[[], AbstractContextManager[Any]]
 
@@ -171,3 +184,45 @@ MUTANTS: dict[str, Mutant] = {
     "stores the applied index apart from the data": instead(StateMachine, "_write", _position_apart_from_the_data),
 }
 """Each by what it does wrong."""
+
+
+class Catch(NamedTuple):
+    """The first seed that shows a mutant."""
+
+    seed: int
+    invariant: str
+
+
+def hunt(name: str, max_seeds: int = MAX_SEEDS) -> Catch | None:
+    """Run the seeds from 1 on with this mistake made, until one fails that doesn't fail without."""
+    for seed in range(1, max_seeds + 1):
+        with MUTANTS[name]():
+            report = Simulation(seed, VIRTUAL_SECONDS).run()
+        if report.failure is None or not is_clean(seed):
+            continue
+        if not isinstance(report.failure, Violation | RaftError):
+            raise report.failure  # This mutant doesn't do what it says.
+        return Catch(seed, report.invariant)
+    return None
+
+
+@cache
+def is_clean(seed: int) -> bool:
+    return Simulation(seed, VIRTUAL_SECONDS).run().failure is None
+
+
+def main(names: Sequence[str]) -> int:
+    began_at = time.monotonic()
+    missed = 0
+    for name in names or MUTANTS:
+        catch = hunt(name)
+        missed += catch is None
+        found = f"seed {catch.seed:3}  {catch.invariant}" if catch else f"NOT FOUND in {MAX_SEEDS} seeds"
+        print(f"{name:60} {found}", flush=True)  # noqa: T201
+    print(f"{missed} missed of {len(names or MUTANTS)}, in {time.monotonic() - began_at:.0f} s")  # noqa: T201
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    configure("error", "text")
+    sys.exit(main(sys.argv[1:]))

@@ -135,7 +135,8 @@ class Node:
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_watchers: set[asyncio.Future[None]] = set()
+        self._tick_watchers: dict[asyncio.Future[None], None] = {}
+        """In the order in which they came, so that a simulation is the same each time."""
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
         self._has_known_leader = False
         self._farewells: dict[int, str] = {}
@@ -284,11 +285,11 @@ class Node:
 
     async def _next_tick(self) -> None:
         watcher: asyncio.Future[None] = self._loop.create_future()
-        self._tick_watchers.add(watcher)
+        self._tick_watchers[watcher] = None
         try:
             await watcher
         finally:
-            self._tick_watchers.discard(watcher)
+            del self._tick_watchers[watcher]
 
     async def hand_over(self, timeout_seconds: float) -> bool:
         """Hand leadership to the voter that is furthest ahead; whether this node leads no more when this returns."""

@@ -19,7 +19,7 @@ def _kind(kind: MessageKind) -> str:
 
 def data_text(data: bytes) -> str:
     """Bytes for people: quoted, cut short."""
-    shown = data[:_SHOWN_DATA_BYTES].decode("ascii", "backslashreplace").replace('"', '\\"')
+    shown = data[:_SHOWN_DATA_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii").replace('"', '\\"')
     return f'"{shown}"' if len(data) <= _SHOWN_DATA_BYTES else f'"{shown}…" ({len(data)} bytes)'
 
 

@@ -4,57 +4,56 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 from meteora.observability.logs import configure
+from meteora.testing.shrinking import shortest
 from meteora.testing.simulation import Report, Simulation
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the seeds that the command line asks for."""
-    arguments = _parse()
+    arguments = _parse(words)
     configure("error", "text")
     began_at = time.monotonic()
     reports = []
-    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-        report = run(seed, arguments.seconds, arguments.trace)
-        reports.append(report)
-        if report.failure is not None:
-            print(failure_text(report, arguments.seconds), flush=True)  # noqa: T201
+    with ExitStack() as files:
+        trace = files.enter_context(arguments.trace.open("w", encoding="utf-8")) if arguments.trace else None
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+            report = run(seed, arguments.seconds, trace)
+            reports.append(report)
+            if report.failure is not None:
+                print(failure_text(report, arguments.seconds), flush=True)  # noqa: T201
     print(summary_text(reports, time.monotonic() - began_at))  # noqa: T201
     return 1 if any(report.failure for report in reports) else 0
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m meteora.testing", description="Simulates clusters that break.")
     parser.add_argument("--first-seed", type=int, default=1, help="the seed of the first run")
     parser.add_argument("--seeds", type=int, default=1, help="how many runs, each with the next seed")
     parser.add_argument("--seconds", type=float, default=60.0, help="virtual seconds for which things go wrong")
-    parser.add_argument("--trace", type=Path, help="write every event of the (last) run to this file")
-    return parser.parse_args()
+    parser.add_argument("--trace", type=Path, help="write every event of the runs to this file")
+    return parser.parse_args(words)
 
 
-def run(seed: int, seconds: float, trace: Path | None = None) -> Report:
-    """One run."""
-    with ExitStack() as files:
-        write_trace: Callable[[str], None] | None = None
-        if trace is not None:
-            file = files.enter_context(trace.open("w", encoding="utf-8"))
-
-            def write_trace(line: str) -> None:
-                file.write(f"{line}\n")
-
-        return Simulation(seed, seconds, write_trace).run()
+def run(seed: int, seconds: float, trace: TextIO | None = None) -> Report:
+    """One run, with its events written to `trace`."""
+    return Simulation(seed, seconds, None if trace is None else lambda line: print(line, file=trace)).run()
 
 
 def failure_text(report: Report, seconds: float) -> str:
-    """What failed, when, and how to see it again."""
+    """What failed, how little of the run is enough to see it, and how to see it again."""
+    least, least_seconds = shortest(report, seconds)
     return (
-        f"seed {report.seed} failed after {report.virtual_seconds:.3f} virtual seconds:\n  {report.summary}\n"
-        f"  again: python -m meteora.testing --first-seed {report.seed} --seeds 1 --seconds {seconds:g} "
-        f"--trace trace.txt"
+        f"seed {report.seed} breaks: {report.invariant}\n"
+        f"  {least.summary}\n"
+        f"  shortest prefix found that fails: {least_seconds:g} virtual seconds of faults; it fails at "
+        f"{least.virtual_seconds:.6f}, step {least.steps}\n"
+        f"  again: python -m meteora.testing --first-seed {report.seed} --seconds {least_seconds:g} --trace trace.txt"
     )
 
 

@@ -1,7 +1,8 @@
 """Clients that read and write a few keys, retry as the real client does, and write down what they were told.
 
-A write that is sent again goes under the same request id, and says so once an attempt has left it in doubt. What is
-told of an operation in the end is what a user would be told: done, certainly not done, or unknown.
+A write that is sent again goes under the same request id, and says so once an attempt has left it in doubt. But some
+clients know nothing of request ids: what one of their attempts leaves in doubt stays so. What is told of an operation
+in the end is what a user would be told: done, certainly not done, or unknown.
 """
 
 import asyncio
@@ -24,10 +25,13 @@ ATTEMPT_SECONDS = (0.2, 3.0)
 
 Serve = Callable[[Machine], Awaitable[bytes | None]]
 
+VALUE_BYTES = (0, 100, 3_000, 100_000)
+"""Of the long ones among a client's values: one of these."""
+
 PAUSE_SECONDS = 0.1
 """Between attempts."""
 
-THINK_SECONDS = (0.1, 0.3, 1.0)
+THINK_SECONDS = (0.15, 0.5, 1.5)
 """Between operations of one user, on average: one of these."""
 
 
@@ -50,6 +54,8 @@ class Client:
         self._history = history
         self._keys = keys
         self._think_seconds = self._random.choice(THINK_SECONDS)
+        self._is_anonymous = number > 1 and self._random.random() < 0.5
+        self._value_bytes = self._random.choice(VALUE_BYTES)
         self._address = f"client{number}"
         self._client_id = self._random.getrandbits(63) + 1
         self._last_sequence = 0
@@ -97,7 +103,7 @@ class Client:
     def _new_value(self) -> bytes:
         """Unlike any other; some are long."""
         name = b"%d.%d." % (self.number, self.operations)
-        return name + b"." * self._random.choice([0, 0, 0, 10, 100, 3000])
+        return name + b"." * self._random.choice([0, 0, self._value_bytes])
 
     async def _read(self, key: bytes, seconds: float) -> tuple[Fate, bytes | None]:
         loop = self._cluster.loop
@@ -131,23 +137,31 @@ class Client:
         loop = self._cluster.loop
         give_up_at = loop.now + seconds
         is_in_doubt = False
-        while loop.now < give_up_at:
-            command = self._command(sequence, operation, is_in_doubt)
+        while loop.now < give_up_at and not (is_in_doubt and self._is_anonymous):
             timeout_seconds = self._random.uniform(*ATTEMPT_SECONDS)
-
-            async def write(machine: Machine, command: Command = command, within: float = timeout_seconds) -> None:
-                await machine.write(command, within)
-
             try:
-                await self._ask(write, timeout_seconds)
+                await self._ask(self._writing(sequence, operation, is_in_doubt, timeout_seconds), timeout_seconds)
             except (NotApplied, Overloaded, ConnectionRefused):
                 await asyncio.sleep(self._random.uniform(0, PAUSE_SECONDS))
             except (RequestError, TimeoutError):
                 is_in_doubt = True
             else:
-                self._cluster.invariants.acknowledged(self._client_id, sequence)
+                if not self._is_anonymous:
+                    self._cluster.invariants.acknowledged(self._client_id, sequence)
                 return Fate.DONE
         return Fate.UNKNOWN if is_in_doubt else Fate.NOT_DONE
+
+    def _writing(self, sequence: int, operation: Operation, is_retry: bool, timeout_seconds: float) -> Serve:
+        """What the machine that is asked has to do."""
+        command = self._command(sequence, operation, is_retry)
+
+        async def write(machine: Machine) -> None:
+            if self._is_anonymous:
+                await machine.write_anonymously(command.operation, command.key, command.value, timeout_seconds)
+            else:
+                await machine.write(command, timeout_seconds)
+
+        return write
 
     def _command(self, sequence: int, operation: Operation, is_retry: bool) -> Command:
         kind = CommandKind.PUT if operation.kind is OperationKind.PUT else CommandKind.DELETE

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from meteora.errors import ChangeRefused, JoinRefused, NotApplied, RequestError, StorageError
 from meteora.kv.command import Command
+from meteora.kv.command import Operation as CommandKind
 from meteora.kv.state_machine import Applied, StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.recovery import create_cluster, replay
@@ -24,7 +25,7 @@ from meteora.raft.core import Raft, Settings
 from meteora.raft.entry import Entry
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
-from meteora.raft.membership import Configuration
+from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message
 from meteora.raft.text import configuration_text, entry_text, message_text
 from meteora.server.cluster import Cluster as Membership
@@ -73,8 +74,8 @@ class Machine:
         self.process: Process | None = None
         self.node: Node | None = None
         self.log: Log
-        self.core: Raft
-        self.looked_at: tuple[object, ...] = ()
+        self._core: Raft
+        self._looked_at: tuple[object, ...] = ()
         """What of the core was last checked."""
         self._database: SimulatedDatabase | None = None
         self._stop: asyncio.Future[None]
@@ -116,21 +117,30 @@ class Machine:
     @property
     def term(self) -> int:
         """Of the core."""
-        return self.core.term
+        return self._core.term
 
     @property
     def is_leader(self) -> bool:
         """Whether its core leads."""
-        return isinstance(self.core.role, Leader)
+        return isinstance(self._core.role, Leader)
 
     @property
     def configuration(self) -> Configuration:
         """Of the core."""
-        return self.core.configuration
+        return self._core.configuration
 
     def disks(self) -> dict[int, Disk]:
         """Those of all machines."""
         return {node_id: machine.disk for node_id, machine in self._cluster.machines.items()}
+
+    def _look(self) -> None:
+        """After every step. Most change nothing that an invariant is about."""
+        core = self._core
+        state = (core.term, core.role, core.log.committed, core.log.applied)
+        if state != self._looked_at:
+            self._looked_at = state
+            self._cluster.invariants.look_at(self)
+        self._cluster.invariants.raise_violation()
 
     # For the end of a run
 
@@ -144,7 +154,7 @@ class Machine:
         """Where it stands, for people."""
         if self.process is None:
             return "removed" if self.directory.is_removed else "down"
-        return repr(self.core) + f" {configuration_text(self.core.configuration)}" if self.node else "starting"
+        return repr(self._core) + f" {configuration_text(self._core.configuration)}" if self.node else "starting"
 
     # From outside
 
@@ -161,7 +171,6 @@ class Machine:
             # As `meteora start -p` after a removal: the old state is set aside.
             self.directory = self._new_directory()
         self.process = cluster.loop.new_process(self.name, cluster.random.uniform(0, 1e6), cluster.new_clock_rate())
-        self.process.owner = self
         cluster.trace(f"{self.name} starts")
         cluster.loop.call_in(self.process, 0.0, self._begin, joins)
 
@@ -170,6 +179,11 @@ class Machine:
         if self.process is not None:
             self._cluster.trace(f"{self.name} is killed")
             self._gone()
+
+    def lose(self) -> None:
+        """Its disk is lost for good. If it is ever started again, it has an empty one."""
+        self.kill()
+        self.directory.is_removed = True
 
     def _gone(self) -> None:
         assert self.process is not None
@@ -205,11 +219,13 @@ class Machine:
         identity = self._identity()
         transport = SimulatedTransport(self._cluster.network, self._running(), identity, node)
         self._stop = asyncio.get_running_loop().create_future()
-        self.core = node._raw._raft  # noqa: SLF001  what is checked is what nobody else may see
-        self.core.settings = self._limits
-        self.log = self.core.log
+        self._core = node._raw._raft  # noqa: SLF001  what is checked is what nobody else may see
+        self._core.settings = self._limits
+        self.log = self._core.log
         self.node = node
         self._cluster.invariants.restarted(self)
+        self._looked_at = ()
+        self._running().after_step = self._look
         node.start(transport)
         self._cluster.network.endpoints[self.raft_address] = transport
         ends: tuple[asyncio.Future[Any], ...] = (node.failed, node.removed, self._stop)
@@ -317,6 +333,16 @@ class Machine:
         deadline = asyncio.get_running_loop().time() + JOIN_ATTEMPT_SECONDS
         await Membership(node, self.directory.cluster_id).change(request, deadline, was_forwarded=True)
 
+    async def change_roles(self, change: ConfChange) -> None:
+        """Node.change_membership: what no service offers yet."""
+        await self._serving().change_membership(change, asyncio.get_running_loop().time() + JOIN_ATTEMPT_SECONDS)
+
+    async def write_anonymously(self, kind: CommandKind, key: bytes, value: bytes, timeout_seconds: float) -> None:
+        """KvService.Put and Delete, of a client that sends no request id."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        node = self._serving()
+        await (node.put(key, value, deadline) if kind is CommandKind.PUT else node.delete(key, deadline))
+
     async def write(self, command: Command, timeout_seconds: float) -> None:
         """KvService.Put and Delete."""
         await self._serving().write(command, asyncio.get_running_loop().time() + timeout_seconds)
@@ -342,9 +368,9 @@ class _WatchedLog(SimulatedLog):
         self._cluster = cluster
 
     def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
-        super()._persist(entries, state)
         previous_term = self._terms.term(entries[0].index - 1) if entries else 0
         self._cluster.invariants.appended(self._machine, entries, previous_term, state)
+        super()._persist(entries, state)
 
 
 class _WatchedStateMachine(StateMachine):
@@ -388,7 +414,6 @@ class Cluster:
         self.clock_skew = 0.0
         """How much faster or slower than true time clocks may run."""
         self._write_trace = write_trace
-        loop.after_step = self._look
 
     def add_machine(self) -> Machine:
         """A machine with the next free id."""
@@ -489,18 +514,6 @@ class Cluster:
         if self._write_trace is not None:
             for message in messages:
                 self.trace(f"n{message.receiver} gets {message_text(message)}")
-
-    def _look(self, process: Process) -> None:
-        if self.invariants.violation is not None:
-            raise self.invariants.violation
-        machine = process.owner
-        if isinstance(machine, Machine) and machine.node is not None and machine.process is process:
-            # Most steps change nothing that an invariant is about, and this is done after each.
-            core = machine.core
-            state = (core.term, core.role, core.log.committed, core.log.applied)
-            if state != machine.looked_at:
-                machine.looked_at = state
-                self.invariants.look_at(machine)
 
 
 def _settle(answer: "asyncio.Future[T]", settle: Callable[..., None], outcome: object) -> None:

@@ -7,7 +7,10 @@ real code; what is durable, and when, is up to the `Disk`. The state machine's d
 Rules of the model, each of them what a real disk may do:
 
 - What was written but not synced survives a crash up to any point: none of it, all of it, or an append cut short.
-- A sync takes as long as the disk is slow. It may fail; then nobody knows what is there until the next start.
+- A sync takes as long as the disk is slow. It may fail; then nobody knows what is there until the next start, and who
+  writes on is wrong (`meteora.testing.invariants`).
+- A full disk takes no writes and no flushes, until there is space again. What it has, it keeps.
+- What is read back may have a flipped bit.
 - The state machine's database has no write-ahead log: a crash takes it back to some batch at or after its last flush.
 """
 
@@ -17,7 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple, TypeVar, TypeVarTuple, cast
 
-from meteora.errors import Corruption, DiskFailure
+from meteora.errors import Corruption, DiskFailure, DiskFull
 from meteora.raft.entry import Entry
 from meteora.raft.message import HardState
 from meteora.storage.disk_thread import DiskThread
@@ -31,6 +34,9 @@ Arguments = TypeVarTuple("Arguments")
 
 PairOrKey = tuple[bytes, bytes | None]
 """A key with its new value; None: it is deleted."""
+
+
+USUAL_SYNC_SECONDS = 0.002
 
 
 class LogWrite(NamedTuple):
@@ -57,21 +63,49 @@ class Disk:
         """The state machine's database as of its last flush."""
         self.unflushed: list[tuple[PairOrKey, ...]] = []
         """The batches since."""
-        self.sync_seconds = 0.002
+        self.sync_seconds = USUAL_SYNC_SECONDS
         self.fails_next_sync = False
         self.fails_next_flush = False
         self.corrupts_next_read = False
+        self.corrupts_next_get = False
+        self.is_full = False
+        self.has_failed = False
+        """A sync or a write has failed in the life of the present process."""
+        self._working: dict[asyncio.Future[None], None] = {}
+
+    # Time
+
+    async def work(self, share: float = 1.0) -> None:
+        """Take as long as this disk takes for a sync, or a share of that."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._working[done] = None
+        loop.call_later(self._random.expovariate(1 / self.sync_seconds) * share, _finish, done)
+        await done
+        self._working.pop(done, None)
+
+    def change_speed(self, sync_seconds: float) -> None:
+        """From now on a sync takes about so long; those that are under way end now."""
+        self.sync_seconds = sync_seconds
+        for done in self._working:
+            _finish(done)
 
     # The log
 
     def write_log(self, write: LogWrite) -> None:
-        """Hand an append to the operating system."""
+        """Hand an append to the operating system. Raises `DiskFull`, with some of it written, or nothing."""
+        if self.is_full:
+            self.has_failed = True
+            if self._random.random() < 0.5:
+                self.unsynced.append(write)
+            raise DiskFull("simulated: no space left")
         self.unsynced.append(write)
 
     def sync_log(self) -> None:
         """All that was written is durable, or nobody knows: then raises `DiskFailure`."""
         if self.fails_next_sync:
             self.fails_next_sync = False
+            self.has_failed = True
             raise DiskFailure("simulated: fsync failed")
         for write in self.unsynced:
             self._settle(write)
@@ -82,6 +116,16 @@ class Disk:
             self.entries[write.first_index - 1 :] = write.entries
         self.hard_state = write.state
 
+    def read_entry(self, index: int) -> bytes:
+        """The bytes of an entry, or something like them."""
+        encoded = self.entries[index - 1].encode()
+        if not self.corrupts_next_read:
+            return encoded
+        self.corrupts_next_read = False
+        flipped = bytearray(encoded)
+        flipped[self._random.randrange(len(encoded))] ^= 1 << self._random.randrange(8)
+        return bytes(flipped)
+
     def holds(self, index: int, term: int) -> bool:
         """Whether the entry of `term` is durable at `index`."""
         return 0 < index <= len(self.entries) and self.entries[index - 1].term == term
@@ -89,10 +133,15 @@ class Disk:
     # The state machine's database
 
     def flush(self, count: int) -> None:
-        """The first `count` of the unflushed batches are durable. Raises `DiskFailure` if it is time for that."""
+        """The first `count` of the unflushed batches are durable. Raises `DiskFull`, or `DiskFailure` if it is time."""
+        if self.is_full:
+            raise DiskFull("simulated: no space left")
         if self.fails_next_flush:
             self.fails_next_flush = False
             raise DiskFailure("simulated: a flush failed")
+        self._keep(count)
+
+    def _keep(self, count: int) -> None:
         for batch in self.unflushed[:count]:
             apply_batch(batch, self.pairs)
         del self.unflushed[:count]
@@ -107,16 +156,17 @@ class Disk:
             if cut is not write:
                 break
         self.unsynced.clear()
-        fails, self.fails_next_flush = self.fails_next_flush, False
         # RocksDB may have flushed on its own account at any batch.
-        self.flush(self._random.choice([0, 0, self._random.randint(0, len(self.unflushed))]))
+        self._keep(self._random.choice([0, 0, self._random.randint(0, len(self.unflushed))]))
         self.unflushed.clear()
-        self.fails_next_flush = fails
+        self.has_failed = False
+        self._working.clear()
 
     def mend(self) -> None:
         """Nothing fails any more, and nothing is slow."""
-        self.fails_next_sync = self.fails_next_flush = self.corrupts_next_read = False
-        self.sync_seconds = 0.002
+        self.fails_next_sync = self.fails_next_flush = self.is_full = False
+        self.corrupts_next_read = self.corrupts_next_get = False
+        self.change_speed(USUAL_SYNC_SECONDS)
 
     def _cut_short(self, write: LogWrite) -> LogWrite:
         """The append, or a beginning of it: every prefix of what is written is a valid log."""
@@ -125,6 +175,11 @@ class Disk:
             return write
         commit = min(write.state.commit, write.first_index + kept - 1)
         return write._replace(entries=write.entries[:kept], state=write.state._replace(commit=commit))
+
+
+def _finish(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def apply_batch(batch: Sequence[PairOrKey], pairs: dict[bytes, bytes]) -> None:
@@ -145,11 +200,10 @@ class SimulatedThread(DiskThread):
 
     async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Run the function at some instant of the time that it takes."""
-        seconds = self._random.expovariate(1 / self._disk.sync_seconds)
-        before = seconds * self._random.random()
-        await asyncio.sleep(before)
+        before = self._random.random()
+        await self._disk.work(before)
         result = function(*arguments)
-        await asyncio.sleep(seconds - before)
+        await self._disk.work(1 - before)
         return result
 
     def call(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
@@ -166,7 +220,7 @@ class LogThread(SimulatedThread):
     async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Run the function now, and sync what it wrote when the time is up."""
         result = function(*arguments)
-        await asyncio.sleep(self._random.expovariate(1 / self._disk.sync_seconds))
+        await self._disk.work()
         if any(write.is_synced for write in self._disk.unsynced):
             self._disk.sync_log()
         return result
@@ -194,11 +248,8 @@ class SimulatedLog(RaftLog):
         self._platter.write_log(LogWrite(tuple(entries), first_index, state, must_sync))
 
     def _scan(self, low: int, high: int) -> Iterator[Entry]:
-        if self._platter.corrupts_next_read:
-            self._platter.corrupts_next_read = False
-            raise Corruption("simulated: an entry can't be read")
         for index in range(low, high):
-            yield self._verified(index, self._platter.entries[index - 1].encode())
+            yield self._verified(index, self._platter.read_entry(index))
 
     def _close(self) -> None:
         """Nothing to let go of."""
@@ -233,6 +284,9 @@ class SimulatedDatabase(Rocks):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `Rocks`."""
+        if self._disk.corrupts_next_get:
+            self._disk.corrupts_next_get = False
+            raise Corruption("simulated: a block of the database fails its checksum")
         return [self.pairs.get(key) for key in keys]
 
     def write(self, batch: WriteBatch) -> None:

@@ -5,18 +5,22 @@ some runs are about one fault alone, and others about many at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
 
 from meteora.errors import RequestError
 from meteora.pb import raft_pb2
+from meteora.raft.membership import Change, ChangeKind, ConfChange, Transition
 from meteora.testing.cluster import Cluster, ConnectionRefused, Machine
+from meteora.testing.disk import USUAL_SYNC_SECONDS
 
 LONGEST_SECONDS = 6.0
 """Of one fault that passes by itself: some election timeouts."""
 
 CALL_SECONDS = 6.0
+
+ASK_AGAIN_SECONDS = 0.5
 
 MAX_MACHINES = 7
 
@@ -34,20 +38,25 @@ class Nemesis:
         kinds: list[Fault] = [
             self._kill,
             self._kill_many,
+            self._kill_while_writing,
             self._restart,
             self._pause,
+            self._change_clock,
             self._cut_one_way,
+            self._flap,
             self._isolate,
             self._split,
+            self._worsen_network,
             self._slow_disk,
             self._fail_sync,
+            self._fill_disk,
             self._stall_writes,
             self._corrupt_read,
             self._hand_over,
             self._remove,
             self._add,
-            self._change_clock,
-            self._worsen_network,
+            self._change_role,
+            self._change_many,
         ]
         chosen = self._random.sample(kinds, self._random.randint(1, len(kinds)))
         self._weights = {kind: self._random.random() for kind in chosen}
@@ -112,6 +121,14 @@ class Nemesis:
         seconds = self._some_seconds()
         await asyncio.gather(*(self._kill_for(machine, seconds) for machine in chosen))
 
+    async def _kill_while_writing(self) -> None:
+        """Between a write and its sync, when most can be lost."""
+        machine = self._any()
+        give_up_at = self._cluster.loop.now + LONGEST_SECONDS
+        while machine.is_up and not machine.disk.unsynced and self._cluster.loop.now < give_up_at:  # noqa: ASYNC110  time
+            await asyncio.sleep(self._random.uniform(0.0005, 0.005))
+        await self._kill_for(machine, self._some_seconds())
+
     async def _kill_for(self, machine: Machine, seconds: float) -> None:
         machine.kill()
         await asyncio.sleep(seconds)
@@ -148,6 +165,17 @@ class Nemesis:
     async def _cut_one_way(self) -> None:
         await self._cut({(self._any().raft_address, self._any().raft_address)})
 
+    async def _flap(self) -> None:
+        """A link that comes and goes."""
+        pair = (self._any().raft_address, self._any().raft_address)
+        pairs = self._random.choice([{pair}, {pair, pair[::-1]}])
+        ends_at = self._cluster.loop.now + self._some_seconds()
+        while self._cluster.loop.now < ends_at:
+            self._cluster.network.cut |= pairs
+            await asyncio.sleep(self._random.uniform(0, 0.5))
+            self._cluster.network.cut -= pairs
+            await asyncio.sleep(self._random.uniform(0, 0.5))
+
     async def _isolate(self) -> None:
         """One machine hears nobody, or is heard by nobody, or both."""
         alone = self._any().raft_address
@@ -171,9 +199,9 @@ class Nemesis:
 
     async def _slow_disk(self) -> None:
         disk = self._any().disk
-        disk.sync_seconds = self._random.choice([0.05, 0.5, 3.0])
+        disk.sync_seconds = self._random.choice([0.05, 0.5, 3.0, 20.0])
         await asyncio.sleep(self._some_seconds())
-        disk.sync_seconds = self._random.choice([0.0005, 0.002, 0.02])
+        disk.change_speed(self._random.choice([0.0005, USUAL_SYNC_SECONDS, 0.02]))
 
     async def _fail_sync(self) -> None:
         machine = self._any()
@@ -183,9 +211,17 @@ class Nemesis:
             machine.disk.fails_next_flush = True
         await self._bring_back(machine)
 
+    async def _fill_disk(self) -> None:
+        machine = self._any()
+        machine.disk.is_full = True
+        await self._bring_back(machine)
+
     async def _corrupt_read(self) -> None:
         machine = self._any()
-        machine.disk.corrupts_next_read = True
+        if self._random.random() < 0.7:
+            machine.disk.corrupts_next_read = True
+        else:
+            machine.disk.corrupts_next_get = True
         await self._bring_back(machine)
 
     async def _bring_back(self, machine: Machine) -> None:
@@ -205,7 +241,10 @@ class Nemesis:
             await self._ask(leader, lambda machine: machine.hand_over())
 
     async def _remove(self) -> None:
-        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=self._any().node_id)
+        await self._request_change(raft_pb2.RemoveNode, self._any())
+
+    async def _request_change(self, kind: raft_pb2.ConfChangeType, machine: Machine) -> None:
+        request = raft_pb2.ConfChange(change_type=kind, node_id=machine.node_id)
         leader = self._cluster.leader()
         if leader is not None:
             await self._ask(leader, lambda machine: machine.change_membership(request))
@@ -217,6 +256,41 @@ class Nemesis:
             self._random.choice(down).start()
         elif len(self._cluster.machines) < MAX_MACHINES:
             self._cluster.add_machine().start()
+
+    async def _change_role(self) -> None:
+        """A voter becomes a learner, or a learner a voter."""
+        kind = self._random.choice([raft_pb2.AddNode, raft_pb2.AddLearnerNode])
+        await self._request_change(kind, self._any())
+
+    async def _change_many(self) -> None:
+        """Several roles at once, through a joint configuration."""
+        leader = self._cluster.leader()
+        if leader is None or leader.node is None:
+            return
+        members = sorted(leader.node.members.by_id)
+        chosen = self._random.sample(members, self._random.randint(1, len(members)))
+        kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
+        changes = tuple(Change(self._random.choice(kinds), node_id) for node_id in chosen)
+        change = ConfChange(changes, Transition.JOINT_IMPLICIT)
+        await self._ask(leader, lambda machine: machine.change_roles(change))
+
+    async def lose_some(self, voters: Sequence[Machine]) -> None:
+        """Less than half of the voters are gone for good, with their disks. They are removed; some are replaced."""
+        lost = self._random.sample(voters, self._random.randint(0, (len(voters) - 1) // 2))
+        for machine in lost:
+            self._cluster.faults["lost for good"] += 1
+            machine.lose()
+        for machine in lost:
+            while self._is_member(machine):
+                await self._request_change(raft_pb2.RemoveNode, machine)
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+            if self._random.random() < 0.5:
+                machine.start()
+
+    def _is_member(self, machine: Machine) -> bool:
+        """As far as is known: yes, as long as nobody leads."""
+        leader = self._cluster.leader()
+        return leader is None or leader.node is None or machine.node_id in leader.node.members.by_id
 
     async def _ask(self, machine: Machine, serve: Callable[[Machine], Awaitable[None]]) -> None:
         with suppress(RequestError, ConnectionRefused, TimeoutError):

@@ -9,6 +9,7 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - State machine safety: no two nodes ever apply different entries at an index.
 - What a leader commits is on the disks of a majority.
 - A vote is given once in a term, and an entry acknowledged, only by a node whose disk holds it.
+- A disk that has failed is not written again before a new start.
 - Terms never fall, restarts included; the commit index and the applied index never fall within a run of a node.
 - A write that was acknowledged was applied, once.
 """
@@ -92,7 +93,12 @@ class Invariants:
     def _ensure(self, condition: bool, invariant: str, detail: str) -> None:
         """Raise `Violation` unless the condition holds; whoever swallows it, the run ends at this step."""
         if not condition:
-            self.violation = Violation(f"{invariant}: {detail}")
+            self.violation = self.violation or Violation(f"{invariant}: {detail}")
+            raise self.violation
+
+    def raise_violation(self) -> None:
+        """Whoever swallowed it."""
+        if self.violation is not None:
             raise self.violation
 
     # After every step
@@ -194,6 +200,7 @@ class Invariants:
 
     def appended(self, member: Member, entries: Sequence[Entry], previous_term: int, state: HardState) -> None:
         """Entries are on their way to a disk."""
+        self._ensure(not member.disk.has_failed, "a failed disk is not written again", f"{member.name} goes on")
         for entry in entries:
             content = (previous_term, entry)
             known = self._entries.setdefault((entry.index, entry.term), content)

@@ -18,7 +18,7 @@ import heapq
 import warnings
 from asyncio import AbstractEventLoop, Future, Handle, Task, TimerHandle
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -41,20 +41,20 @@ class Process:
         "_local_base",
         "_loop",
         "_true_base",
+        "after_step",
         "clock_rate",
         "context",
         "is_dead",
         "is_paused",
         "name",
-        "owner",
     )
 
     def __init__(self, loop: "SimulatedLoop", name: str, clock_base: float, clock_rate: float) -> None:
         """Use `SimulatedLoop.new_process`."""
         self._loop = loop
         self.name = name
-        self.owner: object = None
-        """Whatever the process stands for."""
+        self.after_step: Callable[[], None] | None = None
+        """Called after each callback of this process."""
         self.is_paused = False
         self.is_dead = False
         self.clock_rate = clock_rate
@@ -110,8 +110,7 @@ class SimulatedLoop(AbstractEventLoop):
         self.now = 0.0
         """The true time, in seconds since the start."""
         self.steps = 0
-        self.after_step: Callable[[Process], None] = lambda _process: None
-        """Called after each callback, with the process that it belonged to."""
+        self._last_step_of_instant = MAX_STEPS_AT_ONE_INSTANT
         self._ready: deque[tuple[Process, Handle]] = deque()
         self._timers: list[tuple[float, int, Process, TimerHandle]] = []
         self._timer_count = 0
@@ -129,39 +128,43 @@ class SimulatedLoop(AbstractEventLoop):
         asyncio._set_running_loop(self)  # noqa: SLF001  how every event loop says that it runs
         try:
             goal: Future[T] = self.outside.context.run(asyncio.ensure_future, future, loop=self)  # type: ignore[arg-type]
-            while not goal.done():
-                self._run_instant(goal)
+            self._run_until(goal)
             return goal.result()
         finally:
             asyncio._set_running_loop(None)  # noqa: SLF001  as above
 
-    def _run_instant(self, goal: Future[T]) -> None:
-        """Run all that is to run now, then move the clock."""
-        steps_left = MAX_STEPS_AT_ONE_INSTANT
-        while self._ready and not goal.done():
-            self._step()
-            steps_left -= 1
-            if not steps_left:
-                raise Deadlock(f"the clock has stood at {self.now:.6f} for {MAX_STEPS_AT_ONE_INSTANT} steps")
-        if not goal.done():
-            self._advance()
+    def _run_until(self, goal: Future[T]) -> None:
+        ready = self._ready
+        while not goal.done():
+            if not ready:
+                self._advance()
+                continue
+            process, handle = ready.popleft()
+            if process.is_paused or process.is_dead:
+                process.hold(handle)
+            elif not handle.cancelled():
+                # What every event loop does with its handles, but that an error in a callback ends the run.
+                self._step(process, handle._context, handle._callback, handle._args)  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def _step(self) -> None:
-        process, handle = self._ready.popleft()
-        if handle.cancelled():
-            return
-        if process.is_paused or process.is_dead:
-            process.hold(handle)
-            return
+    def _step(
+        self,
+        process: Process,
+        context: Context,
+        callback: Callable[..., object],
+        arguments: Sequence[Any],
+    ) -> None:
         self.steps += 1
-        # What every event loop does with its handles, but that an error in a callback ends the run.
-        handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]  # noqa: SLF001
-        self.after_step(process)
+        context.run(callback, *arguments)
+        if process.after_step is not None:
+            process.after_step()
+        if self.steps > self._last_step_of_instant:
+            raise Deadlock(f"the clock has stood at {self.now:.6f} for {MAX_STEPS_AT_ONE_INSTANT} steps")
 
     def _advance(self) -> None:
         if not self._timers:
             raise Deadlock(f"at {self.now:.6f} nothing is left to run or to wait for")
         self.now = max(self.now, self._timers[0][0])
+        self._last_step_of_instant = self.steps + MAX_STEPS_AT_ONE_INSTANT
         while self._timers and self._timers[0][0] <= self.now:
             _, _, process, handle = heapq.heappop(self._timers)
             self._ready.append((process, handle))
@@ -218,9 +221,7 @@ class SimulatedLoop(AbstractEventLoop):
         if process.is_paused or process.is_dead:
             self.call_in(process, 0.0, callback, *args)
             return
-        self.steps += 1
-        process.context.run(callback, *args)
-        self.after_step(process)
+        self._step(process, process.context, callback, args)
 
     def _set_timer(self, true_when: float, process: Process, handle: TimerHandle) -> None:
         self._timer_count += 1

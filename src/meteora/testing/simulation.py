@@ -2,8 +2,8 @@
 
 1. Machines start; the first founds a cluster, the others join it.
 2. Clients work and things break, for as long as the run is to last.
-3. Everything is mended. Within a bounded time every member must serve a write, and all must come to hold the same
-   bytes.
+3. Everything is mended, but for less than half of the voters, which may be lost for good, and are removed. Within a
+   bounded time a write must succeed, and all must come to hold the same bytes.
 4. What the clients saw is checked for linearizability.
 """
 
@@ -38,6 +38,13 @@ class Report:
     operations: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     failure: BaseException | None = None
+
+    @property
+    def invariant(self) -> str:
+        """What does not hold; empty if all does."""
+        if isinstance(self.failure, Violation):
+            return str(self.failure).partition(":")[0]
+        return "" if self.failure is None else f"no {type(self.failure).__name__}"
 
     @property
     def summary(self) -> str:
@@ -85,11 +92,11 @@ class Simulation:
         nemesis.heal()
         for client in self._clients:
             await client.stop()
-        await self._recover()
+        await self._recover(nemesis)
         await self._read_everything()
         verdict = check_history(self._history)
         if not verdict.is_linearizable:
-            raise Violation(str(verdict))
+            raise Violation(f"linearizability: {verdict}")
 
     async def _begin(self) -> None:
         random, cluster = self._random, self.cluster
@@ -111,7 +118,11 @@ class Simulation:
                 raise Violation(f"progress: no {what} within {RECOVERY_SECONDS:g} s without faults; {self._describe()}")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _recover(self) -> None:
+    async def _recover(self, nemesis: Nemesis) -> None:
+        await self._until(self._has_settled, "settled cluster")
+        losing = asyncio.ensure_future(nemesis.lose_some(self._voters()))
+        await self._until(losing.done, "way to remove who is lost")
+        losing.result()
         await self._until(self._has_settled, "settled cluster")
         for _ in self._members():
             client = self._clients[0]
@@ -130,15 +141,25 @@ class Simulation:
         ids = leader.node.members.by_id if leader is not None and leader.node is not None else {}
         return [self.cluster.machines[node_id] for node_id in ids]
 
+    def _voters(self) -> list[Machine]:
+        """The machines that the leader counts as voters."""
+        leader = self.cluster.leader()
+        assert leader is not None
+        return [self.cluster.machines[node_id] for node_id in sorted(leader.configuration.voters)]
+
     def _has_settled(self) -> bool:
-        """Everyone who is up votes, but for those who were removed before they had heard of anybody."""
+        """Everyone who is up is a member, and has the role that it is to have.
+
+        But for those who were removed before they had heard of anybody.
+        """
         leader = self.cluster.leader()
         if leader is None or leader.node is None:
             return False
         members = leader.node.members
         up = {machine.node_id for machine in self.cluster.machines.values() if machine.is_up}
         strangers = {node_id for node_id in up - members.by_id.keys() if self._knows_nobody(node_id)}
-        return up - strangers == members.configuration.voters
+        to_promote = {node_id for node_id in members.configuration.learners if members.by_id[node_id].promote}
+        return up - strangers == members.by_id.keys() and not to_promote and not members.configuration.is_joint
 
     def _knows_nobody(self, node_id: int) -> bool:
         node = self.cluster.machines[node_id].node

@@ -20,7 +20,7 @@ REPLACE = ConfChange((Change(ChangeKind.REMOVE, 1), Change(ChangeKind.ADD_LEARNE
         (b"", '""'),
         (b"x", '"x"'),
         (b'say "hi"', '"say \\"hi\\""'),
-        (b"\xff\x00", '"\\xff\x00"'),
+        (b"\xff\x00", '"\\xff\\x00"'),
         (b"x" * 32, f'"{"x" * 32}"'),
         (b"x" * 33, f'"{"x" * 32}…" (33 bytes)'),
     ],
