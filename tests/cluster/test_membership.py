@@ -276,6 +276,18 @@ def test_any_member_can_be_removed_by_way_of_any_node(machine: Machine) -> None:
         put(asked.kv_port, b"key", b"value")
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["the founder stays", "the founder leaves"])
+def test_the_one_that_stays_of_two_serves_alone_although_it_is_killed_at_once(machine: Machine, number: int) -> None:
+    nodes = machine.cluster(2)
+    stays, leaves = nodes[number], nodes[1 - number]
+    put(stays.kv_port, b"key", b"value")
+    leave(leaves, stays)
+    stays.process.kill()
+    stays.start()
+    wait_for_voters([stays], [stays.node_id])
+    assert get(stays.kv_port, b"key")["state"] == "OK"
+
+
 def test_who_is_no_member_can_not_be_removed(machine: Machine) -> None:
     node = machine.node(1).start()
     result = meteora("leave", "-i", "9", "-a", node.kv_address)

@@ -258,6 +258,7 @@ class Node:
     async def change_membership(self, change: ConfChange, deadline: float) -> None:
         """Make a change of membership, here at the leader, once the changes before it are applied.
 
+        When this returns, it can't be forgotten: a majority of the new members has on disk that it is committed.
         `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, `NotApplied` if this node
         doesn't lead or the change was not proposed in time, `OutcomeUnknown`.
         """
@@ -265,10 +266,26 @@ class Node:
             if self._loop.time() >= deadline:
                 raise NotApplied("another membership change is still under way: try again later")
             await self._next_tick()
+        await self._applied_here(deadline)
+        if self.leads:
+            await self._spread_commit(deadline)
+
+    async def _applied_here(self, deadline: float) -> None:
+        """Until the entry that was just proposed is applied. Errors as `PendingChanges.add` tells them."""
         status = self._raw.status()
         result = self._changes.add(status.last_index, status.term, deadline)
         self._wake()
         await result
+
+    async def _spread_commit(self, deadline: float) -> None:
+        """Until a majority of the members, as they are now, has on disk that the last change of them is committed.
+
+        Whoever has the empty entry that comes after it has with it, by the same write, the commit index that came with
+        it. Before, the others might count on who was removed, should this node be lost.
+        """
+        with suppress(ProposalDropped, NotApplied):  # Another leader sees to it.
+            self._raw.propose([b""])
+            await self._applied_here(deadline)
 
     def _propose_change(self, change: ConfChange) -> bool:
         """False if the change has to wait for the one before."""

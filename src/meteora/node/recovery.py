@@ -2,6 +2,9 @@
 
 The state machine has no log of its own, so after a crash it may be behind what was committed. Everything up to the
 commit index on disk is applied again here, before the core starts: the core then never needs old entries in memory.
+
+No membership change is applied before the disk knows that it is committed, so what a node wakes up with is never a
+membership that it had left behind.
 """
 
 from meteora.kv.state_machine import StateMachine

@@ -260,6 +260,11 @@ class Raft:
 
     # Applying
 
+    def settled_to(self, committed: int) -> None:
+        """This disk knows that everything up to `committed` is: a membership change among it may now be told."""
+        if self.log.settle(committed) and isinstance(self.role, Leader):
+            self.role.broadcast_append()
+
     def applied_to(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.log.applied_to(index)

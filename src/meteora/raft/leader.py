@@ -165,7 +165,7 @@ class Leader:
         """Show every peer that this node leads. No peer is told a commit index beyond what it is known to have."""
         raft = self._raft
         for peer in self._peers():
-            commit = min(self.progress[peer].match, raft.log.committed)
+            commit = min(self.progress[peer].match, raft.log.settled)
             raft.send(MessageKind.HEARTBEAT, peer, commit=commit, context=context)
 
     def _peers(self) -> list[int]:
@@ -201,7 +201,7 @@ class Leader:
             index=base,
             log_term=raft.log.term(base),
             entries=tuple(entries),
-            commit=raft.log.committed,
+            commit=raft.log.settled,
         )
         progress.sent(len(entries), sum(entry.size_bytes() for entry in entries))
 
@@ -275,15 +275,16 @@ class Leader:
     # Committing
 
     def _commit(self) -> bool:
-        """Commit what a majority has, if it is of this term (paper 5.4.2); whether the commit index moved."""
+        """Commit what a majority has, if it is of this term (paper 5.4.2); whether there is a new commit to tell."""
         raft = self._raft
         index = raft.configuration.committed({peer: progress.match for peer, progress in self.progress.items()})
         if index <= raft.log.committed or raft.log.term(index) != raft.term:
             return False
+        before = raft.log.settled
         raft.log.commit_to(index)
         for request in self._take_early_reads():
             self.read_index(request)
-        return True
+        return raft.log.settled > before
 
     def reduce_uncommitted(self, entries: Sequence[Entry]) -> None:
         """These entries are about to be applied: they no longer count against the limit."""

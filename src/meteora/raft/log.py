@@ -8,15 +8,19 @@
 Invariants:
 - applied <= committed <= last_index (an entry may be committed before it is durable *here*);
 - only entries that are durable here are applied here: or the state machine could be ahead of its own log after a crash;
+- a membership change is applied, and its commit told, only once this disk knows that it is committed (`settled`): so no
+  crash takes a node back to members of which some are gone for good;
 - unstable entries are contiguous, and shadow whatever the LogReader still has at or after `offset`.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from meteora.raft.entry import Entry
+from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import InvariantViolation, ensure
 from meteora.raft.log_reader import LogReader
+
+_ALL_BYTES = 1 << 62
 
 
 class Log:
@@ -36,6 +40,8 @@ class Log:
         self.applied = applied
         self._applying = applied
         """Last index that a `Ready` has carried to be applied."""
+        self._unsettled_changes = self._changes_after(committed)
+        """Indexes of the membership changes that this disk doesn't know to be committed, ascending."""
 
     def __repr__(self) -> str:
         return f"applied={self.applied} committed={self.committed} stable={self.stable_index} last={self.last_index}"
@@ -104,6 +110,9 @@ class Log:
             del self._unstable[first - self._offset :]
             self._unstable += entries
         self._handed_out = min(self._handed_out, first)
+        if self._unsettled_changes:
+            self._unsettled_changes = [index for index in self._unsettled_changes if index < first]
+        self._unsettled_changes += _changes_in(entries)
 
     def append_after(self, index: int, term: int, entries: Sequence[Entry]) -> int | None:
         """Append what a leader sent to follow (index, term): the last index that now matches the leader's log.
@@ -166,15 +175,45 @@ class Log:
             self.committed = index
 
     @property
+    def settled(self) -> int:
+        """The last committed index that may be applied, and told to others.
+
+        It stops short of a membership change until this disk knows that it is committed. Configurations take effect
+        when they are applied; a node that forgot, in a crash, that a member was removed would wait for it for ever.
+        """
+        return min(self.committed, self._unsettled_changes[0] - 1) if self._unsettled_changes else self.committed
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether the commit index must be made durable for its own sake."""
+        return bool(self._unsettled_changes) and self._unsettled_changes[0] <= self.committed
+
+    def settle(self, committed: int) -> bool:
+        """This disk knows that everything up to `committed` is; whether that settles anything."""
+        before = self.settled
+        if self._unsettled_changes:
+            self._unsettled_changes = [index for index in self._unsettled_changes if index > committed]
+        return self.settled > before
+
+    def _changes_after(self, committed: int) -> list[int]:
+        last_index = self._reader.last_index()
+        if committed == last_index:
+            return []
+        entries = self._reader.entries(committed + 1, last_index + 1, _ALL_BYTES)
+        if entries is None:
+            raise InvariantViolation(f"entry {committed + 1} is not committed yet, and not in memory")
+        return _changes_in(entries)
+
+    @property
     def has_committed(self) -> bool:
         """Whether `next_committed` would return anything."""
-        return self._applying < min(self.committed, self.stable_index)
+        return self._applying < min(self.settled, self.stable_index)
 
     def next_committed(self, max_bytes: int) -> Sequence[Entry]:
         """The next entries to apply, in order, each once."""
         if not self.has_committed:
             return ()
-        entries = self.entries(self._applying + 1, min(self.committed, self.stable_index) + 1, max_bytes)
+        entries = self.entries(self._applying + 1, min(self.settled, self.stable_index) + 1, max_bytes)
         if entries is None:
             raise InvariantViolation(f"entry {self._applying + 1} is not applied yet, and not in memory")
         self._applying = entries[-1].index
@@ -187,6 +226,10 @@ class Log:
             f"applied {index} is not between {self.applied} and {self._applying}",
         )
         self.applied = index
+
+
+def _changes_in(entries: Sequence[Entry]) -> list[int]:
+    return [entry.index for entry in entries if entry.kind is EntryKind.CONF_CHANGE]
 
 
 def _limited(entries: Sequence[Entry], max_bytes: int) -> Sequence[Entry]:

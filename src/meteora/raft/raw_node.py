@@ -168,7 +168,10 @@ class RawNode:
     def _has_persist(self) -> bool:
         raft = self._raft
         return self._persisting is None and (
-            raft.log.has_unstable or bool(raft.after_persist) or self._term_and_vote != (raft.term, raft.vote)
+            raft.log.has_unstable
+            or bool(raft.after_persist)
+            or self._term_and_vote != (raft.term, raft.vote)
+            or raft.log.has_unsettled
         )
 
     def ready(self) -> Ready:
@@ -187,7 +190,7 @@ class RawNode:
         raft = self._raft
         entries = raft.log.unstable()
         raft.log.handed_out()
-        changed = bool(entries) or self._term_and_vote != (raft.term, raft.vote)
+        changed = bool(entries) or self._term_and_vote != (raft.term, raft.vote) or raft.log.has_unsettled
         self._term_and_vote = (raft.term, raft.vote)
         self._own_messages = tuple(message for message in raft.after_persist if message.receiver == raft.node_id)
         others = tuple(message for message in raft.after_persist if message.receiver != raft.node_id)
@@ -202,6 +205,8 @@ class RawNode:
         if persist.entries:
             last = persist.entries[-1]
             self._raft.log.stable_to(last.index, last.term)
+        if persist.hard_state is not None:
+            self._raft.settled_to(persist.hard_state.commit)
         own, self._own_messages = self._own_messages, ()
         for message in own:
             self._raft.step(message)

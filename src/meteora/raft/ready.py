@@ -14,7 +14,7 @@ class Persist(NamedTuple):
 
     hard_state: HardState | None
     """The new hard state; None if neither term nor vote changed and there are no entries. The commit index alone is
-    not worth an fsync: after a crash it is learnt again."""
+    worth an fsync only if a membership change is committed with it; else it is learnt again after a crash."""
     entries: tuple[Entry, ...]
     """To be put after entries[0].index - 1; what the log has there and beyond is to be dropped with it."""
     messages: tuple[Message, ...]

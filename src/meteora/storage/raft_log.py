@@ -157,9 +157,8 @@ class RaftLog:
     async def append(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
         """Make `entries` the end of the log and `hard_state` (None: as it is) durable, together, with one fsync.
 
-        Entries at and after the index of the first are replaced. A change of commit alone, which the core never asks
-        for, is written without fsync: after a crash it is learnt again. Raises `InvariantViolation` if that would break
-        an invariant of this class; `DiskFull` or `DiskFailure`, and from then on always. Cancelled on the way, it is a
+        Entries at and after the index of the first are replaced. Raises `InvariantViolation` if that would break an
+        invariant of this class; `DiskFull` or `DiskFailure`, and from then on always. Cancelled on the way, it is a
         `DiskFailure`, too: what is on disk is not known.
         """
         async with self._turn:
@@ -222,13 +221,11 @@ class RaftLog:
     # On the disk thread.
 
     def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
-        must_sync = bool(entries) or state[:2] != self._hard_state[:2]
         for batch in self._batches(entries, state):
             self._wait_for(batch)
             self._database.write(batch)
-        if must_sync:
-            self._database.sync_wal()
-            self._watermark.advance(self._write_number)
+        self._database.sync_wal()
+        self._watermark.advance(self._write_number)
 
     def _wait_for(self, batch: WriteBatch) -> None:
         # RocksDB would do the waiting inside `write`, holding the GIL and with it the heartbeats.

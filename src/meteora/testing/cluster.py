@@ -72,6 +72,7 @@ class Machine:
         self._directories = 0
         self.directory = self._new_directory()
         self.process: Process | None = None
+        self._is_told_to_stop = False
         self.node: Node | None = None
         self.log: Log
         self._core: Raft
@@ -163,6 +164,11 @@ class Machine:
         """Whether its process is alive, paused or not."""
         return self.process is not None
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether its process was told to stop, and has not ended."""
+        return self.is_up and self._is_told_to_stop
+
     def start(self, *, joins: bool = True) -> None:
         """Switch on: a new process. If it is no member yet, it joins the others, or founds a cluster."""
         cluster = self._cluster
@@ -170,6 +176,7 @@ class Machine:
         if self.directory.is_removed:
             # As `meteora start -p` after a removal: the old state is set aside.
             self.directory = self._new_directory()
+        self._is_told_to_stop = False
         self.process = cluster.loop.new_process(self.name, cluster.random.uniform(0, 1e6), cluster.new_clock_rate())
         cluster.trace(f"{self.name} starts")
         cluster.loop.call_in(self.process, 0.0, self._begin, joins)
@@ -195,6 +202,7 @@ class Machine:
     def stop(self) -> None:
         """As SIGTERM."""
         if self.process is not None and self.node is not None and not self._stop.done():
+            self._is_told_to_stop = True
             self._cluster.loop.call_in(self.process, 0.0, _settle, self._stop, self._stop.set_result, None)
 
     # In the process

@@ -46,8 +46,6 @@ class LogWrite(NamedTuple):
     first_index: int
     """Of `entries`; what was there or after it is replaced."""
     state: HardState
-    is_synced: bool
-    """Whether it is to be followed by a sync: the commit index alone isn't."""
 
 
 class Disk:
@@ -221,7 +219,7 @@ class LogThread(SimulatedThread):
         """Run the function now, and sync what it wrote when the time is up."""
         result = function(*arguments)
         await self._disk.work()
-        if any(write.is_synced for write in self._disk.unsynced):
+        if self._disk.unsynced:
             self._disk.sync_log()
         return result
 
@@ -243,9 +241,8 @@ class SimulatedLog(RaftLog):
             self._cache.append(entry)
 
     def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
-        must_sync = bool(entries) or state[:2] != self._hard_state[:2]
         first_index = entries[0].index if entries else 0
-        self._platter.write_log(LogWrite(tuple(entries), first_index, state, must_sync))
+        self._platter.write_log(LogWrite(tuple(entries), first_index, state))
 
     def _scan(self, low: int, high: int) -> Iterator[Entry]:
         for index in range(low, high):

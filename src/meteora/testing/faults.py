@@ -22,6 +22,8 @@ CALL_SECONDS = 6.0
 
 ASK_AGAIN_SECONDS = 0.5
 
+STOP_POLL_SECONDS = 0.1
+
 MAX_MACHINES = 7
 
 Fault = Callable[[], Awaitable[None]]
@@ -139,6 +141,9 @@ class Nemesis:
         machine = self._any()
         machine.stop()
         await asyncio.sleep(self._some_seconds())
+        while machine.is_stopping:  # noqa: ASYNC110  time is simulated
+            # Or it would be down when all that is down was started again.
+            await asyncio.sleep(STOP_POLL_SECONDS)
         if not machine.is_up and not machine.directory.is_removed:
             machine.start()
 

@@ -743,6 +743,17 @@ def test_a_change_that_can_not_be_made_in_time_was_certainly_not_made(tmp_path: 
     asyncio.run(run())
 
 
+def test_a_change_that_was_made_is_known_as_committed_to_the_disks_of_a_majority(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            index = trio.leader.log.last_index() + 1
+            await trio.leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon())
+            knowing = [each for each in trio.nodes if each.log.hard_state.commit >= index]
+            assert len(knowing) >= 2
+
+    asyncio.run(run())
+
+
 def test_a_change_is_known_to_all_members(tmp_path: Path) -> None:
     async def run() -> None:
         async with three(tmp_path) as trio:

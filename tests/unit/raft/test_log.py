@@ -52,6 +52,13 @@ def test_a_log_is_described_in_one_line() -> None:
     assert repr(log_with((1,), (1, 1), committed=2)) == "applied=0 committed=2 stable=1 last=3"
 
 
+def test_what_may_hold_a_membership_change_must_be_in_memory_at_the_beginning() -> None:
+    cold = ColdLog(log_of(1, 1))
+    cold.first_in_memory = 3
+    with pytest.raises(InvariantViolation, match="entry 2 is not committed yet, and not in memory"):
+        Log(cold, committed=1, applied=1)
+
+
 # Terms
 
 

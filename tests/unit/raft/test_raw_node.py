@@ -197,6 +197,100 @@ def test_a_change_of_membership_is_an_entry_and_comes_back_to_be_applied() -> No
     assert member.raw.apply_conf_change(change) == member.raw.configuration == Configuration.of({1}, {2})
 
 
+# Membership changes, and what the disk knows of them
+
+
+REMOVE_2 = ConfChange((Change(ChangeKind.REMOVE, 2),))
+
+
+def with_a_committed_removal() -> Member:
+    """The leader of two whose peer has just acknowledged its own removal, and whose disk is not done with that."""
+    member = lone_member(voters=(1, 2))
+    lead(member)
+    acknowledge(member, 2)
+    member.raw.propose_conf_change(REMOVE_2)
+    member.work()
+    member.holds_writes = True
+    return member
+
+
+def test_a_membership_change_is_applied_once_the_disk_knows_that_it_is_committed() -> None:
+    member = with_a_committed_removal()
+    acknowledge(member, 2)
+    assert member.commit_index == 2
+    assert member.writing == Persist(HardState(term=1, vote=1, commit=2), (), ())
+    assert member.raw.configuration == Configuration.of({1, 2})
+    member.finish_write()
+    member.work()
+    assert member.raw.configuration == Configuration.of({1})
+
+
+def test_nobody_is_told_that_a_membership_change_is_committed_before_the_disk_of_the_leader_knows() -> None:
+    member = with_a_committed_removal()
+    told = acknowledge(member, 2) + member.tick()
+    assert {message.commit for message in told if message.kind in (MessageKind.APPEND, MessageKind.HEARTBEAT)} == {1}
+    member.finish_write()
+    assert [message.commit for message in member.work() if message.receiver == 2] == [2]
+
+
+def test_what_was_committed_before_a_membership_change_need_not_wait_for_it() -> None:
+    member = lone_member(voters=(1, 2))
+    lead(member)
+    acknowledge(member, 2)
+    member.propose(b"x")
+    member.raw.propose_conf_change(REMOVE_2)
+    member.work()
+    member.holds_writes = True
+    told = acknowledge(member, 2)
+    assert member.commands() == [b"x"]
+    assert [message.commit for message in told] == [2]
+
+
+def test_a_follower_learns_of_a_membership_change_and_its_commit_by_one_write() -> None:
+    member = lone_member(voters=(1, 2))
+    member.holds_writes = True
+    change = Entry(1, 1, ConfChange((Change(ChangeKind.ADD_VOTER, 3),)).encode(), EntryKind.CONF_CHANGE)
+    member.heard(MessageKind.APPEND, 2, term=1, entries=(change,), commit=1)
+    member.finish_write()
+    member.work()
+    assert member.writing is None
+    assert member.raw.configuration == Configuration.of({1, 2, 3})
+
+
+def test_a_membership_change_that_is_replaced_holds_nothing_up() -> None:
+    member = lone_member()
+    change = Entry(1, 1, ConfChange((Change(ChangeKind.ADD_VOTER, 4),)).encode(), EntryKind.CONF_CHANGE)
+    member.heard(MessageKind.APPEND, 2, term=1, entries=(change,))
+    member.heard(MessageKind.APPEND, 3, term=2, entries=tuple(log_of(2)))
+    member.holds_writes = True
+    member.heard(MessageKind.HEARTBEAT, 3, commit=1)
+    assert member.commands() == [b"1@2"]
+
+
+def test_a_crash_forgets_no_membership_change_that_was_applied() -> None:
+    member = with_a_committed_removal()
+    member.holds_writes = False
+    acknowledge(member, 2)
+    member.crash()
+    member.start()
+    member.work()
+    assert member.raw.configuration == Configuration.of({1})
+
+
+def test_a_membership_change_that_was_not_known_to_be_committed_waits_for_the_disk_after_a_restart_too() -> None:
+    member = with_a_committed_removal()
+    member.crash()
+    member.start()
+    member.holds_writes = False
+    lead(member)
+    member.holds_writes = True
+    acknowledge(member, 2)
+    assert (member.commit_index, member.raw.configuration) == (3, Configuration.of({1, 2}))
+    member.finish_write()
+    member.work()
+    assert member.raw.configuration == Configuration.of({1})
+
+
 # Restart
 
 
