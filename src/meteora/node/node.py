@@ -25,13 +25,13 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from meteora.errors import ChangeRefused, NotApplied, OutcomeUnknown
 from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
-from meteora.node.members import Members, encode_context
+from meteora.node.members import Member, Members, encode_context
 from meteora.node.reads import PendingRead, ReadRounds, give_up
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
@@ -84,6 +84,17 @@ class Removal(Enum):
     """It has not heard of a leader in this run: it was removed before."""
 
 
+class _Contact(NamedTuple):
+    """What a peer says of itself when it opens its stream."""
+
+    instance_id: int
+    raft_address: str
+
+    def is_of(self, member: Member) -> bool:
+        """Whether it speaks of this member, as far as both are known, and not of another one with the same id."""
+        return 0 in (self.instance_id, member.instance_id) or self.instance_id == member.instance_id
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
     """What a node needs to know besides its disk and its peers."""
@@ -124,7 +135,7 @@ class Node:
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._changes = PendingChanges(self._loop)
         self._inbox: list[Message] = []
-        self._contacts: dict[int, str] = {}
+        self._contacts: dict[int, _Contact] = {}
         """Where those who have opened a stream to this node say that they can be reached."""
         self._forwarded: list[bytes] = []
         self._forwarded_bytes = 0
@@ -370,10 +381,10 @@ class Node:
 
     # What the peers send (meteora.transport.interface.Inbox)
 
-    def introduced(self, sender: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
         """A peer has opened its stream to this node."""
         if raft_address and not self._is_stopping:
-            self._contacts[sender] = raft_address
+            self._contacts[sender] = _Contact(instance_id, raft_address)
             self._transport.set_peers(self._peer_addresses())
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:  # noqa: ARG002  each message names its sender
@@ -571,16 +582,21 @@ class Node:
         if self.node_id not in self._members.by_id:
             return  # As it catches up, a newcomer passes what is long over.
         for peer, before in self._members.by_id.items():
+            contact = self._contacts.get(peer)
+            # Who catches up may have heard of a successor under the same id, and has yet to pass its forerunner's end.
+            if contact is None or not contact.is_of(before):
+                continue
             after = members.by_id.get(peer)
             has_moved = after is not None and after.raft_address != before.raft_address
-            if after is None or (has_moved and self._contacts.get(peer) == before.raft_address):
-                self._contacts.pop(peer, None)
+            if after is None or (has_moved and contact.raft_address == before.raft_address):
+                del self._contacts[peer]
 
     def _peer_addresses(self) -> dict[int, str]:
         members = {peer: member.raft_address for peer, member in self._members.by_id.items() if peer != self.node_id}
         # What a node says of itself is newer than the record: it came back elsewhere, or has joined by an entry that is
         # yet to come here, maybe from itself, if it leads. Without answers to it there may be no progress at all.
-        return {**self._farewells, **members, **self._contacts}
+        contacts = {peer: contact.raft_address for peer, contact in self._contacts.items()}
+        return {**self._farewells, **members, **contacts}
 
     def _say_farewell(self, now: float) -> None:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""

@@ -168,7 +168,7 @@ class _Stream:
         if refusal is None:
             self._endpoint = endpoint
             sender = self._owner.identity
-            endpoint.inbox.introduced(sender.node_id, sender.raft_address)
+            endpoint.inbox.introduced(sender.node_id, sender.instance_id, sender.raft_address)
             self._answer(self._welcome, attempt)
         else:
             self._answer(self._refused, attempt, refusal)

@@ -50,7 +50,7 @@ class PeerReceiver(PeerServiceServicer):
             messages = await _decode_or_abort(batch, context)
             if not is_welcomed:
                 is_welcomed = True
-                self._inbox.introduced(batch.sender, _stated(context, ADDRESS_METADATA_KEY))
+                self._inbox.introduced(batch.sender, instance_id, _stated(context, ADDRESS_METADATA_KEY))
                 yield peer_pb2.Welcome(node_id=self._identity.node_id)
             if messages:
                 self._inbox.receive(batch.sender, messages)

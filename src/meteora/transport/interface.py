@@ -59,8 +59,11 @@ class Inbox(Protocol):
         `instance_id` is the sender's; 0 if it stated none.
         """
 
-    def introduced(self, sender: int, raft_address: str) -> None:
-        """A stream of this node was let in, and this is where it says that it can be reached; empty if it doesn't."""
+    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
+        """A stream of this node was let in, and this is where it says that it can be reached; empty if it doesn't.
+
+        `instance_id` is as in `admits`.
+        """
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         """Takes the messages of one batch, in order. They are checked, and addressed to this node."""

@@ -774,7 +774,7 @@ def test_a_learner_that_asked_for_it_becomes_a_voter_once_it_has_caught_up(tmp_p
             await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2, promote=True), soon())
             assert one.node.members.configuration.learners == {2}
             async with running(tmp_path / "2", network, 2, voters=()) as two:
-                two.node.introduced(1, "host1:7000")
+                two.node.introduced(1, 10, "host1:7000")
                 await until(lambda: one.node.members.configuration.voters == {1, 2})
                 assert one.node.members.by_id[2] == member(2)
                 assert await two.get(b"19") == b"value"
@@ -789,7 +789,7 @@ def test_a_learner_that_did_not_ask_for_it_stays_one(tmp_path: Path) -> None:
             await one.until_leading()
             await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
             async with running(tmp_path / "2", network, 2, voters=()) as two:
-                two.node.introduced(1, "host1:7000")
+                two.node.introduced(1, 10, "host1:7000")
                 await one.put(b"k", b"v")
                 assert await two.get(b"k") == b"v"
                 await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 3, promote=True), soon())
@@ -892,7 +892,7 @@ def test_a_node_that_joined_anew_passes_its_own_removal_as_it_catches_up(tmp_pat
             joining = ConfChange((Change(ChangeKind.ADD_LEARNER, 2),), context=encode_context({2: anew}))
             await one.node.change_membership(joining, soon())
             async with running(tmp_path / "2", network, 2, voters=(), instance_id=21) as two:
-                two.node.introduced(1, "host1:7000")
+                two.node.introduced(1, 10, "host1:7000")
                 await until(lambda: two.node.members.by_id.get(2) == anew)
                 assert not two.node.removed.done()
 
@@ -912,8 +912,8 @@ def test_a_node_talks_to_the_other_members(tmp_path: Path) -> None:
 def test_who_is_not_yet_a_member_answers_those_that_talk_to_it(tmp_path: Path) -> None:
     async def run() -> None:
         async with running(tmp_path, Network(), 4, voters=()) as newcomer:
-            newcomer.node.introduced(1, "host1:7000")
-            newcomer.node.introduced(2, "")
+            newcomer.node.introduced(1, 10, "host1:7000")
+            newcomer.node.introduced(2, 20, "")
             assert newcomer.line.peers == {1: "host1:7000"}
 
     asyncio.run(run())
@@ -922,7 +922,7 @@ def test_who_is_not_yet_a_member_answers_those_that_talk_to_it(tmp_path: Path) -
 def test_a_member_that_comes_back_under_a_new_address_is_answered_there(tmp_path: Path) -> None:
     # Or there may be no majority to note the new address by.
     async def story(one: Running) -> None:
-        one.node.introduced(2, "elsewhere:7000")
+        one.node.introduced(2, 20, "elsewhere:7000")
         assert one.line.peers == {2: "elsewhere:7000", 3: "host3:7000"}
 
     leaderless(tmp_path, story)
@@ -931,7 +931,7 @@ def test_a_member_that_comes_back_under_a_new_address_is_answered_there(tmp_path
 def test_an_address_that_the_cluster_has_noted_is_newer_than_what_a_member_said_before(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
-        one.node.introduced(2, "host2:7000")
+        one.node.introduced(2, 20, "host2:7000")
         moved = member(2)._replace(raft_address="home:7000")
         noted = ConfChange((Change(ChangeKind.ADD_LEARNER, 2),), context=encode_context({2: moved}))
         await one.node.change_membership(noted, soon())
@@ -943,7 +943,7 @@ def test_an_address_that_the_cluster_has_noted_is_newer_than_what_a_member_said_
 def test_who_joins_with_the_id_of_a_removed_member_is_not_looked_for_where_that_was(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
-        one.node.introduced(2, "elsewhere:7000")
+        one.node.introduced(2, 20, "elsewhere:7000")
         await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
         await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
         assert one.line.peers == {2: "host2:7000"}
@@ -951,9 +951,20 @@ def test_who_joins_with_the_id_of_a_removed_member_is_not_looked_for_where_that_
     alone(tmp_path, story)
 
 
+def test_who_has_joined_anew_is_answered_although_the_end_of_the_one_before_is_yet_to_be_passed(tmp_path: Path) -> None:
+    # Or who catches up may be needed by the one whose messages it can't answer.
+    async def story(one: Running) -> None:
+        await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+        one.node.introduced(2, 21, "anew:7000")
+        await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
+        assert one.line.peers == {2: "anew:7000"}
+
+    alone(tmp_path, story)
+
+
 def test_a_node_that_is_not_known_yet_is_answered(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
-        one.node.introduced(9, "host9:7000")
+        one.node.introduced(9, 90, "host9:7000")
         assert one.line.peers == {9: "host9:7000"}
 
     alone(tmp_path, story)

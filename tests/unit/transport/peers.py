@@ -39,7 +39,7 @@ class RecordingInbox:
         self.instance_ids[sender] = instance_id
         return self.refusals.get(sender)
 
-    def introduced(self, sender: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
         self.addresses[sender] = raft_address
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
