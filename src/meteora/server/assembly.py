@@ -22,7 +22,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
 from meteora.config import MAX_KEY_BYTES, NodeConfig
-from meteora.errors import DataDirectoryError, MeteoraError
+from meteora.errors import DataDirectoryError
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings, Removal
 from meteora.node.recovery import create_cluster, replay
@@ -31,12 +31,13 @@ from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
 from meteora.rpc import RpcServer, create_rpc_server
-from meteora.server.cluster import HAND_OVER_SECONDS, Cluster
+from meteora.server.cluster import Cluster
 from meteora.server.joining import announce, join, join_request
 from meteora.server.kv_service import KvService
 from meteora.server.peer_service import PeerService
 from meteora.server.raft_service import RaftService
 from meteora.server.replies import Replies
+from meteora.server.stepping_back import step_back
 from meteora.storage.data_directory import DataDirectory
 from meteora.storage.data_directory import Identity as StoredIdentity
 from meteora.storage.disk_thread import DiskThread
@@ -50,9 +51,6 @@ MESSAGE_OVERHEAD_BYTES = 64 * 1024
 MAX_PEER_MESSAGE_BYTES = 64 << 20
 """A batch between peers: several appends, of which one may hold a single entry of the largest size."""
 
-LEAVE_SECONDS = 5.0
-"""To leave the cluster before stopping. Then the node stops as it is, and can be removed from elsewhere."""
-
 GRACE_SECONDS = 1.0
 """For requests that are being answered when the node stops. Those that are not by then are given up."""
 
@@ -61,9 +59,6 @@ LAST_ANSWERS_SECONDS = 0.5
 
 STREAM_GRACE_SECONDS = 0.1
 """The same on the Raft port, where the peers' streams don't end by themselves."""
-
-LAST_WORDS_SECONDS = 0.3
-"""For what a node that leaves has still to say: the others must learn that its removal is committed."""
 
 _OWN_SERVICES = ("meteora.peer.PeerService", "meteora.kv.KvService")
 """Of the Raft port and of the KV port."""
@@ -296,7 +291,7 @@ class Server:
         """
         await self._health.enter_graceful_shutdown()
         try:
-            await self._step_back()
+            await step_back(self.node, self._cluster, leaves=self._config.enable_auto_leaving)
             removal = self._note_removal()
         finally:
             await self._parts.aclose()
@@ -308,46 +303,6 @@ class Server:
             raise self._removed_error(self._directory.identity)
         _log.info("stopped")
         return removal is Removal.WHILE_DOWN
-
-    async def _step_back(self) -> None:
-        """Leave the cluster, if told to; else hand leadership over, so that nobody has to notice that it is gone."""
-        if self.node.failed.done() or self.node.removed.done():
-            return
-        if self._config.enable_auto_leaving:
-            await self._leave()
-        elif self.node.leads and not self._is_last:
-            _log.info("handing leadership over", gives_up_after_seconds=HAND_OVER_SECONDS)
-            if not await self.node.hand_over(HAND_OVER_SECONDS):
-                _log.warning("stopping as the leader: no other member could take over")
-
-    async def _leave(self) -> None:
-        has_left, cause = await self._try_to_leave()
-        if has_left:
-            await asyncio.wait([self.node.removed], timeout=LAST_WORDS_SECONDS)
-            # The others have removed it, whether or not word of that has come back.
-            self.node.note_removal()
-        elif self._is_last:
-            _log.info("not leaving: this is the only member, and so it keeps the data; to go on, start it first")
-        elif not self.node.removed.done():
-            _log.warning(
-                "could not leave: this node stays a member; to remove it, use `meteora leave` at another one",
-                cause=cause,
-            )
-
-    async def _try_to_leave(self) -> tuple[bool, str]:
-        """Whether this node has left, and if not, why."""
-        if self._is_last:
-            return False, ""
-        _log.info("leaving the cluster: waiting for a majority to agree", gives_up_after_seconds=LEAVE_SECONDS)
-        try:
-            return await self._cluster.leave(LEAVE_SECONDS), ""
-        except MeteoraError as error:
-            return False, str(error)
-
-    @property
-    def _is_last(self) -> bool:
-        """Whether this node is the only voter: then it is the cluster."""
-        return self.node.members.configuration.voters == {self.node.node_id}
 
     def _note_removal(self) -> Removal | None:
         """How this node came to be no member any more, noted on disk; None if it is one."""
