@@ -92,6 +92,8 @@ def _reason(code: grpc.StatusCode, details: str) -> str:
     """What happened, for users; what gRPC itself says of the most usual cases is put into plainer words."""
     if details.startswith("failed to connect to all addresses"):
         return f"can't be connected to: {details.rpartition(': ')[2]}"
+    if details.startswith("errors resolving"):
+        return f"its name can't be looked up: {details.rpartition(': ')[2].rstrip(']')}"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return "no answer in time"
     if code is grpc.StatusCode.UNIMPLEMENTED:

@@ -77,15 +77,17 @@ async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
                 raise JoinRefused(
                     f"the cluster at {peer_raft_address} refuses this node: {failure.details()}"
                 ) from None
-            troubles.tell(_cause_of(failure))
+            troubles.tell(cause_of(failure))
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _cause_of(failure: grpc.aio.AioRpcError) -> str:
+def cause_of(failure: grpc.aio.AioRpcError) -> str:
     """Why an attempt failed, without what gRPC says of its own insides."""
     details = failure.details() or failure.code().name
     if details.startswith("failed to connect to all addresses"):
         return f"can't be connected to: {details.rpartition(': ')[2]}"
+    if details.startswith("errors resolving"):
+        return f"its name can't be looked up: {details.rpartition(': ')[2].rstrip(']')}"
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return f"no answer within {ATTEMPT_SECONDS:g} s"
     return details

@@ -78,6 +78,12 @@ def test_a_message_that_is_too_long_was_certainly_not_applied(who: str) -> None:
             None,
             "can't be connected to: Connection refused",
         ),
+        (
+            StatusCode.UNAVAILABLE,
+            "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
+            None,
+            "its name can't be looked up: Domain name not found",
+        ),
     ],
 )
 def test_the_reason_is_what_the_node_said_or_plain_words(

@@ -1,7 +1,8 @@
+import grpc
 import pytest
 
 from meteora.observability.logs import get_logger
-from meteora.server.joining import Troubles
+from meteora.server.joining import Troubles, cause_of
 
 EVENT = "can't join yet, trying on peer=peer:7000 cause="
 
@@ -26,3 +27,26 @@ def test_a_trouble_that_lasts_is_told_again_soon_and_then_now_and_then(caplog: p
 def test_another_trouble_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
     attempts = {0.0: "down", 0.5: "busy", 1.0: "busy", 1.5: "down"}
     assert told_at(attempts, caplog) == [(0.0, "down"), (0.5, "busy"), (1.5, "down")]
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "cause"),
+    [
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused",
+            "can't be connected to: Connection refused",
+        ),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
+            "its name can't be looked up: Domain name not found",
+        ),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", "no answer within 10 s"),
+        (grpc.StatusCode.UNAVAILABLE, "no leader: nothing was changed", "no leader: nothing was changed"),
+        (grpc.StatusCode.INTERNAL, "", "INTERNAL"),
+    ],
+)
+def test_a_cause_is_in_plain_words(code: grpc.StatusCode, details: str, cause: str) -> None:
+    failure = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    assert cause_of(failure) == cause
