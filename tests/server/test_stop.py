@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from meteora.config import RpcServerKind
 from meteora.errors import DiskFailure, NotApplied, OutcomeUnknown
-from meteora.pb import kv_pb2
+from meteora.pb import kv_pb2, raft_pb2
 from meteora.server.assembly import Server
 from tests.server.served import (
     CALL_SECONDS,
@@ -58,6 +58,24 @@ def test_requests_that_a_stopping_node_can_not_finish_are_told_what_became_of_th
         "the node is stopping: the read was not answered, try again",
         "not-applied",
     )
+
+
+def test_a_membership_change_that_a_stopping_node_can_not_finish_is_left_in_doubt(
+    tmp_path: Path, free_port: Callable[[], int], kind: RpcServerKind
+) -> None:
+    with served_cluster(tmp_path, free_port, 2, kind) as cluster:
+        leader, (follower,) = cluster.leader, cluster.followers
+        follower.end()
+        context = leader.address.SerializeToString()
+        request = raft_pb2.ConfChange(change_type=raft_pb2.AddLearnerNode, node_id=3, context=context)
+        changing = leader.raft.ChangeConfig.future(request, timeout=CALL_SECONDS)
+        wait_until(lambda: leader.node._changes._pending, "the change waits")
+        leader.stop()
+        assert refusal_of(changing.result) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "the node is stopping: the change may yet be applied, look at the status",
+            "unknown",
+        )
 
 
 @contextmanager

@@ -325,8 +325,8 @@ class Server:
         """
         stopping = asyncio.create_task(kv_server.stop(GRACE_SECONDS + LAST_ANSWERS_SECONDS))
         await asyncio.wait([stopping], timeout=GRACE_SECONDS)
-        if not stopping.done():
-            await self.node.stop()
+        # On the Raft port, too, some may be waiting for the node.
+        await self.node.stop()
         await stopping
 
 
