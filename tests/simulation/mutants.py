@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from meteora.errors import DiskFailure
 from meteora.kv import state_machine
 from meteora.kv.command import Command
 from meteora.kv.sessions import Outcome, Sessions
@@ -150,6 +151,24 @@ async def _answers_before_the_sync(thread: LogThread, function: Callable[..., An
     return function(*arguments)
 
 
+async def _syncs_again_after_a_failure(thread: LogThread, function: Callable[..., Any], *arguments: Any) -> Any:
+    result = function(*arguments)
+    await thread._disk.work()
+    try:
+        thread._disk.sync_log()
+    except DiskFailure:
+        thread._disk.sync_log()
+    return result
+
+
+def _follows_old_leaders(raft: Raft, message: Message) -> None:
+    is_old = message.kind is MessageKind.APPEND and message.term < raft.term
+    _step(raft, message._replace(term=raft.term) if is_old else message)
+
+
+_step = Raft.step
+
+
 def _forgets_the_vote(disk: Disk) -> None:
     _crash(disk)
     disk.hard_state = disk.hard_state._replace(vote=0)
@@ -166,11 +185,14 @@ MUTANTS: dict[str, Mutant] = {
     "votes twice in a term": instead(Raft, "_handle_vote_request", _votes_for_anybody),
     "answers a vote request before its vote is durable": _not_waiting_for_the_disk(MessageKind.VOTE_RESPONSE),
     "never persists its vote": instead(Raft, "hard_state", property(_without_vote)),
+    "forgets its vote in a restart": instead(Disk, "crash", _forgets_the_vote),
     "votes for candidates whose log is behind": instead(Log, "is_up_to_date", lambda log, index, term: True),
     "commits entries of earlier terms by counting": instead(Leader, "_commit", _commits_by_counting_alone),
     "counts its own log before its disk has it": instead(Leader, "_append", _counts_itself_at_once),
     "acknowledges entries before they are durable": _not_waiting_for_the_disk(MessageKind.APPEND_RESPONSE),
     "answers before the fsync": instead(LogThread, "run", _answers_before_the_sync),
+    "syncs again after a failed fsync": instead(LogThread, "run", _syncs_again_after_a_failure),
+    "takes entries from leaders of earlier terms": instead(Raft, "step", _follows_old_leaders),
     "cuts off entries that match": instead(Log, "append_after", _cuts_off_what_matches),
     "tells a peer to commit what it may not have": instead(Leader, "broadcast_heartbeat", _tells_everybody_its_commit),
     "confirms reads without a quorum": instead(PendingReads, "confirmed", _confirms_without_a_quorum),
@@ -191,6 +213,7 @@ class Catch(NamedTuple):
 
     seed: int
     invariant: str
+    summary: str
 
 
 def hunt(name: str, max_seeds: int = MAX_SEEDS) -> Catch | None:
@@ -202,7 +225,7 @@ def hunt(name: str, max_seeds: int = MAX_SEEDS) -> Catch | None:
             continue
         if not isinstance(report.failure, Violation | RaftError):
             raise report.failure  # This mutant doesn't do what it says.
-        return Catch(seed, report.invariant)
+        return Catch(seed, report.invariant, report.summary)
     return None
 
 

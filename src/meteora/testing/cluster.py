@@ -322,7 +322,7 @@ class Machine:
             tick_seconds=TICK_SECONDS,
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=HEARTBEAT_TICKS,
-            random_below=random.randrange,
+            random_below=lambda bound: random.randrange(max(1, bound // self._cluster.timeout_likeness)),
         )
         return Node(settings, log, state_machine)
 
@@ -421,6 +421,8 @@ class Cluster:
         self.cluster_id = random.getrandbits(63) + 1
         self.clock_skew = 0.0
         """How much faster or slower than true time clocks may run."""
+        self.timeout_likeness = 1
+        """The larger, the more alike the election timeouts are, and the more elections are split."""
         self._write_trace = write_trace
 
     def add_machine(self) -> Machine:

@@ -100,10 +100,14 @@ class Disk:
         self.unsynced.append(write)
 
     def sync_log(self) -> None:
-        """All that was written is durable, or nobody knows: then raises `DiskFailure`."""
+        """All that was written is durable, or nobody knows: then raises `DiskFailure`.
+
+        The kernel then takes for clean what it could not write, and the next sync would not tell.
+        """
         if self.fails_next_sync:
             self.fails_next_sync = False
             self.has_failed = True
+            del self.unsynced[self._random.randint(0, len(self.unsynced)) :]
             raise DiskFailure("simulated: fsync failed")
         for write in self.unsynced:
             self._settle(write)

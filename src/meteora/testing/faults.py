@@ -41,6 +41,7 @@ class Nemesis:
             self._kill,
             self._kill_many,
             self._kill_while_writing,
+            self._topple,
             self._restart,
             self._pause,
             self._change_clock,
@@ -131,6 +132,27 @@ class Nemesis:
             await asyncio.sleep(self._random.uniform(0.0005, 0.005))
         await self._kill_for(machine, self._some_seconds())
 
+    async def _topple(self) -> None:
+        """Leaders fall one after the other, each with entries that not all others have."""
+        falls: list[asyncio.Task[None]] = []
+        for _ in range(self._random.randint(2, 6)):
+            leader = await self._leader_with_news()
+            if leader is not None:
+                fall = self._random.choice([self._kill_for, self._cut_off])
+                falls.append(asyncio.ensure_future(fall(leader, self._random.uniform(0.2, LONGEST_SECONDS))))
+            await asyncio.sleep(self._random.uniform(0, 1))
+        await asyncio.gather(*falls)
+
+    async def _leader_with_news(self) -> Machine | None:
+        """A leader that has just appended what is not committed yet; None if there is none for some time."""
+        give_up_at = self._cluster.loop.now + LONGEST_SECONDS
+        while self._cluster.loop.now < give_up_at:
+            leader = self._cluster.leader()
+            if leader is not None and leader.log.last_index > leader.log.committed:
+                return leader
+            await asyncio.sleep(self._random.uniform(0.001, 0.01))
+        return None
+
     async def _kill_for(self, machine: Machine, seconds: float) -> None:
         machine.kill()
         await asyncio.sleep(seconds)
@@ -161,14 +183,14 @@ class Nemesis:
 
     # The network
 
-    async def _cut(self, pairs: set[tuple[str, str]]) -> None:
+    async def _cut(self, pairs: set[tuple[str, str]], seconds: float) -> None:
         cut = self._cluster.network.cut
         cut |= pairs
-        await asyncio.sleep(self._some_seconds())
+        await asyncio.sleep(seconds)
         cut -= pairs
 
     async def _cut_one_way(self) -> None:
-        await self._cut({(self._any().raft_address, self._any().raft_address)})
+        await self._cut({(self._any().raft_address, self._any().raft_address)}, self._some_seconds())
 
     async def _flap(self) -> None:
         """A link that comes and goes."""
@@ -183,15 +205,22 @@ class Nemesis:
 
     async def _isolate(self) -> None:
         """One machine hears nobody, or is heard by nobody, or both."""
-        alone = self._any().raft_address
-        others = [address for address in self._cluster.addresses() if address != alone]
-        ways = [{(alone, other) for other in others}, {(other, alone) for other in others}]
-        await self._cut(self._random.choice([ways[0], ways[1], ways[0] | ways[1]]))
+        out, back = self._ways(self._any())
+        await self._cut(self._random.choice([out, back, out | back]), self._some_seconds())
+
+    async def _cut_off(self, machine: Machine, seconds: float) -> None:
+        out, back = self._ways(machine)
+        await self._cut(out | back, seconds)
+
+    def _ways(self, machine: Machine) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """From a machine to all others, and from all others to it."""
+        others = [address for address in self._cluster.addresses() if address != machine.raft_address]
+        return {(machine.raft_address, other) for other in others}, {(other, machine.raft_address) for other in others}
 
     async def _split(self) -> None:
         one_side = set(self._random.sample(self._cluster.addresses(), len(self._cluster.machines) // 2))
         pairs = {(a, b) for a in self._cluster.addresses() for b in self._cluster.addresses()}
-        await self._cut({(a, b) for a, b in pairs if (a in one_side) != (b in one_side)})
+        await self._cut({(a, b) for a, b in pairs if (a in one_side) != (b in one_side)}, self._some_seconds())
 
     async def _worsen_network(self) -> None:
         network, random = self._cluster.network, self._random
@@ -268,14 +297,17 @@ class Nemesis:
         await self._request_change(kind, self._any())
 
     async def _change_many(self) -> None:
-        """Several roles at once, through a joint configuration."""
+        """Several roles at once, through a joint configuration. Nobody is made a voter who was not there yet."""
         leader = self._cluster.leader()
         if leader is None or leader.node is None:
             return
-        members = sorted(leader.node.members.by_id)
-        chosen = self._random.sample(members, self._random.randint(1, len(members)))
-        kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
-        changes = tuple(Change(self._random.choice(kinds), node_id) for node_id in chosen)
+        peers = leader.node.status().peers
+        members = sorted(peers)
+        chosen = self._random.sample(members, self._random.randint(1, len(members))) if members else []
+        both, learner = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER], [ChangeKind.ADD_LEARNER]
+        changes = tuple(
+            Change(self._random.choice(both if peers[node_id].match_index else learner), node_id) for node_id in chosen
+        )
         change = ConfChange(changes, Transition.JOINT_IMPLICIT)
         await self._ask(leader, lambda machine: machine.change_roles(change))
 

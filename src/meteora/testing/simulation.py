@@ -101,6 +101,7 @@ class Simulation:
     async def _begin(self) -> None:
         random, cluster = self._random, self.cluster
         cluster.clock_skew = random.choice([0.0, 0.01, 0.1])
+        cluster.timeout_likeness = random.choice([1, 1, 5])
         for number in range(random.choice([1, 3, 3, 3, 5])):
             machine = cluster.add_machine()
             machine.start(joins=number > 0)
