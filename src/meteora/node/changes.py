@@ -16,8 +16,11 @@ class PendingChanges:
         """The future that is done when the entry (index, term) is applied.
 
         It gets `NotApplied` if another entry takes its place, `OutcomeUnknown` if neither happens before the deadline
-        (in the loop's time).
+        (in the loop's time), or if this node proposes another change at the same index before.
         """
+        displaced = self._pending.pop(index, None)
+        if displaced is not None:
+            _leave_in_doubt(displaced[2], "this node lost the lead meanwhile")
         result: asyncio.Future[None] = self._loop.create_future()
         self._pending[index] = (term, deadline, result)
         return result
@@ -39,9 +42,13 @@ class PendingChanges:
         for index, (_, deadline, result) in list(self._pending.items()):
             if deadline <= now or result.done():
                 del self._pending[index]
-                if not result.done():
-                    result.set_exception(OutcomeUnknown(f"{why}: the change may yet be applied, look at the status"))
+                _leave_in_doubt(result, why)
 
     def give_up_all(self, why: str) -> None:
         """Answer everything: the node stops."""
         self.expire(float("inf"), why)
+
+
+def _leave_in_doubt(result: asyncio.Future[None], why: str) -> None:
+    if not result.done():
+        result.set_exception(OutcomeUnknown(f"{why}: the change may yet be applied, look at the status"))

@@ -52,7 +52,7 @@ from meteora.raft import (
     Status,
     decode_conf_change,
 )
-from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDropped
+from meteora.raft.errors import InvalidConfChange, ProposalDropped
 from meteora.raft.text import configuration_text
 from meteora.storage.raft_log import RaftLog
 from meteora.transport.interface import Refusal, Transport
@@ -71,6 +71,9 @@ SLOW_DISK_SECONDS = 1.0
 
 FAREWELL_SECONDS = 1.0
 """How long a removed member is still sent what was queued for it: that its removal is committed, above all."""
+
+MAX_STRANGERS = 64
+"""Nodes that are answered although they are no members here yet: more than join while this node is behind."""
 
 _log = get_logger("node")
 
@@ -273,13 +276,27 @@ class Node:
         `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, `NotApplied` if this node
         doesn't lead or the change was not proposed in time, `OutcomeUnknown`.
         """
-        while not self._propose_change(change):
-            if self._loop.time() >= deadline:
-                raise NotApplied("another membership change is still under way: try again later")
-            await self._next_tick()
+        await self.wait_for_changes(deadline)
+        self._propose_change(change)
         await self._applied_here(deadline)
         if self.leads:
             await self._spread_commit(deadline)
+
+    async def wait_for_changes(self, deadline: float) -> None:
+        """Until this node leads and no membership change is under way.
+
+        What is decided then, and handed to `change_membership` without another `await` between, is decided on the
+        members as they are. `deadline` is in the loop's time. Raises `NotApplied` if it is over, or this node doesn't
+        lead.
+        """
+        self._ensure_running()
+        while self._raw.has_pending_change:
+            if self._loop.time() >= deadline:
+                raise NotApplied("another membership change is still under way: try again later")
+            await self._next_tick()
+            self._ensure_running()
+        if not self.leads:
+            raise NotApplied("the change was not made: only the leader changes the membership")
 
     async def _applied_here(self, deadline: float) -> None:
         """Until the entry that was just proposed is applied. Errors as `PendingChanges.add` tells them."""
@@ -298,18 +315,13 @@ class Node:
             self._raw.propose([b""])
             await self._applied_here(deadline)
 
-    def _propose_change(self, change: ConfChange) -> bool:
-        """False if the change has to wait for the one before."""
-        self._ensure_running()
+    def _propose_change(self, change: ConfChange) -> None:
         try:
             self._raw.propose_conf_change(change)
-        except ChangePending:
-            return False
         except InvalidConfChange as error:
             raise ChangeRefused(str(error)) from error
         except ProposalDropped as error:
             raise NotApplied(f"the change was not made: {error}") from error
-        return True
 
     async def _next_tick(self) -> None:
         watcher: asyncio.Future[None] = self._loop.create_future()
@@ -358,6 +370,20 @@ class Node:
         alive = [peer for peer in sorted(others) if status.peers[peer].recent_active]
         return max(alive, key=lambda peer: status.peers[peer].match_index, default=0)
 
+    def silent_voters_after(self, change: ConfChange) -> frozenset[int]:
+        """Those of the voters that `change` would leave whom this leader has not heard lately, if they matter.
+
+        Empty if the others are a majority, or the voters stay the same. Raises `ChangeRefused` if the change can't be
+        made at all.
+        """
+        before = self._raw.configuration
+        try:
+            after = before.after(change)
+        except InvalidConfChange as error:
+            raise ChangeRefused(str(error)) from error
+        heard = self._raw.heard
+        return frozenset() if after.voters == before.voters or after.has_majority(heard) else after.voters - heard
+
     # What the world sees
 
     @property
@@ -385,6 +411,9 @@ class Node:
         """A peer has opened its stream to this node."""
         if raft_address and not self._is_stopping:
             self._contacts[sender] = _Contact(instance_id, raft_address)
+            strangers = [peer for peer in self._contacts if peer not in self._members.by_id]
+            if len(strangers) > MAX_STRANGERS:
+                del self._contacts[strangers[0]]
             self._transport.set_peers(self._peer_addresses())
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:  # noqa: ARG002  each message names its sender

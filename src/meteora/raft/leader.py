@@ -16,7 +16,6 @@ from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDroppe
 from meteora.raft.membership import ConfChange, decode_conf_change
 from meteora.raft.message import Message, MessageKind
 from meteora.raft.progress import Inflights, Progress, ProgressState
-from meteora.raft.quorum import VoteResult
 from meteora.raft.reads import PendingReads, ReadRequest, ReadState
 from meteora.raft.ready import Fetch
 
@@ -82,11 +81,16 @@ class Leader:
     def _quorum_is_active(self) -> bool:
         """Whether a majority was heard from since the last look (thesis 6.2)."""
         raft = self._raft
-        active = {peer: True for peer, progress in self.progress.items() if progress.recent_active}
-        active[raft.node_id] = True
+        active = {peer for peer, progress in self.progress.items() if progress.recent_active} | {raft.node_id}
         for progress in self.progress.values():
-            progress.recent_active = False
-        return raft.configuration.vote_result(active) is VoteResult.WON
+            progress.was_active, progress.recent_active = progress.recent_active, False
+        return raft.configuration.has_majority(active)
+
+    @property
+    def heard(self) -> frozenset[int]:
+        """Who was heard within the last one to two election timeouts, this node itself included."""
+        active = {peer for peer, progress in self.progress.items() if progress.recent_active or progress.was_active}
+        return frozenset(active | {self._raft.node_id})
 
     # Messages
 
@@ -141,9 +145,14 @@ class Leader:
         self._pending_conf_index = index
         return True
 
+    @property
+    def has_pending_change(self) -> bool:
+        """Whether a change of membership may be under way, so that another one has to wait."""
+        return self._pending_conf_index > self._raft.log.applied
+
     def check_conf_change(self, change: ConfChange) -> None:
         """Raises `InvalidConfChange` unless the change can be proposed now; `ChangePending` if it may be later."""
-        if self._pending_conf_index > self._raft.log.applied:
+        if self.has_pending_change:
             raise ChangePending(f"another change may be under way: entry {self._pending_conf_index} is not applied yet")
         self._raft.configuration.after(change)
 
@@ -363,7 +372,7 @@ class Leader:
 
     def leave_joint_if_due(self) -> None:
         """Propose to leave a joint configuration that is to be left by itself, once it is applied."""
-        if self._raft.configuration.auto_leave and self._raft.log.applied >= self._pending_conf_index:
+        if self._raft.configuration.auto_leave and not self.has_pending_change:
             # If it can't be proposed now, the next tick tries again.
             with suppress(ProposalDropped):
                 self.propose([Entry(0, 0, ConfChange().encode(), EntryKind.CONF_CHANGE)])

@@ -127,6 +127,10 @@ class Configuration(NamedTuple):
         """Where a vote among the voters stands."""
         return joint_vote(self.voters, self.outgoing, votes)
 
+    def has_majority(self, nodes: Iterable[int]) -> bool:
+        """Whether these nodes can commit and elect by themselves."""
+        return self.vote_result(dict.fromkeys(nodes, True)) is VoteResult.WON
+
     def after(self, change: ConfChange) -> "Configuration":
         """The configuration once `change` is applied. Raises `InvalidConfChange` if it can't be made from this one."""
         if change.is_leave_joint:

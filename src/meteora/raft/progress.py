@@ -58,7 +58,7 @@ class Inflights:
 class Progress:
     """One peer as the leader sees it."""
 
-    __slots__ = ("fetching", "inflights", "match", "next", "paused", "recent_active", "state")
+    __slots__ = ("fetching", "inflights", "match", "next", "paused", "recent_active", "state", "was_active")
 
     def __init__(self, next_index: int, inflights: Inflights, *, match: int = 0, recent_active: bool = False) -> None:
         self.match = match
@@ -69,6 +69,8 @@ class Progress:
         self.inflights = inflights
         self.recent_active = recent_active
         """Heard from since the last check of the quorum."""
+        self.was_active = False
+        """Heard from between that check and the one before."""
         self.paused = False
         """Nothing more is sent until an answer, or a heartbeat's answer, arrives."""
         self.fetching = False

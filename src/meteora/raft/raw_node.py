@@ -258,6 +258,16 @@ class RawNode:
         return self._raft.configuration
 
     @property
+    def has_pending_change(self) -> bool:
+        """Whether a change of membership may be under way, here at the leader; False if this node doesn't lead."""
+        return isinstance(self._raft.role, Leader) and self._raft.role.has_pending_change
+
+    @property
+    def heard(self) -> frozenset[int]:
+        """Whom this leader has heard within the last one to two election timeouts, and itself; else empty."""
+        return self._raft.role.heard if isinstance(self._raft.role, Leader) else frozenset()
+
+    @property
     def transferee(self) -> int:
         """The node that this leader is handing over to; 0 if none."""
         return self._raft.role.transferee if isinstance(self._raft.role, Leader) else 0

@@ -5,7 +5,9 @@
 - A data directory joins under a node id once. The same directory may ask again (its first answer may have been lost);
   another one with the same id is refused, because the id's votes and acknowledgements are not on its disk.
 - A data directory that was removed is never let in again, even if it was removed before it had begun.
-- A leader that is to be removed hands over first.
+- A leader that is to be removed hands over first, and is removed by its successor: who takes a member out stays, and
+  so what the others must know of that is not lost.
+- What would leave too few voters that answer to be a majority is refused: it could never be undone.
 """
 
 import asyncio
@@ -24,12 +26,16 @@ from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
 from meteora.raft import Change, ChangeKind, ConfChange
 from meteora.server.statuses import error_of
+from meteora.transport.channel import open_channel
 
 FORWARDED_KEY = "meteora-forwarded"
 """Metadata of a request that came from another node: it is not passed on again."""
 
 HAND_OVER_SECONDS = 2.0
 """Two election timeouts: after that the transfer has failed."""
+
+HEARD_SECONDS = 1.0
+"""For a new leader to hear of everybody: a heartbeat or two, and some patience with a busy machine."""
 
 _POLL_SECONDS = 0.05
 
@@ -61,24 +67,34 @@ class Cluster:
         await self._admit(request.node_id, member, deadline)
 
     async def _admit(self, node_id: int, newcomer: Member, deadline: float) -> None:
-        if (node_id, newcomer.instance_id) in self._node.members.removed:
+        is_new = False
+
+        def admission() -> ConfChange | None:
+            nonlocal is_new
+            known = self._known_as(node_id, newcomer.instance_id)
+            is_new = known is None or known.instance_id == 0
+            # If it has joined before, the promise to promote it stands as it was made; its address may be new.
+            member = newcomer if known is None else newcomer._replace(promote=known.promote)
+            return None if member == known else _change_of(self._kind_of(node_id), node_id, member)
+
+        if await self._change(admission, deadline):
+            _log.info("a node joined" if is_new else "a member moved", node=node_id, address=newcomer.raft_address)
+
+    def _known_as(self, node_id: int, instance_id: int) -> Member | None:
+        """What is known of the data directory that asks to join; None if nothing. Raises `ChangeRefused`."""
+        members = self._node.members
+        if (node_id, instance_id) in members.removed:
             # Let in again, it would be taken for the removed one, and told so.
             raise ChangeRefused(
                 f"node {node_id} was removed from the cluster; to join it anew, start it with -p and an empty directory"
             )
-        known = self._node.members.by_id.get(node_id)
-        if known is not None and known.instance_id not in (0, newcomer.instance_id):
+        known = members.by_id.get(node_id)
+        if known is not None and known.instance_id not in (0, instance_id):
             raise ChangeRefused(
                 f"node id {node_id} belongs to the member at {known.raft_address}: choose another id (-i), or, if that "
                 f"node or its data is lost for good, remove it first: meteora leave -i {node_id}"
             )
-        if known is not None:
-            # It has joined before. The promise to promote it stands as it was made; its address may be new.
-            newcomer = newcomer._replace(promote=known.promote)
-        if newcomer != known:
-            await self._change(self._kind_of(node_id), node_id, newcomer, deadline)
-            is_new = known is None or known.instance_id == 0
-            _log.info("a node joined" if is_new else "a member moved", node=node_id, address=newcomer.raft_address)
+        return known
 
     def _kind_of(self, node_id: int) -> ChangeKind:
         """The kind of change that leaves the role of a member as it is; a newcomer begins as a learner."""
@@ -103,11 +119,12 @@ class Cluster:
         if not self._node.leads:
             return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded)
         if request.change_type == raft_pb2.RemoveNode:
-            return await self._remove(request.node_id, deadline)
-        await self._add(request, deadline)
+            is_member = await self._change(lambda: self._removal(request.node_id), deadline)
+            return common_pb2.OK if is_member else common_pb2.NOT_FOUND
+        await self._change(lambda: self._addition(request), deadline)
         return common_pb2.OK
 
-    async def _add(self, request: raft_pb2.ConfChange, deadline: float) -> None:
+    def _addition(self, request: raft_pb2.ConfChange) -> ConfChange:
         known = self._node.members.by_id.get(request.node_id)
         address = _address_in(request.context)
         if address is None or (known is None and not address.raft_address):
@@ -118,20 +135,49 @@ class Cluster:
         is_voter = request.change_type == raft_pb2.AddNode
         member = member._replace(promote=is_voter and request.node_id not in self._node.members.configuration.voters)
         kind = self._kind_of(request.node_id) if is_voter else ChangeKind.ADD_LEARNER
-        await self._change(kind, request.node_id, member, deadline)
+        return _change_of(kind, request.node_id, member)
 
-    async def _remove(self, node_id: int, deadline: float) -> common_pb2.State:
+    def _removal(self, node_id: int) -> ConfChange | None:
+        """None if the node is no member."""
         members = self._node.members
         if node_id not in members.by_id:
-            return common_pb2.NOT_FOUND
+            return None
         if members.configuration.voters == {node_id}:
             raise ChangeRefused(f"node {node_id} is the last voter: without it there is no cluster; just stop it")
-        await self._node.change_membership(ConfChange((Change(ChangeKind.REMOVE, node_id),)), deadline)
-        return common_pb2.OK
+        if node_id == self._node.node_id:
+            raise NotApplied(f"node {node_id} leads, and no other could take over; nothing was changed, try again")
+        return ConfChange((Change(ChangeKind.REMOVE, node_id),))
 
-    async def _change(self, kind: ChangeKind, node_id: int, member: Member, deadline: float) -> None:
-        context = encode_context({node_id: member})
-        await self._node.change_membership(ConfChange((Change(kind, node_id),), context=context), deadline)
+    async def _change(self, decide: Callable[[], ConfChange | None], deadline: float) -> bool:
+        """Make the change that `decide` names, at the instant at which it does; False if it names none.
+
+        Raises `ChangeRefused` if too few of the voters that the change would leave are there.
+        """
+        loop = asyncio.get_running_loop()
+        patience_ends_at = min(loop.time() + HEARD_SECONDS, deadline)
+        while True:
+            await self._node.wait_for_changes(deadline)
+            # No `await` from here to the proposal: what was decided would be about members that are no more.
+            change = decide()
+            if change is None:
+                return False
+            silent = self._node.silent_voters_after(change)
+            if not silent:
+                await self._node.change_membership(change, deadline)
+                return True
+            if loop.time() >= patience_ends_at:
+                raise self._stranding(change, silent)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _stranding(self, change: ConfChange, silent: frozenset[int]) -> ChangeRefused:
+        by_id = self._node.members.by_id
+        left = self._node.members.configuration.after(change).voters
+        names = ", ".join(f"node {node_id} at {by_id[node_id].raft_address}" for node_id in sorted(silent))
+        return ChangeRefused(
+            f"of the voters that would be left ({', '.join(map(str, sorted(left)))}) too many are silent to be a "
+            f"majority: {names}; start what is silent, or, if it is lost for good, remove that first: "
+            f"meteora leave -i {min(silent)}"
+        )
 
     async def leave(self, timeout_seconds: float) -> bool:
         """Take this node out of the cluster. False if it stays, as the last voter or no member. Raises as `change`."""
@@ -176,7 +222,7 @@ class Cluster:
         leader = self._node.members.by_id.get(leader_id)
         if was_forwarded or leader is None:
             raise NotApplied(f"node {self._node.node_id} doesn't lead; nothing was changed, try again")
-        async with grpc.aio.insecure_channel(leader.raft_address) as channel:
+        async with open_channel(leader.raft_address) as channel:
             try:
                 return await call(channel)
             except grpc.aio.AioRpcError as failure:
@@ -191,6 +237,10 @@ def _address_in(context: bytes) -> common_pb2.NodeAddress | None:
         return common_pb2.NodeAddress.FromString(context)
     except DecodeError:
         return None
+
+
+def _change_of(kind: ChangeKind, node_id: int, member: Member) -> ConfChange:
+    return ConfChange((Change(kind, node_id),), context=encode_context({node_id: member}))
 
 
 async def _join_there(channel: grpc.aio.Channel, request: peer_pb2.JoinReq, timeout_seconds: float) -> None:

@@ -12,6 +12,7 @@ from meteora.observability.logs import Logger, get_logger
 from meteora.pb import common_pb2, peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.server.cluster import Cluster
+from meteora.transport.channel import open_channel
 
 ATTEMPT_SECONDS = 10.0
 """For one answer: the cluster may have other changes to make first."""
@@ -95,9 +96,7 @@ def cause_of(failure: grpc.aio.AioRpcError) -> str:
 
 async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
     # A channel of its own for each attempt: gRPC's back-off would make a peer that is just starting seem down.
-    async with grpc.aio.insecure_channel(
-        peer_raft_address, options=(("grpc.use_local_subchannel_pool", 1),)
-    ) as channel:
+    async with open_channel(peer_raft_address) as channel:
         reply = await PeerServiceStub(channel).Join(request, timeout=ATTEMPT_SECONDS)
     return reply.cluster_id
 

@@ -1,6 +1,8 @@
-"""The settings of gRPC at both ends of a stream between peers."""
+"""The settings of gRPC at both ends of a stream between peers, and of the calls that nodes make to one another."""
 
 from typing import Final
+
+import grpc
 
 KEEPALIVE_SECONDS: Final = 2
 """A peer from which nothing came for this long is pinged; it is given up if the answer takes as long again."""
@@ -36,6 +38,12 @@ CLIENT_OPTIONS: Final[ChannelOptions] = (
     ("grpc.service_config_disable_resolution", 1),
 )
 """For the channel to a peer."""
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel of its own to the node at `address` (host:port); whoever opens it closes it."""
+    return grpc.aio.insecure_channel(f"dns:///{address}", options=CLIENT_OPTIONS)
+
 
 SERVER_OPTIONS: Final[ChannelOptions] = (
     # A peer that lost its power does not close its stream.

@@ -20,7 +20,7 @@ from meteora.observability.logs import get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.raft.message import Message
-from meteora.transport.channel import CLIENT_OPTIONS
+from meteora.transport.channel import open_channel
 from meteora.transport.codec import (
     ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
@@ -119,7 +119,7 @@ class PeerLink:
 
     async def _attempt(self) -> Ending:
         """One channel and one stream, from dialling until it ends."""
-        async with grpc.aio.insecure_channel(f"dns:///{self.address}", options=CLIENT_OPTIONS) as channel:
+        async with open_channel(self.address) as channel:
             call = PeerServiceStub(channel).Exchange(metadata=self._metadata)
             call.add_done_callback(lambda _: self._wake.set())
             try:

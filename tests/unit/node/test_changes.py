@@ -49,6 +49,12 @@ def test_the_fate_of_a_change_that_is_not_answered_in_time_is_unknown() -> None:
     assert str(error) == "no answer in time: the change may yet be applied, look at the status"
 
 
+def test_the_fate_of_a_change_whose_place_another_one_takes_is_unknown() -> None:
+    error = outcome_after(lambda changes: changes.add(INDEX, TERM + 1, DEADLINE))
+    assert isinstance(error, OutcomeUnknown)
+    assert str(error) == "this node lost the lead meanwhile: the change may yet be applied, look at the status"
+
+
 def test_giving_up_answers_before_the_deadline() -> None:
     error = outcome_after(lambda changes: changes.give_up_all("the node is stopping"))
     assert isinstance(error, OutcomeUnknown)

@@ -962,6 +962,17 @@ def test_who_has_joined_anew_is_answered_although_the_end_of_the_one_before_is_y
     alone(tmp_path, story)
 
 
+def test_of_many_that_are_not_known_the_first_is_forgotten(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        for stranger in range(4, 4 + node.MAX_STRANGERS + 1):
+            one.node.introduced(2, 20, "elsewhere:7000")
+            one.node.introduced(stranger, 1, "stranger:7000")
+        assert one.line.peers.keys() == {2, 3, *range(5, 5 + node.MAX_STRANGERS)}
+        assert one.line.peers[2] == "elsewhere:7000"
+
+    leaderless(tmp_path, story)
+
+
 def test_a_node_that_is_not_known_yet_is_answered(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         one.node.introduced(9, 90, "host9:7000")

@@ -500,3 +500,25 @@ def test_answers_of_who_was_removed_are_ignored() -> None:
     member.work()
     acknowledge(member, 2)
     assert member.step(Message(MessageKind.HEARTBEAT_RESPONSE, 3, 1, term=1)) == []
+
+
+# Who is there
+
+
+def test_who_was_heard_in_this_election_timeout_or_the_one_before_counts_as_there() -> None:
+    member = replicating_leader(election_ticks=10)
+    assert member.raw.heard == {1, 2, 3}
+    for _ in range(10):
+        member.tick()
+        member.heard(MessageKind.HEARTBEAT_RESPONSE, 2)
+    assert member.raw.heard == {1, 2, 3}
+    for _ in range(10):
+        member.tick()
+        member.heard(MessageKind.HEARTBEAT_RESPONSE, 2)
+    assert member.raw.heard == {1, 2}
+
+
+def test_who_does_not_lead_can_not_say_who_is_there() -> None:
+    member = lone_member()
+    assert member.raw.heard == frozenset()
+    assert not member.raw.has_pending_change

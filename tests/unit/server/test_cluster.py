@@ -1,0 +1,133 @@
+"""Changes that come at once, and changes that would strand the cluster: on real nodes, without the wire."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meteora.errors import ChangeRefused, MeteoraError, NotApplied
+from meteora.pb import common_pb2, peer_pb2, raft_pb2
+from meteora.server import cluster
+from meteora.server.cluster import Cluster
+from meteora.server.joining import join_request
+from tests.unit.node.nodes import Network, Trio, running, soon, three, until
+
+
+async def outcome_of(request: Coroutine[Any, Any, object]) -> object:
+    try:
+        return await request
+    except MeteoraError as error:
+        return type(error)
+
+
+def joining(node_id: int, instance_id: int, host: str = "host") -> peer_pb2.JoinReq:
+    return join_request(node_id, instance_id, f"{host}{node_id}:5000", f"{host}{node_id}:7000")
+
+
+def removing(node_id: int) -> raft_pb2.ConfChange:
+    return raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id)
+
+
+def test_of_two_directories_that_join_under_one_id_at_once_one_is_let_in(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            members = Cluster(one.node, 1)
+            # All wait for the first one.
+            requests = [joining(2, 20), joining(3, 30), joining(3, 31)]
+            joins = [outcome_of(members.join(each, soon(), was_forwarded=False)) for each in requests]
+            assert await asyncio.gather(*joins) == [None, None, ChangeRefused]
+            assert one.node.members.by_id[3].instance_id == 30
+
+    asyncio.run(run())
+
+
+def test_a_directory_that_is_removed_while_it_asks_again_is_not_let_in(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            members = Cluster(one.node, 1)
+            await members.join(joining(2, 20), soon(), was_forwarded=False)
+            removal = outcome_of(members.change(removing(2), soon(), was_forwarded=False))
+            again = outcome_of(members.join(joining(2, 20, "moved"), soon(), was_forwarded=False))
+            assert await asyncio.gather(removal, again) == [common_pb2.OK, ChangeRefused]
+
+    asyncio.run(run())
+
+
+def test_who_is_removed_twice_at_once_is_no_member_the_second_time(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            members = Cluster(one.node, 1)
+            await members.join(joining(2, 20), soon(), was_forwarded=False)
+            removals = [outcome_of(members.change(removing(2), soon(), was_forwarded=False)) for _ in range(2)]
+            assert await asyncio.gather(*removals) == [common_pb2.OK, common_pb2.NOT_FOUND]
+
+    asyncio.run(run())
+
+
+def test_a_leader_that_can_not_hand_over_does_not_remove_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its removal might be known to nobody else when it is gone.
+    monkeypatch.setattr(cluster, "HAND_OVER_SECONDS", 0.0)
+
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader.node
+            change = Cluster(leader, 1).change(removing(leader.node_id), soon(), was_forwarded=False)
+            with pytest.raises(NotApplied, match="leads, and no other could take over; nothing was changed"):
+                await change
+            assert leader.node_id in leader.members.by_id
+
+    asyncio.run(run())
+
+
+async def lose_a_follower(trio: Trio) -> tuple[int, int]:
+    """The ids of a follower that the leader hears no more, and of the other one."""
+    lost, there = (each.node.node_id for each in trio.followers)
+    await until(lambda: trio.leader.node._raw.heard == {1, 2, 3})
+    trio.network.cut_off.add(lost)
+    await until(lambda: trio.leader.node._raw.heard == {1, 2, 3} - {lost})
+    return lost, there
+
+
+@pytest.mark.parametrize("kind", [raft_pb2.RemoveNode, raft_pb2.AddLearnerNode])
+def test_who_is_needed_for_a_majority_that_answers_stays_a_voter(
+    tmp_path: Path, kind: raft_pb2.ConfChangeType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "HEARD_SECONDS", 0.1)
+
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            lost, there = await lose_a_follower(trio)
+            leader = trio.leader.node
+            members = Cluster(leader, 1)
+            request = raft_pb2.ConfChange(change_type=kind, node_id=there)
+            with pytest.raises(ChangeRefused) as refusal:
+                await members.change(request, soon(), was_forwarded=False)
+            left = ", ".join(map(str, sorted({leader.node_id, lost})))
+            assert str(refusal.value) == (
+                f"of the voters that would be left ({left}) too many are silent to be a majority: node {lost} at "
+                f"host{lost}:7000; start what is silent, or, if it is lost for good, remove that first: "
+                f"meteora leave -i {lost}"
+            )
+            # As it says:
+            for node_id in (lost, there):
+                assert await members.change(removing(node_id), soon(), was_forwarded=False) == common_pb2.OK
+
+    asyncio.run(run())
+
+
+def test_the_address_of_a_voter_may_change_while_another_one_is_silent(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            _, there = await lose_a_follower(trio)
+            moved = joining(there, 10 * there, "moved")
+            await Cluster(trio.leader.node, 1).join(moved, soon(), was_forwarded=False)
+            assert trio.leader.node.members.by_id[there].raft_address == moved.address.raft_address
+
+    asyncio.run(run())
