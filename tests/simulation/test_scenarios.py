@@ -9,6 +9,7 @@ import pytest
 from meteora.errors import ChangeRefused
 from meteora.kv.command import Command, Operation
 from meteora.pb import common_pb2, peer_pb2, raft_pb2
+from meteora.raft.membership import Change, ChangeKind, ConfChange
 from meteora.testing.cluster import Cluster, Machine
 from meteora.testing.loop import SimulatedLoop
 
@@ -58,8 +59,14 @@ async def lead(cluster: Cluster, machine: Machine) -> None:
     await until(lambda: cluster.leader() is machine, f"n{machine.node_id} leads")
 
 
-async def put(machine: Machine, sequence: int) -> None:
-    await machine.write(Command(Operation.PUT, 77, sequence, 1, False, b"key", b"%d" % sequence), 10.0)
+async def ask(cluster: Cluster, machine: Machine, serve: Callable[[Machine], Awaitable[None]]) -> None:
+    """Have a machine do something in its own process, by its own clock."""
+    await cluster.call(cluster.loop.outside, "outside", machine.raft_address, serve, PATIENCE_SECONDS)
+
+
+async def put(cluster: Cluster, machine: Machine, sequence: int) -> None:
+    command = Command(Operation.PUT, 77, sequence, 1, False, b"key", b"%d" % sequence)
+    await ask(cluster, machine, lambda machine: machine.write(command, PATIENCE_SECONDS))
 
 
 def applied(machine: Machine) -> int:
@@ -74,7 +81,7 @@ def test_a_member_that_missed_a_newcomer_follows_it_when_it_leads() -> None:
         await grow(cluster, 4)
         await lead(cluster, cluster.machines[4])
         late.start()
-        await put(cluster.machines[1], 1)
+        await put(cluster, cluster.machines[1], 1)
         await until(lambda: applied(late) == applied(cluster.machines[4]), "n3 has what n4 has")
         assert cluster.leader() is cluster.machines[4]
 
@@ -91,5 +98,25 @@ def test_a_directory_that_was_removed_before_it_heard_of_its_admission_is_not_le
         await member.change_membership(raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=2))
         with pytest.raises(ChangeRefused, match="node 2 was removed from the cluster"):
             await member.admit(request)
+
+    tell(story)
+
+
+def test_a_leader_that_removed_itself_stays_until_the_others_know_that_they_can_do_without_it() -> None:
+    async def story(cluster: Cluster) -> None:
+        await grow(cluster, 2)
+        one, two = cluster.machines[1], cluster.machines[2]
+        await lead(cluster, one)
+        change = ConfChange((Change(ChangeKind.REMOVE, 1),))
+        removing = asyncio.ensure_future(ask(cluster, one, lambda machine: machine.change_roles(change)))
+        removal = one.log.last_index + 1
+        while not two.disk.holds(removal, one.term):
+            await asyncio.sleep(0.0001)
+        cluster.network.cut.add((one.raft_address, two.raft_address))
+        await asyncio.sleep(5.0)
+        cluster.network.heal()
+        await put(cluster, two, 1)
+        await until(lambda: one.node is None, "n1 has stopped")
+        removing.cancel()
 
     tell(story)

@@ -32,6 +32,7 @@ from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
 from meteora.node.members import Member, Members, encode_context
+from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds, give_up
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
@@ -153,12 +154,14 @@ class Node:
         """In the order in which they came, so that a simulation is the same each time."""
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
         self._has_known_leader = False
+        self._parting: Parting | None = None
+        """Set once the removal of this node is applied here."""
         self._farewells: dict[int, str] = {}
         self._farewell_ends_at = 0.0
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Gets the exception that the node can't go on after."""
         self.removed: asyncio.Future[Removal] = self._loop.create_future()
-        """Done when the node learns that it is no longer a member."""
+        """Done when the node is no longer a member, and the others can do without it."""
 
     # Life
 
@@ -167,7 +170,7 @@ class Node:
         self._transport = transport
         self._transport.set_peers(self._peer_addresses())
         if (self.node_id, self._settings.instance_id) in self._members.removed:
-            self.note_removal()
+            self._parting = Parting(self._loop.time())
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
             self._raw.campaign()
@@ -205,6 +208,7 @@ class Node:
             self._raw.tick()
             self._look_after_requests(self._loop.time())
             self._say_farewell(self._loop.time())
+            self._ask_to_be_refused(self._loop.time())
             self._flush_if_due()
             self._promote_learners()
             self._wake()
@@ -436,8 +440,14 @@ class Node:
 
     def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
         """A peer does not take our messages."""
-        if refusal is Refusal.REMOVED_SENDER and not self.removed.done():
+        if refusal is not Refusal.REMOVED_SENDER or self.removed.done():
+            return
+        if self._parting is None:
             _log.warning("a member says that this node was removed from the cluster", member=peer, detail=detail)
+            self.note_removal()
+            return
+        self._parting.refused_by(peer)
+        if self._parting.is_over(self._members.configuration):
             self.note_removal()
 
     def note_removal(self) -> None:
@@ -604,7 +614,8 @@ class Node:
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         is_this = before is not None and before.instance_id in (0, self._settings.instance_id)
         if is_this and self.node_id not in members.by_id:
-            self.note_removal()
+            _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
+            self._parting = Parting(self._loop.time())
 
     def _forget_old_contacts(self, members: Members) -> None:
         """What a member said of itself holds until it is removed, or `members` gives another address in its place."""
@@ -631,6 +642,12 @@ class Node:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""
         if self._farewells and now >= self._farewell_ends_at:
             self._farewells = {}
+            self._transport.set_peers(self._peer_addresses())
+
+    def _ask_to_be_refused(self, now: float) -> None:
+        """Once removed: find out who knows it. Whoever doesn't is answered as before."""
+        if self._parting is not None and self._parting.asks(now):
+            self._transport.set_peers({})
             self._transport.set_peers(self._peer_addresses())
 
     def _flush_if_due(self) -> None:

@@ -43,6 +43,14 @@ class Network:
         if message.receiver in self.nodes:
             self.nodes[message.receiver].receive(message.sender, [message])
 
+    def introduce(self, sender: int, receiver: int) -> None:
+        """A stream is opened, or refused."""
+        if sender in self.nodes and receiver in self.nodes and not {sender, receiver} & self.cut_off:
+            instance_id = self.nodes[sender]._settings.instance_id
+            refusal = self.nodes[receiver].admits(sender, instance_id)
+            if refusal is not None:
+                self.nodes[sender].refused(receiver, refusal, "by the test's network")
+
     def sent_by(self, node_id: int, kind: MessageKind) -> list[Message]:
         return [message for message in self.sent if message.sender == node_id and message.kind is kind]
 
@@ -50,8 +58,9 @@ class Network:
 class Line:
     """The `Transport` of one node."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, node_id: int) -> None:
         self._network = network
+        self._node_id = node_id
         self.peers: dict[int, str] = {}
         """As they were last set."""
 
@@ -61,7 +70,10 @@ class Line:
                 self._network.deliver(message)
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
+        newcomers = addresses.keys() - self.peers.keys()
         self.peers = dict(addresses)
+        for peer in newcomers:
+            asyncio.get_running_loop().call_soon(self._network.introduce, self._node_id, peer)
 
     async def close(self) -> None:
         self.peers = {}
@@ -145,7 +157,7 @@ async def running(
             random_below=random_below,
         )
         node = Node(settings, log, state_machine)
-        line = Line(network)
+        line = Line(network, node_id)
         parts.push_async_callback(node.stop)
         network.nodes[node_id] = node
         parts.callback(network.nodes.pop, node_id)
