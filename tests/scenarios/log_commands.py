@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from meteora.raft import Entry
-from meteora.raft.errors import InvariantViolation
+from meteora.raft.errors import Compacted, InvariantViolation
 from meteora.raft.log import Log
 from meteora.raft.memory_log import MemoryLog
 from meteora.raft.text import entry_text
@@ -30,6 +30,8 @@ class LogCommands:
             line = do(words)
         except InvariantViolation as error:
             return [f"stops: {error}"]
+        except Compacted as error:
+            return [f"cut off: {error}"]
         words.done()
         return [line] if line else []
 

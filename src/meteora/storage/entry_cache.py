@@ -43,6 +43,12 @@ class EntryCache:
         self.released_index = max(self.released_index, index)
         self._evict()
 
+    def compact(self, index: int) -> None:
+        """Drop the entries up to `index`, all of which are applied."""
+        ensure(index <= self.released_index, f"entry {index} is not applied yet, only {self.released_index}")
+        while self.first_index <= index and self._entries:
+            self._drop_oldest()
+
     def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
         """The entries low <= index < high, all of which must be here; at most `max_bytes`, but at least one."""
         taken: list[Entry] = []
@@ -57,5 +63,8 @@ class EntryCache:
 
     def _evict(self) -> None:
         while self.size_bytes > self.limit_bytes and self.first_index <= self.released_index and self._entries:
-            self.size_bytes -= self._entries.pop(self.first_index).size_bytes()
-            self.first_index += 1
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self.size_bytes -= self._entries.pop(self.first_index).size_bytes()
+        self.first_index += 1

@@ -8,14 +8,23 @@ from memory, and memory changes only after the disk has answered.
 - Nothing is read back unverified: each entry and record by its checksum and place, the end of the log by the watermark.
 - A write or fsync that failed is never tried again: the page cache may say that all is well when it is not. From then
   on every call to the disk raises that error.
+
+The log begins after its base, the last entry that was cut off: what came up to there is in the state machine only.
+`compact` moves the base up; `reset` puts it where an installed snapshot is. Either is one write, so a crash leaves the
+log before it or after it; and with a `reset` goes the name of the directory that holds the snapshot's state, so log and
+state change together. (`meteora.kv.installation` tells the whole story.)
+
+On disk the log takes what its entries take, and what was cut off and not yet reclaimed. RocksDB reclaims in the
+background whenever it has filled four tables: what is cut off is gone by the time that another `RECLAIM_BYTES` are
+written.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVarTuple
 
 from meteora.errors import Corruption, DiskFailure, StorageError
 from meteora.raft.entry import Entry, decode_entry
@@ -25,11 +34,15 @@ from meteora.storage.disk_thread import DiskThread
 from meteora.storage.entry_cache import EntryCache
 from meteora.storage.raft_records import (
     LOG_STATE_KEY,
+    STATE_DIRECTORY_KEY,
+    Base,
     LogState,
     MalformedRecord,
     decode_log_state,
+    decode_state_directory,
     decode_term_run,
     encode_log_state,
+    encode_state_directory,
     encode_term_run,
     entry_key,
     key_number,
@@ -39,8 +52,13 @@ from meteora.storage.rocks import CORRUPTION_ADVICE, RAFT_LOG, Rocks, WriteBatch
 from meteora.storage.term_runs import TermRuns
 from meteora.storage.watermark import Watermark
 
+Arguments = TypeVarTuple("Arguments")
+
 DEFAULT_CACHE_BYTES: Final = 32 * 1024 * 1024
 """Entries that are applied stay in memory up to this, for followers that are a little behind."""
+
+RECLAIM_BYTES: Final = 4 * RAFT_LOG.memtable_bytes
+"""What was cut off is gone from the disk once so much more has been appended: RocksDB's trigger to merge tables."""
 
 BATCH_BYTES: Final = 1024 * 1024
 """The most that goes into one write: it holds the GIL, for some 3 ms per mebibyte."""
@@ -49,9 +67,6 @@ STALL_PATIENCE_SECONDS: Final = 10.0
 """How long a write waits for RocksDB to catch up with its flushes; then it asks, and learns if they fail for good."""
 
 STALL_LOOK_SECONDS: Final = 0.005
-
-FIRST_INDEX: Final = 1
-"""The log is never cut yet."""
 
 _LAST = (1 << 64) - 1
 
@@ -107,17 +122,20 @@ class RaftLog:
         return self._hard_state
 
     def first_index(self) -> int:
-        """The index of the oldest entry: 1."""
-        return FIRST_INDEX
+        """The index of the oldest entry, or the one that would be, if the log is empty: 1 until the log is cut."""
+        return self._terms.base_index + 1
 
     def last_index(self) -> int:
-        """The index of the newest durable entry; 0 in an empty log."""
+        """The index of the newest durable entry; first_index() - 1 in an empty log."""
         return self._terms.last_index
 
     def term(self, index: int) -> int:
-        """The term at `index`, from 0 to last_index(). Raises `Compacted` below, `InvariantViolation` above."""
-        if index < FIRST_INDEX - 1:
-            raise Compacted(f"the term at {index} of a log that begins at {FIRST_INDEX}")
+        """The term at `index`, from first_index() - 1 to last_index().
+
+        Raises `Compacted` below, `InvariantViolation` above.
+        """
+        if index < self._terms.base_index:
+            raise Compacted(f"the term at {index} of a log that begins at {self.first_index()}")
         return self._terms.term(index)
 
     def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry] | None:
@@ -166,12 +184,56 @@ class RaftLog:
             state = self._checked(entries, self._hard_state if hard_state is None else hard_state)
             if not entries and state == self._hard_state:
                 return
-            try:
-                await self._disk.run(self._persist, entries, state)
-            except BaseException as error:
-                self._failure = error if isinstance(error, StorageError) else _abandoned(self._path, error)
-                raise
+            await self._write(self._persist, entries, state)
             self._believe(entries, state)
+
+    async def compact(self, index: int) -> None:
+        """Cut off the entries up to `index`, durably: first_index() becomes index + 1, and term(index) stays known.
+
+        Nothing happens if that much is cut off already. They must be released, and the caller knows that the state that
+        they led to is durable: nothing brings them back. Raises `InvariantViolation` if they are not released;
+        otherwise as `append`.
+        """
+        async with self._turn:
+            self._refuse_after_failure()
+            if index <= self._terms.base_index:
+                return
+            released = min(self._cache.released_index, self.last_index())
+            ensure(index <= released, f"a cut at {index} of a log whose entries are applied up to {released}")
+            base = Base(index, self._terms.term(index))
+            await self._write(self._persist_base, base, True, self._hard_state, None)
+            self._terms.compact(index)
+            self._cache.compact(index)
+
+    async def reset(self, index: int, term: int, hard_state: HardState | None, state_directory: str) -> None:
+        """Begin anew after (index, term), where the state in `state_directory` is; durably, and all at once.
+
+        A log that has an entry of `term` at `index` keeps what follows it; any other is emptied. `hard_state` (None: as
+        it is) comes with it, and commit is at least `index` from now on. Raises `InvariantViolation` if something
+        committed would be lost; otherwise as `append`.
+        """
+        async with self._turn:
+            self._refuse_after_failure()
+            base = Base(index, term)
+            is_here = self._terms.base_index <= index <= self.last_index() and self._terms.term(index) == term
+            state = self._checked_for_reset(base, is_here, self._hard_state if hard_state is None else hard_state)
+            await self._write(self._persist_base, base, is_here, state, state_directory)
+            self._hard_state = state
+            if is_here:
+                self._terms.compact(index)
+                self._cache.release(index)
+                self._cache.compact(index)
+            else:
+                self._terms = TermRuns((), index, index, term)
+                self._cache = EntryCache(self._cache.limit_bytes, index, index)
+
+    async def _write(self, persist: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
+        """Run it on the disk thread. If it fails in any way, the log has failed."""
+        try:
+            await self._disk.run(persist, *arguments)
+        except BaseException as error:
+            self._failure = error if isinstance(error, StorageError) else _abandoned(self._path, error)
+            raise
 
     def close(self) -> None:
         """Flush and close the database, once the disk thread has done what it was given; blocks."""
@@ -188,8 +250,8 @@ class RaftLog:
             raise self._failure
 
     def _check_range(self, low: int, high: int) -> None:
-        if low < FIRST_INDEX:
-            raise Compacted(f"entries from {low} of a log that begins at {FIRST_INDEX}")
+        if low <= self._terms.base_index:
+            raise Compacted(f"entries from {low} of a log that begins at {self.first_index()}")
         last_index = self._terms.last_index
         ensure(high <= last_index + 1, f"entries {low} to {high - 1} of a log that ends at {last_index}")
 
@@ -212,6 +274,16 @@ class RaftLog:
         # The core may learn of a commit before the entries are here; on disk the one never goes ahead of the other.
         return state._replace(commit=max(old.commit, min(state.commit, last_index)))
 
+    def _checked_for_reset(self, base: Base, is_here: bool, state: HardState) -> HardState:
+        committed = max(self._hard_state.commit, self._cache.released_index)
+        ensure(
+            is_here or base.index > committed,
+            f"a snapshot at {base.index} can't replace what is committed: {committed}",
+        )
+        state = self._checked((), state._replace(commit=self._hard_state.commit))
+        ensure(base.term <= state.term, f"a snapshot of term {base.term} in term {state.term}")
+        return state._replace(commit=max(state.commit, base.index))
+
     def _ensure_a_run(self, entries: Sequence[Entry], term: int, newest_term: int) -> None:
         for index, entry in enumerate(entries, entries[0].index):
             ensure(entry.index == index, f"entry {entry.index} where {index} should be")
@@ -224,6 +296,27 @@ class RaftLog:
         for batch in self._batches(entries, state):
             self._wait_for(batch)
             self._database.write(batch)
+        self._sync()
+
+    def _persist_base(self, base: Base, is_here: bool, state: HardState, state_directory: str | None) -> None:
+        """Make `base` the base, with `state`; what follows it stays if it is here, in the log."""
+        batch = WriteBatch()
+        last_index = self._terms.last_index if is_here else base.index
+        if is_here:
+            batch.delete_range(entry_key(self._terms.base_index), entry_key(base.index + 1))
+            for term in self._terms.ending_before(base.index):
+                batch.delete(term_run_key(term))
+        else:
+            batch.delete_range(entry_key(0), entry_key(_LAST))
+            batch.delete_range(term_run_key(0), term_run_key(_LAST))
+        if state_directory is not None:
+            batch.put(STATE_DIRECTORY_KEY, encode_state_directory(state_directory))
+        batch = self._sealed(batch, last_index, state, base)
+        self._wait_for(batch)
+        self._database.write(batch)
+        self._sync()
+
+    def _sync(self) -> None:
         self._database.sync_wal()
         self._watermark.advance(self._write_number)
 
@@ -259,10 +352,11 @@ class RaftLog:
             size_bytes += entry.size_bytes()
         yield self._sealed(batch, entries[-1].index if entries else self._terms.last_index, state)
 
-    def _sealed(self, batch: WriteBatch, last_index: int, state: HardState) -> WriteBatch:
+    def _sealed(self, batch: WriteBatch, last_index: int, state: HardState, base: Base | None = None) -> WriteBatch:
         self._write_number += 1
         state = state._replace(commit=min(state.commit, last_index))
-        batch.put(LOG_STATE_KEY, encode_log_state(LogState(self._write_number, last_index, state)))
+        base = base or Base(self._terms.base_index, self._terms.base_term)
+        batch.put(LOG_STATE_KEY, encode_log_state(LogState(self._write_number, last_index, state, base)))
         return batch
 
     def _delete_from(self, index: int, batch: WriteBatch) -> None:
@@ -338,12 +432,12 @@ class RaftLog:
 
     def _load_records(self) -> None:
         database = self._database
-        self._write_number, last_index, self._hard_state = decode_log_state(database.get(LOG_STATE_KEY))
-        newest = next(database.scan(entry_key(0), entry_key(_LAST), backwards=True), None)
-        found = 0 if newest is None else key_number(newest[0])
+        self._write_number, last_index, self._hard_state, base = decode_log_state(database.get(LOG_STATE_KEY))
+        newest = next(database.scan(entry_key(base.index + 1), entry_key(_LAST), backwards=True), None)
+        found = base.index if newest is None else key_number(newest[0])
         ensure(found == last_index, f"the log ends at {found}, and not at {last_index} as its latest write says")
         runs = [decode_term_run(*pair) for pair in database.scan(term_run_key(0), term_run_key(_LAST))]
-        self._terms = TermRuns(runs, last_index)
+        self._terms = TermRuns(runs, last_index, *base)
 
     def _verify_ends(self, last_index: int, applied_index: int) -> None:
         state = self._hard_state
@@ -351,13 +445,30 @@ class RaftLog:
             raise self._corrupt(
                 f"the log ends at {last_index}, but {state.commit} was committed and {applied_index} applied"
             )
-        if last_index:
-            if self._terms.term(last_index) > state.term:
-                raise self._corrupt(
-                    f"the log ends in term {self._terms.term(last_index)}, and the term is {state.term}"
-                )
-            next(self._scan(FIRST_INDEX, FIRST_INDEX + 1))
+        first_index = self.first_index()
+        if applied_index < first_index - 1:
+            raise self._corrupt(f"the log begins at {first_index}, but only {applied_index} entries were applied")
+        if self._terms.term(last_index) > state.term:
+            raise self._corrupt(f"the log ends in term {self._terms.term(last_index)}, and the term is {state.term}")
+        if last_index >= first_index:
+            next(self._scan(first_index, first_index + 1))
             next(self._scan(last_index, last_index + 1))
+
+
+def read_state_directory(path: Path) -> str | None:
+    """Which directory holds the state that the log in `path` continues; None: the first one.
+
+    Blocks, and changes nothing. Raises `Corruption`, `DiskFull` or `DiskFailure`.
+    """
+    if not (path / "CURRENT").exists():
+        return None
+    probe = Rocks(path, RAFT_LOG, read_only=True)
+    try:
+        return decode_state_directory(probe.get(STATE_DIRECTORY_KEY))
+    except MalformedRecord as error:
+        raise Corruption(f"{path}: {error}. {CORRUPTION_ADVICE}") from error
+    finally:
+        probe.close()
 
 
 def _refuse_lost_tail(path: Path, durable_number: int) -> None:

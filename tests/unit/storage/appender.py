@@ -1,6 +1,7 @@
-"""A process that appends to a raft log until it is killed, and says what was acknowledged.
+"""A process that appends to a raft log, and cuts it now and then, until it is killed; it says what was acknowledged.
 
-`python -m tests.unit.storage.appender PATH SEED STEP` goes on after STEP steps of the story that SEED tells.
+`python -m tests.unit.storage.appender PATH SEED STEP APPLIED` goes on after STEP steps of the story that SEED tells,
+which had applied the entries up to APPLIED.
 """
 
 import asyncio
@@ -33,14 +34,17 @@ def story(seed: int) -> Iterator[tuple[list[Entry], HardState, list[Entry]]]:
 
 
 async def append_for_ever(log: RaftLog, seed: int, step: int) -> None:
+    chance = random.Random(step)
     for number, (entries, hard_state, _) in enumerate(story(seed), start=1):
         if number > step:
             await log.append(entries, hard_state)
             log.release(hard_state.commit)
             sys.stdout.write(f"{number}\n")
             sys.stdout.flush()
+            if chance.random() < 0.3:
+                await log.compact(chance.randint(0, hard_state.commit))
 
 
 if __name__ == "__main__":
-    path, seed, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    asyncio.run(append_for_ever(RaftLog.open(path, DiskThread("raft log")), seed, step))
+    path, (seed, step, applied) = Path(sys.argv[1]), map(int, sys.argv[2:])
+    asyncio.run(append_for_ever(RaftLog.open(path, DiskThread("raft log"), applied), seed, step))

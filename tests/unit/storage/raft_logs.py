@@ -44,8 +44,23 @@ def append(log: RaftLog, entries: Sequence[Entry], **hard_state: int) -> None:
     asyncio.run(log.append(entries, HardState(term, vote, state.commit)._replace(**hard_state)))
 
 
+def compact(log: RaftLog, index: int) -> None:
+    """Cut, with as much applied."""
+    log.release(index)
+    asyncio.run(log.compact(index))
+
+
+def reset(log: RaftLog, index: int, term: int, state_directory: str = "kv-9", /, **hard_state: int) -> None:
+    """Reset in the term of the snapshot, unless that of the log is newer, or as `hard_state` says."""
+    state = log.hard_state
+    newest = max(state.term, term)
+    vote = state.vote if newest == state.term else 0
+    state = HardState(newest, vote, state.commit)._replace(**hard_state)
+    asyncio.run(log.reset(index, term, state, state_directory))
+
+
 def all_entries(log: RaftLog) -> list[Entry]:
     """Everything in the log, from disk."""
-    if log.last_index() == 0:
+    if log.last_index() < log.first_index():
         return []
-    return log.read(1, log.last_index() + 1, EVERYTHING)
+    return log.read(log.first_index(), log.last_index() + 1, EVERYTHING)

@@ -84,3 +84,21 @@ def test_entries_are_cut_at_the_limit_but_never_to_nothing(max_bytes: int, expec
 def test_a_gap_is_a_bug() -> None:
     with pytest.raises(InvariantViolation, match="5 is not next"):
         cache_of(3, limit_bytes=0).append(entry(5))
+
+
+def test_what_is_cut_off_goes_though_there_is_room() -> None:
+    cache = cache_of(10, limit_bytes=1_000_000, released_index=6)
+    cache.compact(6)
+    assert (cache.first_index, cache.size_bytes) == (7, 4 * ENTRY_BYTES)
+    assert [each.index for each in cache.entries(7, 11, 10_000)] == [7, 8, 9, 10]
+
+
+def test_cutting_off_what_has_gone_already_changes_nothing() -> None:
+    cache = cache_of(10, limit_bytes=0, released_index=6)
+    cache.compact(4)
+    assert cache.first_index == 7
+
+
+def test_cutting_off_what_is_not_applied_is_a_bug() -> None:
+    with pytest.raises(InvariantViolation):
+        cache_of(10, limit_bytes=0, released_index=6).compact(7)

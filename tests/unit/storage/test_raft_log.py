@@ -20,7 +20,7 @@ from meteora.raft.message import HardState
 from meteora.storage.raft_log import BATCH_BYTES, RaftLog
 from meteora.storage.rocks import RAFT_LOG, Rocks
 from tests.unit.storage.failing_fsyncs import make_fsyncs_fail
-from tests.unit.storage.raft_logs import EVERYTHING, all_entries, append, entries_of, opened
+from tests.unit.storage.raft_logs import EVERYTHING, all_entries, append, entries_of, opened, reset
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -433,43 +433,75 @@ operations = st.lists(
         st.tuples(st.just("append"), st.integers(0, 12), st.integers(1, 6), st.integers(0, 2)),
         st.tuples(st.just("reopen"), st.integers(0, 12), st.just(0), st.just(0)),
         st.tuples(st.just("release"), st.integers(0, 12), st.just(0), st.just(0)),
+        st.tuples(st.just("compact"), st.integers(0, 12), st.just(0), st.just(0)),
+        st.tuples(st.just("reset"), st.integers(1, 3), st.just(0), st.integers(0, 2)),
     ),
     max_size=12,
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(operations=operations)
 def test_the_log_is_a_plain_list(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int, int, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("model") / "raft"
-    model: list[Entry] = []
-    applied = 0
-    step = 0
-    while step < len(operations):
-        with opened(path, applied, cache_bytes=100) as log:
-            assert all_entries(log) == model
-            for kind, position, count, term_step in operations[step:]:
-                step += 1
-                if kind == "reopen":
-                    break
-                if kind == "release":
-                    applied = max(applied, min(position, len(model)))
-                    log.release(applied)
-                    continue
-                first = max(applied + 1, len(model) + 1 - position)
-                term = max(log.hard_state.term, 1) + term_step
-                added = entries_of(first, first + count - 1, term)
-                append(log, added, vote=log.hard_state.vote)
-                model[first - 1 :] = added
-                check(log, model)
+    model = Model()
+    remaining = iter(operations)
+    is_done = False
+    while not is_done:
+        with opened(path, model.applied, cache_bytes=100) as log:
+            model.check(log)
+            is_done = model.play(log, remaining)
     shutil.rmtree(path.parent)
 
 
-def check(log: RaftLog, model: list[Entry]) -> None:
-    assert log.last_index() == len(model)
-    assert [log.term(index) for index in range(len(model) + 1)] == [0, *(entry.term for entry in model)]
-    for low in range(1, len(model) + 1):
-        in_memory = log.entries(low, len(model) + 1, EVERYTHING)
-        assert in_memory is None or in_memory == model[low - 1 :]
+class Model:
+    """A log as the list of its terms from index 0 on, of which the first `base` are cut off."""
+
+    def __init__(self) -> None:
+        self.terms = [0]
+        self.base = self.applied = 0
+
+    def play(self, log: RaftLog, operations: Iterator[tuple[str, int, int, int]]) -> bool:
+        """Do to both what comes next, up to a reopening; False if there was one."""
+        for kind, number, count, term_step in operations:
+            last = len(self.terms) - 1
+            match kind:
+                case "reopen":
+                    return False
+                case "release":
+                    self.applied = max(self.applied, min(number, last))
+                    log.release(self.applied)
+                case "compact":
+                    self.base = max(self.base, min(number, self.applied))
+                    asyncio.run(log.compact(self.base))
+                case "reset":
+                    self._reset(log, last + number, max(log.hard_state.term, 1) + term_step)
+                case _:
+                    self._append(log, max(self.applied + 1, last + 1 - number), count, term_step)
+            self.check(log)
+        return True
+
+    def _append(self, log: RaftLog, first: int, count: int, term_step: int) -> None:
+        term = max(log.hard_state.term, 1) + term_step
+        append(log, entries_of(first, first + count - 1, term), vote=log.hard_state.vote)
+        self.terms[first:] = [term] * count
+
+    def _reset(self, log: RaftLog, index: int, term: int) -> None:
+        reset(log, index, term, vote=log.hard_state.vote)
+        self.terms += [-1] * (index + 1 - len(self.terms))
+        self.terms[index] = term
+        self.base = self.applied = index
+
+    def check(self, log: RaftLog) -> None:
+        last = len(self.terms) - 1
+        assert (log.first_index(), log.last_index()) == (self.base + 1, last)
+        assert [log.term(index) for index in range(self.base, last + 1)] == self.terms[self.base :]
+        whole = [
+            entry for index in range(self.base + 1, last + 1) for entry in entries_of(index, index, self.terms[index])
+        ]
+        assert all_entries(log) == whole
+        for low in range(self.base + 1, last + 1):
+            in_memory = log.entries(low, last + 1, EVERYTHING)
+            assert in_memory is None or in_memory == whole[low - self.base - 1 :]

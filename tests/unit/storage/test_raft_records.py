@@ -1,5 +1,6 @@
 """Records that are believed only if they are whole and where they belong."""
 
+import struct
 import zlib
 
 import pytest
@@ -9,11 +10,15 @@ from hypothesis import strategies as st
 from meteora.raft.message import HardState
 from meteora.storage.raft_records import (
     LOG_STATE_KEY,
+    STATE_DIRECTORY_KEY,
+    Base,
     LogState,
     MalformedRecord,
     decode_log_state,
+    decode_state_directory,
     decode_term_run,
     encode_log_state,
+    encode_state_directory,
     encode_term_run,
     entry_key,
     key_number,
@@ -23,9 +28,9 @@ from meteora.storage.raft_records import (
 numbers = st.integers(0, (1 << 64) - 1)
 
 
-@given(numbers, numbers, st.builds(HardState, numbers, numbers, numbers))
-def test_a_log_state_comes_back(write_number: int, last_index: int, hard_state: HardState) -> None:
-    state = LogState(write_number, last_index, hard_state)
+@given(numbers, numbers, st.builds(HardState, numbers, numbers, numbers), st.builds(Base, numbers, numbers))
+def test_a_log_state_comes_back(write_number: int, last_index: int, hard_state: HardState, base: Base) -> None:
+    state = LogState(write_number, last_index, hard_state, base)
     assert decode_log_state(encode_log_state(state)) == state
 
 
@@ -43,8 +48,41 @@ def test_no_record_is_the_state_of_an_empty_log() -> None:
     assert decode_log_state(None) == LogState()
 
 
+def test_a_log_state_without_a_base_comes_back_with_the_first() -> None:
+    content = struct.pack(">BQQQQQ", 1, 9, 4, 3, 2, 1)
+    record = content + zlib.crc32(content, zlib.crc32(LOG_STATE_KEY)).to_bytes(4, "big")
+    assert decode_log_state(record) == LogState(9, 4, HardState(3, 2, 1), Base(0, 0))
+
+
+def test_the_name_of_a_state_directory_comes_back() -> None:
+    assert decode_state_directory(encode_state_directory("kv-42")) == "kv-42"
+    assert decode_state_directory(None) is None
+
+
+def test_every_flipped_bit_of_the_name_of_a_state_directory_is_noticed() -> None:
+    whole = encode_state_directory("kv-42")
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(MalformedRecord):
+            decode_state_directory(bytes(damaged))
+
+
+def test_a_state_directory_of_another_release_is_noticed() -> None:
+    content = b"\x02kv-42"
+    record = content + zlib.crc32(content, zlib.crc32(STATE_DIRECTORY_KEY)).to_bytes(4, "big")
+    with pytest.raises(MalformedRecord, match="has version 2"):
+        decode_state_directory(record)
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_a_state_directory_that_was_cut_is_noticed(length: int) -> None:
+    with pytest.raises(MalformedRecord):
+        decode_state_directory(encode_state_directory("")[:length])
+
+
 def test_every_flipped_bit_of_a_log_state_is_noticed() -> None:
-    whole = encode_log_state(LogState(9, 4, HardState(3, 2, 1)))
+    whole = encode_log_state(LogState(9, 4, HardState(3, 2, 1), Base(2, 1)))
     for bit in range(8 * len(whole)):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
