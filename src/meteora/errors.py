@@ -11,6 +11,7 @@
     │   ├── DiskFailure         an I/O error: the node stops, its data stays
     │   ├── DiskFull            no space: likewise
     │   └── Corruption          a checksum does not match, or bytes make no sense: likewise
+    ├── SnapshotDamaged         a snapshot that was sent here can't be used; nothing was changed, ask for another
     └── RequestError            one request failed; the message says what is known of its fate
         ├── InvalidRequest      outside the limits: refused, nothing was done
         ├── Overloaded          a bounded queue is full: nothing was done
@@ -61,6 +62,10 @@ class DiskFull(StorageError):
 
 class Corruption(StorageError):
     """Stored bytes fail their checksum or make no sense."""
+
+
+class SnapshotDamaged(MeteoraError):
+    """A snapshot that another node sent can't be used. Nothing was changed: another one may be asked for."""
 
 
 class InternalError(MeteoraError):

@@ -10,16 +10,20 @@ knows them, and a test for each (tests/unit/storage/test_rocks.py) tells when a 
 - a database with a live iterator does not close, and says nothing: `Rocks` ends its scans first;
 - opening again takes the options of the default column family from disk, not the ones given (and an 8 MiB cache with
   them): they are given by the column family's name;
+- a table is written, and at its end fsynced, with the GIL held: `TableWriter` lets it be written to memory;
 - a certain flipped bit makes opening hang: `meteora.storage.endless_records` looks for it first;
 - every failure is a plain `Exception` with a text: `_classified` reads it, once.
 
-`Rocks.write` and `Rocks.get` hold the GIL while RocksDB works; `sync_wal`, `flush`, `close` and `get_many` release it.
+`Rocks.write`, `get`, `ingest`, the opening and all of `TableWriter` hold the GIL while RocksDB works; `sync_wal`,
+`flush`, `close` and `get_many` release it. Opening and `ingest` wait for a few fsyncs of little data, some 10 ms.
 Any thread may call anything, but `close` wants to be alone, and a `Scan` belongs to one thread.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +36,12 @@ from rocksdict import (
     Cache,
     DBCompressionType,
     DBRecoveryMode,
+    IngestExternalFileOptions,
     Options,
     Rdict,
     RdictIter,
+    ReadOptions,
+    SstFileWriter,
     WriteOptions,
 )
 from rocksdict import WriteBatch as RawWriteBatch
@@ -186,6 +193,61 @@ class Scan(Iterator[tuple[bytes, bytes]]):
         self._iterator = None
 
 
+class TableWriter:
+    """Writes one table, a file of pairs that `Rocks.ingest` takes in whole.
+
+    To memory, where the system has files there (Linux), because RocksDB holds the GIL while it writes and fsyncs it;
+    elsewhere to a file beside `path`, that is gone in the end. `contents` then has what is to become the file `path`.
+    """
+
+    def __init__(self, path: Path, profile: Profile) -> None:
+        """Begin a table for databases of this profile. Raises `DiskFull` or `DiskFailure`."""
+        self._path = path
+        self._scratch: Path | None = None
+        if sys.platform == "linux":
+            self._descriptor = os.memfd_create(path.name)
+            target = f"/proc/self/fd/{self._descriptor}"
+        else:
+            self._scratch = path.with_suffix(".scratch")
+            self._descriptor = os.open(self._scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+            target = str(self._scratch)
+        self._raw = SstFileWriter(_options(profile))
+        try:
+            self._raw.open(target)
+        except Exception as error:
+            self.close()
+            raise _classified(error, path) from error
+        self._set = self._raw.__setitem__
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Add a pair; its key must be above the one before. Raises `DiskFull` or `DiskFailure`."""
+        try:
+            self._set(key, value)
+        except Exception as error:
+            raise _classified(error, self._path) from error
+
+    def size_bytes(self) -> int:
+        """How long the file is so far, within some kilobytes."""
+        return self._raw.file_size()
+
+    def contents(self) -> Iterator[bytes]:
+        """Finish the table, which has a pair at least; its file, in pieces. Other threads run while one is read."""
+        try:
+            self._raw.finish()
+        except Exception as error:
+            raise _classified(error, self._path) from error
+        offset = 0
+        while piece := os.pread(self._descriptor, MEBIBYTE, offset):
+            yield piece
+            offset += len(piece)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        os.close(self._descriptor)
+        if self._scratch is not None:
+            self._scratch.unlink(missing_ok=True)
+
+
 class Rocks:
     """One open database."""
 
@@ -255,10 +317,29 @@ class Rocks:
         except Exception as error:
             raise _classified(error, self._path) from error
 
-    def scan(self, lower: bytes, upper: bytes, *, backwards: bool = False) -> Scan:
-        """The pairs with lower <= key < upper, ascending or `backwards`."""
+    def ingest(self, table: Path) -> None:
+        """Take in a table that `TableWriter` made, none of whose keys is here yet; durable when this returns.
+
+        The file is taken over and not copied, if it is on the same file system: it must not be written to any more.
+        Raises `Corruption` if it is no table, `DiskFull` or `DiskFailure`.
+        """
+        options = IngestExternalFileOptions()
+        options.set_move_files(True)
         try:
-            scan = Scan(self._path, self._database.iter(), lower, upper, backwards)
+            self._database.ingest_external_file([str(table)], options)
+        except Exception as error:
+            raise _classified(error, table) from error
+
+    def scan(self, lower: bytes, upper: bytes, *, backwards: bool = False, fills_cache: bool = True) -> Scan:
+        """The pairs with lower <= key < upper, ascending or `backwards`.
+
+        A long one should not fill the cache: what others read is worth more there.
+        """
+        options = ReadOptions()
+        # Its stub has no argument.
+        options.fill_cache(fills_cache)  # type: ignore[call-arg]
+        try:
+            scan = Scan(self._path, self._database.iter(options), lower, upper, backwards)
         except Exception as error:
             raise _classified(error, self._path) from error
         self._scans.add(scan)

@@ -301,7 +301,7 @@ class SimulatedDatabase(Rocks):
         """As `Rocks`."""
         self._disk.flush(len(self._disk.unflushed))
 
-    def scan(self, lower: bytes, upper: bytes, *, backwards: bool = False) -> Scan:
+    def scan(self, lower: bytes, upper: bytes, *, backwards: bool = False, fills_cache: bool = True) -> Scan:  # noqa: ARG002
         """As `Rocks`."""
         pairs = sorted((pair for pair in self.pairs.items() if lower <= pair[0] < upper), reverse=backwards)
         return cast(Scan, iter(pairs))

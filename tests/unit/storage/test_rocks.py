@@ -15,7 +15,7 @@ from rocksdict import WriteBatch as RawWriteBatch
 
 from meteora.errors import Corruption, DiskFailure, DiskFull
 from meteora.raft.errors import InvariantViolation
-from meteora.storage.rocks import KEY_VALUE, RAFT_LOG, Profile, Rocks, WriteBatch
+from meteora.storage.rocks import KEY_VALUE, RAFT_LOG, Profile, Rocks, TableWriter, WriteBatch
 from tests.unit.storage.failing_fsyncs import make_fsyncs_fail
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -167,6 +167,21 @@ def test_an_exhausted_scan_stays_exhausted(rocks: Rocks) -> None:
     assert (len(list(scan)), list(scan)) == (10, [])
 
 
+@pytest.mark.parametrize("fills_cache", [False, True])
+def test_a_scan_fills_the_cache_unless_it_is_told_not_to(tmp_path: Path, fills_cache: bool) -> None:
+    database = Rocks(tmp_path / "db", RAFT_LOG)
+    fill(database, 5000, b"v" * 100)
+    database.flush()
+    before = cached_bytes(database)
+    assert len(list(database.scan(*EVERYTHING, fills_cache=fills_cache))) == 5000
+    assert (cached_bytes(database) > before + 400_000) is fills_cache
+    database.close()
+
+
+def cached_bytes(database: Rocks) -> int:
+    return database._database.property_int_value("rocksdb.block-cache-usage") or 0
+
+
 # What survives
 
 
@@ -235,6 +250,88 @@ def test_a_closed_database_says_that_it_is_closed(tmp_path: Path) -> None:
         database.get(b"key")
     with pytest.raises(DbClosedError):
         database.scan(*EVERYTHING)
+
+
+# Tables
+
+
+def table_of(path: Path, pairs: dict[bytes, bytes]) -> Path:
+    writer = TableWriter(path, KEY_VALUE)
+    for key, value in pairs.items():
+        writer.put(key, value)
+    path.write_bytes(b"".join(writer.contents()))
+    writer.close()
+    return path
+
+
+def test_a_table_that_was_ingested_is_read_and_its_file_taken_over(tmp_path: Path) -> None:
+    pairs = {numbered_key(number): b"v" * 1000 for number in range(3000)}
+    table = table_of(tmp_path / "table", pairs)
+    database = Rocks(tmp_path / "db", KEY_VALUE)
+    database.ingest(table)
+    assert dict(database.scan(*EVERYTHING)) == pairs
+    assert not table.exists()
+    database.close()
+
+
+def test_a_table_that_was_ingested_survives_a_kill_without_a_flush(tmp_path: Path) -> None:
+    pairs = {numbered_key(number): b"value" for number in range(10)}
+    database = Rocks(tmp_path / "db", KEY_VALUE)
+    database.ingest(table_of(tmp_path / "table", pairs))
+    shutil.copytree(tmp_path / "db", tmp_path / "killed")
+    killed = Rocks(tmp_path / "killed", KEY_VALUE)
+    assert dict(killed.scan(*EVERYTHING)) == pairs
+    killed.close()
+    database.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no files in memory")
+def test_a_table_touches_no_disk_before_its_contents_are_written(tmp_path: Path) -> None:
+    writer = TableWriter(tmp_path / "table", KEY_VALUE)
+    for number in range(3000):
+        writer.put(numbered_key(number), b"v" * 1000)
+    contents = b"".join(writer.contents())
+    writer.close()
+    assert (list(tmp_path.iterdir()), contents != b"") == ([], True)
+
+
+def test_the_size_of_a_table_is_known_while_it_is_written(tmp_path: Path) -> None:
+    writer = TableWriter(tmp_path / "table", RAFT_LOG)
+    for number in range(1000):
+        writer.put(numbered_key(number), b"v" * 1000)
+    size_bytes = writer.size_bytes()
+    final_bytes = sum(map(len, writer.contents()))
+    writer.close()
+    assert 0.95 * final_bytes < size_bytes <= final_bytes
+
+
+def test_a_table_without_pairs_cannot_be_finished(tmp_path: Path) -> None:
+    writer = TableWriter(tmp_path / "table", KEY_VALUE)
+    with pytest.raises(DiskFailure, match="no entries"):
+        next(writer.contents())
+    writer.close()
+
+
+@pytest.mark.parametrize("key", [b"b", b"a"])
+def test_a_key_of_a_table_that_is_not_above_the_one_before_is_refused(tmp_path: Path, key: bytes) -> None:
+    writer = TableWriter(tmp_path / "table", KEY_VALUE)
+    writer.put(b"b", b"")
+    with pytest.raises(DiskFailure, match="strict ascending order"):
+        writer.put(key, b"")
+    writer.close()
+
+
+def test_what_is_no_table_is_corruption_and_changes_nothing(tmp_path: Path, rocks: Rocks) -> None:
+    pairs = fill(rocks)
+    (tmp_path / "table").write_bytes(b"x" * 1000)
+    with pytest.raises(Corruption, match=f"{tmp_path}/table"):
+        rocks.ingest(tmp_path / "table")
+    assert dict(rocks.scan(*EVERYTHING)) == pairs
+
+
+def test_a_table_that_is_not_there_is_a_disk_failure(tmp_path: Path, rocks: Rocks) -> None:
+    with pytest.raises(DiskFailure, match="No such file"):
+        rocks.ingest(tmp_path / "table")
 
 
 # Edge 1: the bounds of an iterator are borrowed
