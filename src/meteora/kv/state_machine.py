@@ -6,28 +6,42 @@ says, and applying the log from there on gives the same state as without the cra
 
 The database has no write-ahead log: the raft log is it. What is not flushed is gone after a crash, and applied again.
 
-    "k" key        ->  value
-    "s" client id  ->  the client's session
-    "m" name       ->  applied, membership, sessions
+The state can be written as a snapshot (`create_snapshot`), and replaced by one (`build`, then `adopt`). Both are done
+beside the loop, at a pace (`meteora.storage.pace`), while the state is read and written; at most one at a time. How a
+replaced state and the log stay together is told in `meteora.kv.installation`.
 
 A failure to apply is not an answer to anybody. It is either of this disk or of all replicas' code: the node stops, and
 from then on every `apply` raises the same error.
 """
 
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from meteora.errors import Corruption, StorageError
 from meteora.kv.command import Command, Operation, decode_batch
-from meteora.kv.sessions import Outcome, Sessions, decode_session
+from meteora.kv.sessions import Outcome, Sessions
+from meteora.kv.snapshots import build_state, write_snapshot
+from meteora.kv.state import (
+    APPLIED_KEY,
+    MEMBERSHIP_KEY,
+    SESSIONS_DROPPED_KEY,
+    USER_PREFIX,
+    State,
+    encode_position,
+    load_state,
+    new_database,
+    new_table,
+    session_key,
+)
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import ensure
 from meteora.storage.disk_thread import DiskThread
-from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE, Rocks, WriteBatch
+from meteora.storage.pace import Abandoned, Pace
+from meteora.storage.rocks import Rocks, TableWriter, WriteBatch
+from meteora.storage.snapshot_files import Manifest, remove
 
 REPLAY_BOUND_BYTES: Final = 64 * 1024 * 1024
 """How much of the log may have to be applied again after a crash, in bytes of entries: one or two seconds' work.
@@ -37,16 +51,8 @@ A flush is due at half of it, because writes go on while it is under way."""
 BATCH_BYTES: Final = 1024 * 1024
 """Entries that are applied together go into one write up to this: it holds the GIL, for some 3 ms per mebibyte."""
 
-FORMAT_VERSION: Final = 1
-
-_KEY: Final = b"k"
-_SESSION: Final = b"s"
-_APPLIED: Final = b"mapplied"
-_MEMBERSHIP: Final = b"mmembership"
-_SESSIONS_DROPPED: Final = b"msessions"
-
-_POSITION: Final = struct.Struct(">BQQ")
-_CLIENT_ID: Final = struct.Struct(">Q")
+Arguments = TypeVarTuple("Arguments")
+T = TypeVar("T")
 
 # As in `meteora.kv.command`: half the time of the class's own constructor.
 _new = tuple.__new__
@@ -63,6 +69,15 @@ class Applied(NamedTuple):
 class StateMachine:
     """The state at `applied_index`. To be used from one thread: the event loop's, once it runs."""
 
+    _database: Rocks
+    _sessions: Sessions
+    applied_index: int
+    applied_term: int
+    membership: bytes
+    """The record that `apply_membership` last stored; empty if there was none."""
+    flushed_index: int
+    """Up to here the log is not needed to restore this state after a crash."""
+
     def __init__(
         self,
         path: Path,
@@ -70,26 +85,26 @@ class StateMachine:
         *,
         new_thread: Callable[[str], DiskThread] = DiskThread,
         new_batch: Callable[[], WriteBatch] = WriteBatch,
+        new_database: Callable[[Path], Rocks] = new_database,
+        new_table: Callable[[Path], TableWriter] = new_table,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Use `open`; a simulation hands in models of the database, its batches, the threads and the clock."""
-        self._path = path
-        self._database = database
+        """Use `open`; a simulation hands in models of the databases, their batches, the threads and the clock."""
         self._new_batch = new_batch
+        self._new_database = new_database
+        self._new_table = new_table
         self._clock = clock
         self._failure: StorageError | None = None
-        self.applied_index, self.applied_term = self._load_position()
-        self.membership = database.get(_MEMBERSHIP) or b""
-        """The record that `apply_membership` last stored; empty if there was none."""
-        self._sessions = self._load_sessions()
-        self.flushed_index = self.applied_index
-        """Up to here the log is not needed to restore this state after a crash."""
         self._applied_bytes = self._flushed_bytes = 0
-        self._last_write_bytes = 0
-        self._last_write_at = clock()
+        self._begin_with(load_state(path, database))
         self._reader = new_thread("kv reads")
         # Not the raft log's thread: its fsyncs, and with them the answers to the leader, would wait behind a flush.
         self._flusher = new_thread("kv flush")
+        self._snapshots = new_thread("kv snapshots")
+        self._paces: set[Pace] = set()
+        """Of what is being created and built."""
+        self._built: list[State] = []
+        """What waits to be adopted or discarded."""
 
     @classmethod
     def open(cls, path: Path) -> "StateMachine":
@@ -97,7 +112,7 @@ class StateMachine:
 
         Raises `Corruption`, `DiskFull` or `DiskFailure`.
         """
-        database = Rocks(path, KEY_VALUE)
+        database = new_database(path)
         try:
             return cls(path, database)
         except BaseException:
@@ -125,13 +140,13 @@ class StateMachine:
         with self._remembering_failure():
             self._ensure_next((entry,), EntryKind.CONF_CHANGE)
             batch = self._new_batch()
-            batch.put(_MEMBERSHIP, membership)
+            batch.put(MEMBERSHIP_KEY, membership)
             self._write(batch, (entry,))
         self.membership = membership
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, in their order, all of one instant; None where there is none."""
-        return await self._reader.run(self._database.get_many, [_KEY + key for key in keys])
+        return await self._reader.run(self._database.get_many, [USER_PREFIX + key for key in keys])
 
     def is_write_stalled(self) -> bool:
         """True while RocksDB holds writers back: an `apply` now would hold up the loop until it lets them."""
@@ -158,10 +173,85 @@ class StateMachine:
         self.flushed_index = max(self.flushed_index, index)
         self._flushed_bytes = max(self._flushed_bytes, applied_bytes)
 
+    # Snapshots
+
+    async def create_snapshot(self, directory: Path) -> Manifest | None:
+        """Write the state, as it is at one instant from now on, as a snapshot into `directory`, which is emptied first.
+
+        Returns None if `abandon_snapshots` was called meanwhile. Raises `Corruption`, `DiskFull` or `DiskFailure`. In
+        either case nothing is left of it, and the state machine goes on.
+        """
+        ensure(self.applied_index > 0, "a snapshot of a state that nothing was applied to")
+        return await self._abandonable(write_snapshot, self._database, directory, self._new_table)
+
+    async def build(self, snapshot: Path, manifest: Manifest, target: Path) -> State | None:
+        """Make a new database in the directory `target` of the snapshot in the directory `snapshot`, and open it.
+
+        It is durable when this returns, and waits for `adopt` or `discard`. The tables are taken over, not copied: the
+        snapshot is no more. Returns None if `abandon_snapshots` was called meanwhile. Raises `SnapshotDamaged` if the
+        snapshot is not what its manifest says, `DiskFull` or `DiskFailure`. Whenever no state is
+        returned, nothing is left in `target`, and the state machine goes on.
+        """
+        state = await self._abandonable(build_state, snapshot, manifest, target, self._new_database)
+        if state is not None:
+            self._built.append(state)
+        return state
+
+    async def adopt(self, state: State) -> None:
+        """Go on with `state`, a newer one, from the instant of this call on; then remove the old one.
+
+        The log must say so already (see `meteora.kv.installation`). Reads that are under way are answered from the old
+        state. Raises `InvariantViolation` if `state` is older; `DiskFailure` if the old one can't be removed.
+        """
+        ensure(
+            state.index >= self.applied_index, f"a state at {state.index} can't replace the one at {self.applied_index}"
+        )
+        old = State(self._path, self._database, 0, 0, b"", Sessions())
+        self._built.remove(state)
+        self._begin_with(state)
+        await self.discard(old)
+
+    async def discard(self, state: State) -> None:
+        """Close a database that is not in use (any more) and remove its directory. Raises `DiskFailure`."""
+        self.abandon_snapshots()
+        if state in self._built:
+            self._built.remove(state)
+        # Each of these may still be busy with it.
+        for thread in (self._snapshots, self._reader):
+            await thread.run(_nothing)
+        await self._flusher.run(state.database.close)
+        await self._snapshots.run(remove, state.path)
+
+    def abandon_snapshots(self) -> None:
+        """Let what is being created or built end soon: its caller gets None."""
+        for pace in self._paces:
+            pace.abandon()
+
+    async def _abandonable(self, work: Callable[[Pace, *Arguments], T], *arguments: *Arguments) -> T | None:
+        pace = Pace()
+        self._paces.add(pace)
+        try:
+            return await self._snapshots.run(work, pace, *arguments)
+        except Abandoned:
+            return None
+        finally:
+            self._paces.discard(pace)
+
+    def _begin_with(self, state: State) -> None:
+        self._path, self._database, self.applied_index, self.applied_term, self.membership, self._sessions = state
+        self.flushed_index = self.applied_index
+        self._flushed_bytes = self._applied_bytes
+        self._last_write_bytes = 0
+        self._last_write_at = self._clock()
+
     def close(self) -> None:
-        """Flush, so that a restart has nothing to apply again, and close; blocks."""
+        """Flush, so that a restart has nothing to apply again, and close, with what was built; blocks."""
+        self.abandon_snapshots()
+        self._snapshots.close()
         self._reader.close()
         self._flusher.close()
+        for state in self._built:
+            state.database.close()
         self._database.close()
 
     @contextmanager
@@ -194,9 +284,9 @@ class StateMachine:
                 outcome = judge(command) if client_id else Outcome.APPLIED
                 if outcome is Outcome.APPLIED:
                     if operation is Operation.PUT:
-                        put(_KEY + key, value)
+                        put(USER_PREFIX + key, value)
                     else:
-                        delete(_KEY + key)
+                        delete(USER_PREFIX + key)
                 results.append(_new(Applied, (client_id, sequence, outcome)))
         self._write(batch, entries)
 
@@ -211,39 +301,21 @@ class StateMachine:
         last = entries[-1]
         changes = self._sessions.take_changes()
         if changes.dropped:
-            batch.put(_SESSIONS_DROPPED, b"")
+            batch.put(SESSIONS_DROPPED_KEY, b"")
         for client_id in changes.dropped:
-            batch.delete(_session_key(client_id))
+            batch.delete(session_key(client_id))
         for client_id, record in changes.records:
-            batch.put(_session_key(client_id), record)
-        batch.put(_APPLIED, _POSITION.pack(FORMAT_VERSION, last.index, last.term))
+            batch.put(session_key(client_id), record)
+        batch.put(APPLIED_KEY, encode_position(last.index, last.term))
         self._last_write_bytes = batch.size_bytes()
         self._database.write(batch)
         self._last_write_at = self._clock()
         self.applied_index, self.applied_term = last.index, last.term
         self._applied_bytes += sum(entry.size_bytes() for entry in entries)
 
-    def _load_position(self) -> tuple[int, int]:
-        record = self._database.get(_APPLIED)
-        if record is None:
-            return 0, 0
-        if len(record) != _POSITION.size or record[0] != FORMAT_VERSION:
-            raise Corruption(f"{self._path}: {record.hex()} is not an applied index. {CORRUPTION_ADVICE}")
-        _, index, term = _POSITION.unpack(record)
-        return index, term
 
-    def _load_sessions(self) -> Sessions:
-        ever_dropped = self._database.get(_SESSIONS_DROPPED) is not None
-        pairs = self._database.scan(_SESSION, _SESSION + b"\xff" * (_CLIENT_ID.size + 1))
-        try:
-            stored = [(_CLIENT_ID.unpack(key[1:])[0], decode_session(record)) for key, record in pairs]
-        except (Corruption, struct.error) as error:
-            raise Corruption(f"{self._path}: {error}. {CORRUPTION_ADVICE}") from error
-        return Sessions(stored, ever_dropped=ever_dropped)
-
-
-def _session_key(client_id: int) -> bytes:
-    return _SESSION + _CLIENT_ID.pack(client_id)
+def _nothing() -> None:
+    """Done once all that was handed over before is."""
 
 
 def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

@@ -2,8 +2,9 @@
 
     LOCK                        held while a process uses the directory; says which
     identity                    whose state this is, as JSON with a checksum
-    raft/, kv/                  the two databases
-    removed-YYYYmmdd-HHMMSS/    the three above, of a node that was removed and joined anew
+    raft/, kv/                  the two databases; kv-INDEX/ in place of kv/ once a snapshot was installed
+    snapshot-in/, snapshot-out/ a snapshot that is received, and one that was made (see `meteora.kv.installation`)
+    removed-YYYYmmdd-HHMMSS/    identity and databases of a node that was removed and joined anew
 
 Every change is one atomic rename, fsynced, and a crash between two of them leaves a directory that opens:
 
@@ -78,6 +79,11 @@ class DataDirectory:
         return self._identity
 
     @property
+    def path(self) -> Path:
+        """Where all of it is."""
+        return self._path
+
+    @property
     def raft_path(self) -> Path:
         """Where the raft log is."""
         return self._path / "raft"
@@ -114,10 +120,10 @@ class DataDirectory:
         ensure(self._known_identity().removed, f"{self._path} is not of a removed node")
         try:
             aside = self._unfinished_aside() or self._new_aside(now)
-            for name in ("raft", "kv", "identity"):
-                source = self._path / name
+            states = sorted(self._path.glob("kv*"))
+            for source in (self._path / "raft", *states, self._path / "identity"):
                 if source.exists():
-                    move(source, aside / name)
+                    move(source, aside / source.name)
         except OSError as error:
             raise _unusable(self._path, error) from error
         self._identity = None

@@ -298,6 +298,15 @@ def test_set_aside_moves_everything_and_leaves_a_new_directory(tmp_path: Path) -
     assert (files_of(aside), list(files_of(tmp_path))) == (before, ["identity"])
 
 
+def test_set_aside_moves_the_state_that_began_with_a_snapshot(tmp_path: Path) -> None:
+    removed(tmp_path)
+    (tmp_path / "kv").rename(tmp_path / "kv-100")
+    with opened(tmp_path) as directory:
+        aside = directory.set_aside(NOW)
+    assert (aside / "kv-100" / "file").read_text() == "kv"
+    assert not (tmp_path / "kv-100").exists()
+
+
 def test_set_aside_twice_in_a_second_takes_two_names(tmp_path: Path) -> None:
     names = []
     for _ in range(3):

@@ -1,0 +1,87 @@
+"""The keys and records of the `kv/` database, and what of it is kept in memory.
+
+"k" key        ->  value
+"s" client id  ->  the client's session
+"m" name       ->  applied, membership, sessions
+"""
+
+import struct
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from meteora.errors import Corruption
+from meteora.kv.sessions import Sessions, decode_session
+from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE, Rocks, TableWriter
+
+FORMAT_VERSION: Final = 1
+
+USER_PREFIX: Final = b"k"
+APPLIED_KEY: Final = b"mapplied"
+MEMBERSHIP_KEY: Final = b"mmembership"
+SESSIONS_DROPPED_KEY: Final = b"msessions"
+
+END: Final = b"\xff"
+"""Above every key."""
+
+_SESSION_PREFIX: Final = b"s"
+
+_POSITION: Final = struct.Struct(">BQQ")
+_CLIENT_ID: Final = struct.Struct(">Q")
+
+
+class State(NamedTuple):
+    """A database, and what is kept in memory of it."""
+
+    path: Path
+    database: Rocks
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a state
+    """Of the entry that was applied last."""
+    term: int
+    membership: bytes
+    sessions: Sessions
+
+
+def new_database(path: Path) -> Rocks:
+    """The database of a state, made if it isn't there. Raises `Corruption`, `DiskFull` or `DiskFailure`."""
+    return Rocks(path, KEY_VALUE)
+
+
+def new_table(path: Path) -> TableWriter:
+    """A table for such databases. Raises `DiskFull` or `DiskFailure`."""
+    return TableWriter(path, KEY_VALUE)
+
+
+def load_state(path: Path, database: Rocks) -> State:
+    """The state in a database. Raises `Corruption` or `DiskFailure`."""
+    index, term = decode_position(path, database.get(APPLIED_KEY))
+    return State(path, database, index, term, database.get(MEMBERSHIP_KEY) or b"", _load_sessions(path, database))
+
+
+def session_key(client_id: int) -> bytes:
+    """Where a client's session is."""
+    return _SESSION_PREFIX + _CLIENT_ID.pack(client_id)
+
+
+def encode_position(index: int, term: int) -> bytes:
+    """The record under `APPLIED_KEY`."""
+    return _POSITION.pack(FORMAT_VERSION, index, term)
+
+
+def decode_position(path: Path, record: bytes | None) -> tuple[int, int]:
+    """The applied (index, term) in a record; (0, 0) if there is none. Raises `Corruption` that names `path`."""
+    if record is None:
+        return 0, 0
+    if len(record) != _POSITION.size or record[0] != FORMAT_VERSION:
+        raise Corruption(f"{path}: {record.hex()} is not an applied index. {CORRUPTION_ADVICE}")
+    _, index, term = _POSITION.unpack(record)
+    return index, term
+
+
+def _load_sessions(path: Path, database: Rocks) -> Sessions:
+    ever_dropped = database.get(SESSIONS_DROPPED_KEY) is not None
+    pairs = database.scan(_SESSION_PREFIX, _SESSION_PREFIX + b"\xff" * (_CLIENT_ID.size + 1))
+    try:
+        stored = [(_CLIENT_ID.unpack(key[1:])[0], decode_session(record)) for key, record in pairs]
+    except (Corruption, struct.error) as error:
+        raise Corruption(f"{path}: {error}. {CORRUPTION_ADVICE}") from error
+    return Sessions(stored, ever_dropped=ever_dropped)
