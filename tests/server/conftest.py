@@ -1,6 +1,8 @@
 """The nodes that the tests of this folder ask: each test runs on either server."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -68,8 +70,27 @@ def leaderless(
     loop_thread: LoopThread,
 ) -> Iterator[ServedNode]:
     """A member of three whose peers are not there. It has applied one write, `key` to `value`."""
-    folder = tmp_path_factory.mktemp("leaderless")
-    config = config_of(folder, free_port, 1, kind, request_timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+    with _leaderless(tmp_path_factory.mktemp("leaderless"), free_port, kind, loop_thread) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def leaderless_without_forwarding(
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port: Callable[[], int],
+    kind: RpcServerKind,
+    loop_thread: LoopThread,
+) -> Iterator[ServedNode]:
+    """As `leaderless`, but told not to forward."""
+    with _leaderless(tmp_path_factory.mktemp("leaderless"), free_port, kind, loop_thread, no_forward=True) as node:
+        yield node
+
+
+@contextmanager
+def _leaderless(
+    folder: Path, free_port: Callable[[], int], kind: RpcServerKind, loop_thread: LoopThread, **settings: bool
+) -> Iterator[ServedNode]:
+    config = config_of(folder, free_port, 1, kind, request_timeout_seconds=REQUEST_TIMEOUT_SECONDS, **settings)
     others = {node_id: f"127.0.0.1:{free_port()}" for node_id in (2, 3)}
     make_member_of_three(config, others, b"key", b"value")
     with served_node(loop_thread, config) as node:

@@ -60,6 +60,17 @@ def test_a_membership_change_was_certainly_not_made(leaderless: ServedNode) -> N
     )
 
 
+def test_a_node_that_does_not_forward_says_so_too_and_not_that_nobody_leads(
+    leaderless_without_forwarding: ServedNode,
+) -> None:
+    node = leaderless_without_forwarding
+    calls = (lambda: node.get(b"key"), lambda: node.put(b"key", b"new"), lambda: node.delete(b"key"))
+    for call in calls:
+        assert refusal_of(call) == (grpc.StatusCode.UNAVAILABLE, f"{NO_LEADER}: nothing was done", "not-applied")
+    repeated = refusal_of(lambda: node.put(b"key", b"new", client_id=5, sequence=1, retry=True))
+    assert repeated == (grpc.StatusCode.DEADLINE_EXCEEDED, f"{NO_LEADER}: a retry is safe", "unknown")
+
+
 def test_the_members_are_still_known(leaderless: ServedNode) -> None:
     status = leaderless.raft.Status(common_pb2.Null(), timeout=CALL_SECONDS)
     assert (status.state, status.leader_id, sorted(status.address_map)) == (common_pb2.OK, 0, [1, 2, 3])

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from meteora.errors import ChangeRefused, NotApplied, OutcomeUnknown
+from meteora.errors import ChangeRefused, NotApplied, OutcomeUnknown, RequestError
 from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
@@ -68,7 +68,7 @@ PROMOTION_LAG_ENTRIES = 100
 """A learner that is this close to the commit index has caught up: what it lacks is on its way."""
 
 SLOW_DISK_SECONDS = 1.0
-"""A write to the log that takes longer is logged: at about this time followers begin to doubt their leader."""
+"""A write to the log that takes longer is logged; a leader then hands over, after an election timeout at least."""
 
 FAREWELL_SECONDS = 1.0
 """How long a removed member is still sent what was queued for it: that its removal is committed, above all."""
@@ -145,6 +145,10 @@ class Node:
         self._forwarded_bytes = 0
         self._to_apply: deque[Entry] = deque()
         self._is_persisting = False
+        self._persist_began = 0.0
+        """Of the write to the log that is under way, in the loop's time."""
+        self._is_slowness_told = False
+        """Of that write."""
         self._is_flushing = False
         self._work_is_scheduled = False
         self._is_stopping = False
@@ -173,7 +177,8 @@ class Node:
             self._parting = Parting(self._loop.time())
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
-            self._raw.campaign()
+            with self._stops_on_error():
+                self._raw.campaign()
         self._schedule_tick()
         self._wake()
 
@@ -209,6 +214,7 @@ class Node:
             self._look_after_requests(self._loop.time())
             self._say_farewell(self._loop.time())
             self._ask_to_be_refused(self._loop.time())
+            self._look_after_disk(self._loop.time())
             self._flush_if_due()
             self._promote_learners()
             self._wake()
@@ -219,13 +225,17 @@ class Node:
                 watcher.set_result(None)
 
     def _look_after_requests(self, now: float) -> None:
-        patience_seconds = self._settings.election_ticks * self._settings.tick_seconds
-        self._writes.hand_on_again(now - patience_seconds)
-        self._reads.ask_again(now - patience_seconds)
+        self._writes.hand_on_again(now - self._patience_seconds)
+        self._reads.ask_again(now - self._patience_seconds)
         why = self._why_unanswered()
         self._writes.expire(now, why)
         self._reads.expire(now, why)
         self._changes.expire(now, why)
+
+    @property
+    def _patience_seconds(self) -> float:
+        """An election timeout."""
+        return self._settings.election_ticks * self._settings.tick_seconds
 
     def _why_unanswered(self) -> str:
         if self.leader_id:
@@ -303,7 +313,8 @@ class Node:
             raise NotApplied("the change was not made: only the leader changes the membership")
 
     async def _applied_here(self, deadline: float) -> None:
-        """Until the entry that was just proposed is applied. Errors as `PendingChanges.add` tells them."""
+        """Until the newest entry is applied. Errors as `PendingChanges.add` tells them."""
+        self._ensure_running()
         status = self._raw.status()
         result = self._changes.add(status.last_index, status.term, deadline)
         self._wake()
@@ -315,17 +326,22 @@ class Node:
         Whoever has the empty entry that comes after it has with it, by the same write, the commit index that came with
         it. Before, the others might count on who was removed, should this node be lost.
         """
-        with suppress(ProposalDropped, NotApplied):  # Another leader sees to it.
+        with self._stops_on_error(), suppress(ProposalDropped):
             self._raw.propose([b""])
+        with suppress(NotApplied):  # Another leader sees to it.
             await self._applied_here(deadline)
 
     def _propose_change(self, change: ConfChange) -> None:
-        try:
-            self._raw.propose_conf_change(change)
-        except InvalidConfChange as error:
-            raise ChangeRefused(str(error)) from error
-        except ProposalDropped as error:
-            raise NotApplied(f"the change was not made: {error}") from error
+        refusal: RequestError | None = None
+        with self._stops_on_error():
+            try:
+                self._raw.propose_conf_change(change)
+            except InvalidConfChange as error:
+                refusal = ChangeRefused(str(error))
+            except ProposalDropped as error:
+                refusal = NotApplied(f"the change was not made: {error}")
+        if refusal is not None:
+            raise refusal
 
     async def _next_tick(self) -> None:
         watcher: asyncio.Future[None] = self._loop.create_future()
@@ -335,6 +351,14 @@ class Node:
         finally:
             del self._tick_watchers[watcher]
 
+    async def wait_for_leader(self, deadline: float) -> bool:
+        """Until a leader is known, and where it is; False if none is by the deadline, which is in the loop's time."""
+        while self.leader_id not in self._members.by_id:
+            if self._is_stopping or self._loop.time() >= deadline:
+                return False
+            await self._next_tick()
+        return True
+
     async def hand_over(self, timeout_seconds: float) -> bool:
         """Hand leadership to the voter that is furthest ahead; whether this node leads no more when this returns."""
         deadline = self._loop.time() + timeout_seconds
@@ -342,7 +366,8 @@ class Node:
         while self.leads and self._loop.time() < deadline and not self._is_stopping:
             successor = self._best_successor()
             if successor and not self._raw.transferee:
-                self._raw.transfer_leader(successor)
+                with self._stops_on_error():
+                    self._raw.transfer_leader(successor)
                 self._wake()
             if not successor:
                 # A leader that has just checked its quorum has yet to hear of anybody again.
@@ -540,14 +565,33 @@ class Node:
             self._persisted(persist)
 
     async def _persist(self, persist: Persist) -> None:
-        began = self._loop.time()
+        self._persist_began = self._loop.time()
+        self._is_slowness_told = False
         await self._log_store.append(persist.entries, persist.hard_state)
-        took_seconds = self._loop.time() - began
+        took_seconds = self._loop.time() - self._persist_began
         if took_seconds > SLOW_DISK_SECONDS:
-            _log.warning("slow disk: writing the log took long", seconds=round(took_seconds, 3))
+            tell = _log.info if self._is_slowness_told else _log.warning
+            tell("slow disk: writing the log took long", seconds=round(took_seconds, 3))
         self._is_persisting = False
         self._persisted(persist)
         self._wake()
+
+    def _look_after_disk(self, now: float) -> None:
+        """Tell of a write to the log that does not end, and let another node lead that can write.
+
+        Heartbeats go on meanwhile: without a successor the others had better wait for this disk than for nobody.
+        """
+        took_seconds = now - self._persist_began
+        if not self._is_persisting or took_seconds <= SLOW_DISK_SECONDS:
+            return
+        if not self._is_slowness_told:
+            self._is_slowness_told = True
+            _log.warning("slow disk: a write to the log does not end", seconds=round(took_seconds, 3))
+        others = self._raw.heard - {self.node_id}
+        if self.leads and not self._raw.transferee and self._raw.configuration.has_majority(others):
+            successor = self._best_successor()
+            if successor and took_seconds > self._patience_seconds:
+                self._raw.transfer_leader(successor)
 
     def _persisted(self, persist: Persist) -> None:
         self._transport.send(persist.messages)

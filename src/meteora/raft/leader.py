@@ -220,8 +220,10 @@ class Leader:
         if progress is None:
             return
         progress.fetching = False
+        if not entries:
+            return  # The answer to the next heartbeat asks again: at once, a disk that fails would be asked for ever.
         # What was read may have been replaced since, if this node has lost and won the leadership meanwhile.
-        is_current = bool(entries) and self._raft.log.matches(entries[-1].index, entries[-1].term)
+        is_current = self._raft.log.matches(entries[-1].index, entries[-1].term)
         if is_current and progress.next == fetch.low and not progress.paused:
             self._send_entries(fetch.peer, entries)
         else:

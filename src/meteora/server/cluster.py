@@ -210,12 +210,9 @@ class Cluster:
 
     async def _wait_for_leader(self, deadline: float) -> float:
         """The seconds that are left once a leader is known. Raises `NotApplied` if none turns up."""
-        loop = asyncio.get_running_loop()
-        while not self._node.leader_id:
-            if loop.time() >= deadline:
-                raise NotApplied("no leader: a majority of the members can't be reached; nothing was changed")
-            await asyncio.sleep(_POLL_SECONDS)
-        return max(deadline - loop.time(), _POLL_SECONDS)
+        if not await self._node.wait_for_leader(deadline):
+            raise NotApplied("no leader: a majority of the members can't be reached; nothing was changed")
+        return max(deadline - asyncio.get_running_loop().time(), _POLL_SECONDS)
 
     async def _pass_on(self, call: Callable[[grpc.aio.Channel], Awaitable[_Answer]], was_forwarded: bool) -> _Answer:
         leader_id = self._node.leader_id

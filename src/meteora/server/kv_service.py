@@ -6,7 +6,7 @@ from typing import TypeVar
 import grpc
 
 from meteora.config import MAX_KEY_BYTES
-from meteora.errors import InvalidRequest, RequestError
+from meteora.errors import InvalidRequest, NotApplied, OutcomeUnknown, RequestError
 from meteora.kv.command import Command, Operation
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
@@ -24,7 +24,7 @@ class KvService(KvServiceServicer):
     def __init__(
         self, node: Node, replies: Replies, *, max_value_bytes: int, timeout_seconds: float, forwards: bool
     ) -> None:
-        """`forwards`: serve on any node; else a node that doesn't lead answers WRONG_LEADER."""
+        """`forwards`: serve on any node; else one that doesn't lead answers WRONG_LEADER once it knows who does."""
         self._loop = asyncio.get_running_loop()
         self._node = node
         self._replies = replies
@@ -38,9 +38,10 @@ class KvService(KvServiceServicer):
         """The value of a key."""
         try:
             self._check_key(request.key)
-            if not self._serves:
+            deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            if not (self._forwards or await self._leads(deadline)):
                 return self._elsewhere(self._replies.get(None))
-            value = await self._node.get(request.key, deadline_of(context, self._timeout_seconds, self._loop.time()))
+            value = await self._node.get(request.key, deadline)
         except RequestError as error:
             await abort(context, error)
         return self._replies.get(value)
@@ -52,9 +53,9 @@ class KvService(KvServiceServicer):
         try:
             self._check_key(request.key)
             self._check_value(request.value)
-            if not self._serves:
-                return self._elsewhere(self._replies.put())
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            if not (self._forwards or await self._leads(deadline, is_retry=request.request_id.retry)):
+                return self._elsewhere(self._replies.put())
             if request.HasField("request_id"):
                 await self._node.write(_command(Operation.PUT, request, request.value), deadline)
             else:
@@ -69,9 +70,9 @@ class KvService(KvServiceServicer):
         """Remove a key."""
         try:
             self._check_key(request.key)
-            if not self._serves:
-                return self._elsewhere(self._replies.delete())
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            if not (self._forwards or await self._leads(deadline, is_retry=request.request_id.retry)):
+                return self._elsewhere(self._replies.delete())
             if request.HasField("request_id"):
                 await self._node.write(_command(Operation.DELETE, request, b""), deadline)
             else:
@@ -80,9 +81,15 @@ class KvService(KvServiceServicer):
             await abort(context, error)
         return self._replies.delete()
 
-    @property
-    def _serves(self) -> bool:
-        return self._forwards or self._node.leads
+    async def _leads(self, deadline: float, *, is_retry: bool = False) -> bool:
+        """Whether this node leads; if not, the leader is known by now, so that the caller can go there.
+
+        Raises `NotApplied` if there is none in time; `OutcomeUnknown` for a write that may have been sent before.
+        """
+        if not await self._node.wait_for_leader(deadline):
+            why = "no leader: a majority of the members can't be reached"
+            raise OutcomeUnknown(f"{why}: a retry is safe") if is_retry else NotApplied(f"{why}: nothing was done")
+        return self._node.leads
 
     def _check_key(self, key: bytes) -> None:
         if not 1 <= len(key) <= MAX_KEY_BYTES:

@@ -2,8 +2,9 @@ import asyncio
 import errno
 import gc
 import os
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -703,6 +704,58 @@ def test_a_write_during_a_hand_over_is_applied(tmp_path: Path) -> None:
 def test_who_is_alone_has_nobody_to_hand_over_to(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         assert await one.node.hand_over(10.0) is False
+
+    alone(tmp_path, story)
+
+
+# A disk that does not answer
+
+
+@contextmanager
+def stuck_disk(one: Running) -> Iterator[None]:
+    """The thread that writes the log of this node does something else, until the end."""
+    answer = threading.Event()
+    job = asyncio.ensure_future(one.log._disk.run(answer.wait))
+    try:
+        yield
+    finally:
+        answer.set()
+        job.cancel()
+
+
+def test_a_leader_whose_disk_does_not_answer_says_so_once_and_hands_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(node, "SLOW_DISK_SECONDS", 0.1)
+
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            await until(lambda: old.node._raw.heard == {1, 2, 3})
+            term = old.node.status().term
+            with stuck_disk(old):
+                stuck = asyncio.create_task(old.put(b"k", b"stuck"))
+                new = await trio.until_replaced(old)
+                await new.put(b"k", b"new")
+                # An orderly hand-over, and not the end of its heartbeats.
+                assert new.node.status().term == term + 1
+            await stuck
+
+    asyncio.run(run())
+    assert len([record for record in caplog.records if "a write to the log does not end" in record.getMessage()]) == 1
+
+
+def test_a_leader_without_a_successor_goes_on_leading_while_its_disk_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "SLOW_DISK_SECONDS", 0.1)
+
+    async def story(one: Running) -> None:
+        with stuck_disk(one):
+            stuck = asyncio.create_task(one.put(b"k"))
+            await until(lambda: one.node._is_slowness_told)
+            assert one.node.leads
+        await stuck
 
     alone(tmp_path, story)
 

@@ -67,12 +67,15 @@ def test_what_was_read_for_a_peer_that_has_moved_on_is_not_sent() -> None:
     assert progress_of(member, 3).state is ProgressState.REPLICATE
 
 
-def test_what_could_not_be_read_is_asked_for_again() -> None:
+def test_what_could_not_be_read_is_asked_for_again_when_the_peer_answers_a_heartbeat_and_not_before() -> None:
+    # Or a disk that fails would be asked again and again without a pause.
     member = leader_with_old_entries()
     ((fetch, _),) = member.fetches
     member.fetches.clear()
     member.raw.fetched(fetch, ())
     member.work()
+    assert fetches_of(member) == []
+    member.heard(MessageKind.HEARTBEAT_RESPONSE, fetch.peer)
     assert fetches_of(member) == [fetch]
 
 
