@@ -316,6 +316,26 @@ def test_a_node_that_is_told_to_leave_when_it_stops_does(machine: Machine) -> No
         put(nodes[0].kv_port, b"key", b"value")
 
 
+def test_nodes_that_come_and_go_in_good_order_give_no_cause_for_alarm(machine: Machine) -> None:
+    nodes = machine.cluster(3, "-l")
+    leader = leader_of(nodes)
+    staying, leaving = others_than(leader, nodes)
+    for gone in (leaving, leader):
+        assert gone.process.interrupt() == 0
+    wait_for_voters([staying], [staying.node_id])
+    time.sleep(SEVERAL_ATTEMPTS_SECONDS)  # In which they might be missed.
+    for node in nodes:
+        assert [line for line in node.said.splitlines() if " WARN " in line or " ERROR " in line] == []
+
+
+def test_what_was_before_a_node_joined_is_no_news_to_it(machine: Machine) -> None:
+    first, second = machine.cluster(2)
+    third = machine.node(3, peer=second).start()
+    wait_for_voters([first, second, third], (1, 2, 3))
+    told = re.findall(r'the membership changed index=\d+ members="(.*)"', third.said)
+    assert told == ["voters=(1 2) learners=(3)", "voters=(1 2 3)"]
+
+
 def test_the_last_member_stops_without_leaving_and_comes_back_with_its_data(machine: Machine) -> None:
     node = machine.node(1, "-l").start()
     put(node.kv_port, b"key", b"value")

@@ -160,6 +160,8 @@ class Node:
         self._has_known_leader = False
         self._parting: Parting | None = None
         """Set once the removal of this node is applied here."""
+        self._is_search_told = False
+        """That no leader is known, and why."""
         self._farewells: dict[int, str] = {}
         self._farewell_ends_at = 0.0
         self.failed: asyncio.Future[None] = self._loop.create_future()
@@ -468,7 +470,7 @@ class Node:
         if refusal is not Refusal.REMOVED_SENDER or self.removed.done():
             return
         if self._parting is None:
-            _log.warning("a member says that this node was removed from the cluster", member=peer, detail=detail)
+            _log.info("a member says that this node was removed from the cluster", member=peer, detail=detail)
             self.note_removal()
             return
         self._parting.refused_by(peer)
@@ -653,13 +655,18 @@ class Node:
         self._farewell_ends_at = self._loop.time() + FAREWELL_SECONDS
         self._forget_old_contacts(members)
         before, self._members = self._members.by_id.get(self.node_id), members
-        _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
+        if self._is_in(before) or self._is_in(members.by_id.get(self.node_id)):
+            # What was before this node joined it passes as it catches up: news to nobody.
+            _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
         self._transport.set_peers(self._peer_addresses())
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
-        is_this = before is not None and before.instance_id in (0, self._settings.instance_id)
-        if is_this and self.node_id not in members.by_id:
+        if self._is_in(before) and self.node_id not in members.by_id:
             _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
             self._parting = Parting(self._loop.time())
+
+    def _is_in(self, member: Member | None) -> bool:
+        """Whether what is recorded under this node's id is about this data directory."""
+        return member is not None and member.instance_id in (0, self._settings.instance_id)
 
     def _forget_old_contacts(self, members: Members) -> None:
         """What a member said of itself holds until it is removed, or `members` gives another address in its place."""
@@ -729,19 +736,33 @@ class Node:
         before, self._leadership = self._leadership, leadership
         self._has_known_leader |= self._raw.leader_id != 0
         if leadership[2] is not before[2] or leadership[1] != before[1]:
-            self._log_leadership(*leadership)
+            self._log_leadership(before, leadership)
         if self._raw.leader_id and leadership[:2] != before[:2]:
             # What was handed to the leader before may be lost with it; asking the new one at once saves the wait.
             self._writes.hand_on_again(self._loop.time())
             self._reads.ask_again(self._loop.time())
             self._wake()
 
-    def _log_leadership(self, term: int, leader_id: int, role: RoleName) -> None:
+    def _log_leadership(self, before: tuple[int, int, RoleName], now: tuple[int, int, RoleName]) -> None:
+        """One line when a leader is lost, with the reason, and one when there is another."""
+        term, leader_id, role = now
         if role is RoleName.LEADER:
             _log.info("became leader", term=term)
         elif leader_id:
             _log.info("following a leader", leader=leader_id, term=term)
-        elif role is RoleName.FOLLOWER:
-            _log.info("no leader is known", term=term)
-        else:
-            _log.info("asking for votes: no leader was heard", role=role.value, term=term)
+        elif not self._is_search_told:
+            _log.info(_why_no_leader(before, now), role=role.value, term=term)
+        self._is_search_told = leader_id == 0
+
+
+def _why_no_leader(before: tuple[int, int, RoleName], now: tuple[int, int, RoleName]) -> str:
+    (old_term, old_leader_id, old_role), (term, _, role) = before, now
+    if role is RoleName.CANDIDATE and old_role is RoleName.FOLLOWER and old_leader_id:
+        return "asking for votes: the leader hands over"
+    if role is not RoleName.FOLLOWER:
+        return "asking for votes: no leader was heard"
+    if term > old_term:
+        return "no leader is known: an election has begun"
+    if old_role is RoleName.LEADER:
+        return "no longer leading: no majority of the voters was heard, or this node is none of them any more"
+    return "no leader is known"

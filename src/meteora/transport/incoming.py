@@ -66,7 +66,9 @@ class PeerReceiver(PeerServiceServicer):
 
     async def _refuse(self, batch: peer_pb2.Batch, refusal: Refusal, context: _Context) -> NoReturn:
         detail = self._explain(batch, refusal)
-        self._refusals.warning(
+        # Who was removed in good order is told so, too, if it asks.
+        tell = self._refusals.info if refusal is Refusal.REMOVED_SENDER else self._refusals.warning
+        tell(
             "peer refused",
             (batch.sender, batch.cluster_id, refusal),
             sender=batch.sender,

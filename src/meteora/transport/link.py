@@ -5,7 +5,7 @@ Rules:
 - Each attempt has a channel of its own, so that nothing of gRPC's own back-off outlives a failure.
 - Messages are taken while an attempt is made and while the stream is open. They are dropped in the pause between
   attempts, and what still waits when a stream ends is dropped with it: Raft sends again what still matters.
-- Only changes are logged and told: connected, unreachable, refused.
+- Only changes are logged and told: connected, refused, and unreachable, once that has lasted for a while.
 """
 
 import asyncio
@@ -37,6 +37,9 @@ MAX_PAUSE_SECONDS = 1.0
 
 WELCOME_TIMEOUT_SECONDS = 3.0
 """To look up the name, connect and be let in. Long enough for a SYN to be lost once."""
+
+UNREACHABLE_PATIENCE_SECONDS = 3.0
+"""A peer that can't be reached for longer is logged: one that is just starting or stopping is no trouble."""
 
 _Call = grpc.aio.StreamStreamCall[peer_pb2.Batch, peer_pb2.Welcome]
 
@@ -97,6 +100,7 @@ class PeerLink:
         self._back_off = BackOff()
         # What was logged last; None at first.
         self._state: str | None = None
+        self._unreachable_since = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.task = self._loop.create_task(self._run(), name=f"link to peer {peer} at {address}")
 
@@ -161,18 +165,27 @@ class PeerLink:
 
     def _tell_connected(self) -> None:
         self._state = "connected"
+        self._unreachable_since = math.inf
         _log.info("peer connected", peer=self._peer, address=self.address)
 
     def _tell_ending(self, ending: Ending) -> None:
         state = ending.refusal or "unreachable"
-        if state == self._state:
+        if state == self._state or (ending.refusal is None and not self._has_been_patient()):
             return
         self._state = state
         if ending.refusal is None:
             _log.warning("peer unreachable", peer=self._peer, address=self.address, cause=ending.cause)
         else:
-            _log.error("refused by peer", peer=self._peer, address=self.address, reason=state, detail=ending.cause)
+            # To be told that one was removed is the end of an orderly removal, too.
+            tell = _log.info if ending.refusal is Refusal.REMOVED_SENDER else _log.error
+            tell("refused by peer", peer=self._peer, address=self.address, reason=state, detail=ending.cause)
             self._loop.call_soon(self._inbox.refused, self._peer, ending.refusal, ending.cause)
+
+    def _has_been_patient(self) -> bool:
+        """Whether the peer has been unreachable for long enough to be told of."""
+        now = time.monotonic()
+        self._unreachable_since = min(self._unreachable_since, now)
+        return now - self._unreachable_since >= UNREACHABLE_PATIENCE_SECONDS
 
 
 async def _ending_of(call: _Call) -> Ending:

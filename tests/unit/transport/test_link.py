@@ -3,6 +3,7 @@ import logging
 
 import pytest
 
+from meteora.transport import link
 from meteora.transport.interface import Refusal
 from meteora.transport.link import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, BackOff
 from tests.unit.transport.peers import (
@@ -20,7 +21,8 @@ from tests.unit.transport.peers import (
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(link, "UNREACHABLE_PATIENCE_SECONDS", 0.0)
     caplog.set_level(logging.INFO, "meteora.transport")
     return caplog
 
@@ -56,6 +58,20 @@ def test_a_dead_peer_is_logged_once_with_the_cause_however_often_it_is_dialled(
     (event,) = events_of(log)
     assert event.startswith("peer unreachable peer=2 address=127.0.0.1:")
     assert "Connection refused" in event
+
+
+def test_a_peer_that_is_missed_for_a_moment_is_not_worth_a_line(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "UNREACHABLE_PATIENCE_SECONDS", 60.0)
+
+    async def story() -> None:
+        ours = RecordingInbox()
+        async with sending(ours, {2: unused_address()}):
+            await until(lambda: len(ours.lost) == 3)
+
+    asyncio.run(story())
+    assert events_of(log) == []
 
 
 def test_a_peer_that_never_answers_is_logged_with_the_time_that_it_was_given(log: pytest.LogCaptureFixture) -> None:
