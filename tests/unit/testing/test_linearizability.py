@@ -135,3 +135,12 @@ def test_ten_thousand_overlapping_operations_are_checked_without_recursion() -> 
     history += [get(i + 3.5, i + 4, b"%d" % i) for i in range(4_999, 5_000)]
 
     assert check_key(history).is_linearizable
+
+
+def test_writes_of_unknown_outcome_that_nobody_read_cost_nothing() -> None:
+    history = History()
+    for number in range(60):
+        history.call(number, OperationKind.PUT, b"k", b"lost %d" % number, 0.0)
+    for number, value in enumerate((b"x", None)):
+        history.returned(history.call(99, OperationKind.GET, b"k", None, number + 1.0), number + 1.5, value)
+    assert not check_history(history).is_linearizable
