@@ -1,9 +1,11 @@
 """Members of one cluster without a world: real `RawNode`s, and disks and a network that do what a test tells them.
 
 `Member` keeps the rules of `RawNode` to the letter: what is to be persisted is on its disk before its messages leave
-and before the core hears of it; what is committed is applied in order, once; a crash leaves what the disk has, and
-nothing else. Disks write at once unless the test holds them up. `Network` carries messages first in, first out, unless
-the test cuts, drops, delays, duplicates or reorders them. Nothing here is random: a test that wants chance hands it in.
+and before the core hears of it; what is committed is applied in order, once; a snapshot
+is installed, log, state and all, in one write, and what it covers is applied no more; a crash leaves what the disk has,
+and nothing else. Disks write at once unless the test holds them up. `Network` carries messages first in, first out,
+unless the test cuts, drops, delays, duplicates or reorders them. Nothing here is random: a test that wants chance hands
+it in.
 """
 
 from collections import deque
@@ -24,6 +26,7 @@ from meteora.raft import (
     Ready,
     RoleName,
     Settings,
+    Snapshot,
     decode_conf_change,
 )
 from meteora.raft.errors import InvalidConfChange, ProposalDropped
@@ -34,6 +37,12 @@ MAX_DELIVERIES = 100_000
 
 ALL_BYTES = 1 << 60
 """A limit that limits nothing."""
+
+
+class FullSnapshot(Snapshot):
+    """A snapshot with the state that goes beside it, out of the core's sight."""
+
+    state: tuple[Entry, ...]
 
 
 def log_of(*terms: int) -> list[Entry]:
@@ -73,6 +82,10 @@ class Disk:
         """Make durable what `persist` holds."""
         if persist.hard_state is not None:
             self.hard_state = persist.hard_state
+        if persist.snapshot is not None:
+            assert isinstance(persist.snapshot, FullSnapshot)
+            self.log.reset(persist.snapshot.index, persist.snapshot.term)
+            self.state, self.configuration = persist.snapshot.state, persist.snapshot.configuration
         self.log.append(persist.entries)
 
 
@@ -87,6 +100,7 @@ class Member:
         self.settings = settings or Settings()
         self.random_below = random_below
         self.incarnation = 0
+        self.installed_snapshots = 0
         self.holds_writes = self.holds_applies = self.holds_fetches = False
         self.start()
 
@@ -103,6 +117,7 @@ class Member:
         self.fetches: list[tuple[Fetch, Sequence[Entry]]] = []
         """What was asked of the disk, and what it found: nobody knows how long the answer takes from there."""
         self.read_states: list[ReadState] = []
+        self.snapshots_wanted: list[int] = []
         self.raw = RawNode(
             self.node_id,
             self.disk.log,
@@ -135,12 +150,15 @@ class Member:
         leaving = list(ready.messages)
         if ready.persist is not None:
             self.writing = ready.persist
+            if ready.persist.snapshot is not None:
+                self.to_apply.clear()
             if not self.holds_writes:
                 leaving += self.finish_write()
         self.to_apply += ready.committed
         if not self.holds_applies:
             self.apply(len(self.to_apply))
         self.read_states += ready.read_states
+        self.snapshots_wanted += ready.snapshots_wanted
         self.fetches += [(fetch, self.disk.log.read(fetch)) for fetch in ready.fetches]
         if not self.holds_fetches:
             self.answer_fetches()
@@ -151,6 +169,9 @@ class Member:
         persist, self.writing = self.writing, None
         assert persist is not None, "no write is under way"
         self.disk.write(persist)
+        if persist.snapshot is not None:
+            self.state = list(self.disk.state)
+            self.installed_snapshots += 1
         self.raw.persisted(persist)
         return list(persist.messages)
 
@@ -171,6 +192,30 @@ class Member:
         fetches, self.fetches = self.fetches, []
         for fetch, entries in fetches:
             self.raw.fetched(fetch, entries)
+
+    # Snapshots
+
+    def compact(self, index: int) -> None:
+        """Cut off the log up to `index`, whose state has been saved."""
+        assert index <= len(self.disk.state), f"n{self.node_id} has saved its state only up to {len(self.disk.state)}"
+        self.disk.log.compact(index)
+
+    def snapshot(self) -> FullSnapshot:
+        """A snapshot of what is applied."""
+        snapshot = FullSnapshot(len(self.state), self.state[-1].term, self.raw.configuration)
+        snapshot.state = tuple(self.state)
+        return snapshot
+
+    def saved_snapshot(self) -> FullSnapshot:
+        """A snapshot of what is saved; some entry must be."""
+        snapshot = FullSnapshot(len(self.disk.state), self.disk.state[-1].term, self.disk.configuration)
+        snapshot.state = self.disk.state
+        return snapshot
+
+    def send_snapshot(self, peer: int, snapshot: FullSnapshot | None = None) -> list[Message]:
+        """Send `peer` this snapshot, or one of what is applied: the message that goes with it, if it is wanted."""
+        message = self.raw.snapshot_started(peer, snapshot or self.snapshot())
+        return [] if message is None else [message]
 
     # What tests do and ask
 
@@ -209,9 +254,14 @@ class Member:
         return self.raw.status().commit_index
 
     def log(self) -> list[Entry]:
-        """All entries, durable or not."""
+        """All entries, durable or not; those that were cut off as they were applied."""
         log = self.raw._raft.log
-        return [*self.disk.log.read(Fetch(0, 1, log.stable_index + 1, ALL_BYTES)), *log._unstable]
+        if log._snapshot is not None:
+            assert isinstance(log._snapshot, FullSnapshot)
+            return [*log._snapshot.state, *log._unstable]
+        first = log.first_index
+        durable = self.disk.log.read(Fetch(0, first, log.stable_index + 1, ALL_BYTES))
+        return [*self.state[: first - 1], *durable, *log._unstable]
 
     def terms(self) -> list[int]:
         """The terms of all entries."""
@@ -360,6 +410,18 @@ class Network:
                 if self[node_id].is_up:
                     self[node_id].raw.tick()
             self.settle()
+
+    # Snapshots
+
+    def send_snapshots(self) -> None:
+        """Every snapshot that is wanted is sent, arrives, and is reported."""
+        for member in self.members.values():
+            wanted, member.snapshots_wanted = member.snapshots_wanted, []
+            for peer in wanted:
+                self.post(member.send_snapshot(peer))
+                self.settle()
+                member.raw.snapshot_finished(peer, ok=True)
+        self.settle()
 
     # Commands
 

@@ -4,8 +4,10 @@ The seed first decides which kinds of trouble this run knows at all, and how muc
 all at once. Then the run goes through phases. In each phase some links are cut, some disks stand still and some
 messages are held back, to arrive phases later; that lasts long enough for the others to elect a leader and to go on.
 Step by step, messages arrive, are lost or repeated; clocks tick; disks finish a write; state machines apply; members
-crash, with or without the write that was under way, and come back; clients write, read, and ask again; members come
-and go; leadership is handed over. In the end all trouble stops, and the cluster must agree within a bounded time.
+crash, with or without the write that was under way, and come back; clients write, read, and ask again; members come and
+go; leadership is handed over; logs are cut, and snapshots sent to who needs what was cut off. With lease reads all
+clocks tick equally fast, as leases demand, though not at the same instants. In the end all trouble stops, and the
+cluster must agree within a bounded time.
 """
 
 from collections import deque
@@ -69,6 +71,10 @@ class Schedule:
         """That a phase begins with an election timeout in which nothing arrives."""
         self._phase_steps = self._random.choice(PHASE_STEPS)
         self._stalled: set[int] = set()
+        self._due_ticks: list[int] = []
+        """With leases: whose clocks are still to tick before all of them tick anew."""
+        self._streams: list[tuple[int, int]] = []
+        """Senders and receivers of the snapshots that are on their way."""
         self._holds: Callable[[Message], bool] = lambda _: False
         self._actions, self._weights = self._choose_actions()
 
@@ -87,6 +93,11 @@ class Schedule:
         """How many terms had a leader."""
         return self._invariants.elections
 
+    @property
+    def installed_snapshots(self) -> int:
+        """How many snapshots were installed."""
+        return sum(member.installed_snapshots for member in self._network.members.values())
+
     def run(self) -> None:
         """Run to the end. Raises `ScheduleFailed`."""
         try:
@@ -103,8 +114,11 @@ class Schedule:
 
     def _choose_settings(self) -> Settings:
         chance = self._random.random
+        lease_reads = chance() < 0.3
         return Settings(
-            election_ticks=self._random.choice((3, 5)),
+            # The members' ticks are up to two apart: less than half of this.
+            election_ticks=6 if lease_reads else self._random.choice((3, 5)),
+            lease_reads=lease_reads,
             max_append_bytes=1 if chance() < 0.3 else 1 << 20,
             max_inflight_messages=self._random.choice((1, 2, 256)),
             max_uncommitted_bytes=50 if chance() < 0.2 else 1 << 20,
@@ -125,6 +139,8 @@ class Schedule:
             (self._answer_fetches, self._random.choice((1, 5))),
             (self._propose, 6),
             (self._restart, 4),
+            (self._send_snapshot, 3),
+            (self._report_snapshot, 3),
         ]
         sometimes: list[tuple[Callable[[], None], float]] = [
             (self._deliver_any, 10),
@@ -139,6 +155,8 @@ class Schedule:
             (self._unreachable, 0.7),
             (self._grow_cold, 1),
             (self._save_state, 1),
+            (self._compact, 4),
+            (self._forget_leader, 0.5),
         ]
         chosen = always + [(action, weight * self._random.choice((0, 1, 3))) for action, weight in sometimes]
         return [action for action, _ in chosen], [weight for _, weight in chosen]
@@ -170,6 +188,9 @@ class Schedule:
         leaders = self._network.leaders()
         others = [member for member in up if member.node_id not in leaders]
         self._random.shuffle(others)
+        if self._settings.lease_reads:
+            self._tick_all(self._settings.election_ticks)
+            others = []
         for member in others:
             # Not so long that it campaigns by itself: several at once would split the votes.
             raft = member.raw._raft
@@ -263,8 +284,24 @@ class Schedule:
         if wire:
             (self._network.held_back if self._random.random() < 0.5 else wire).append(self._random.choice(wire))
 
+    def _tick_all(self, count: int) -> None:
+        for _ in range(count):
+            for member in list(self._network.members.values()):
+                if member.is_up:
+                    member.raw.tick()
+                    self._work(member)
+
+    def _next_to_tick(self) -> Member | None:
+        if not self._settings.lease_reads:
+            return self._any_up()
+        if not self._due_ticks:
+            self._due_ticks = list(self._network.members)
+            self._random.shuffle(self._due_ticks)
+        member = self._network[self._due_ticks.pop()]
+        return member if member.is_up else None
+
     def _tick(self) -> None:
-        member = self._any_up()
+        member = self._next_to_tick()
         if member is not None:
             before = member.role
             member.raw.tick()
@@ -406,6 +443,46 @@ class Schedule:
         if member is not None:
             member.save_state()
 
+    def _compact(self) -> None:
+        """The log is cut behind the state that is saved: more often than others', that of a leader."""
+        leaders = [self._network[one] for one in self._network.leaders()]
+        member = self._random.choice(leaders) if leaders and self._random.random() < 0.7 else self._any_up()
+        if member is not None:
+            if self._random.random() < 0.7:
+                member.save_state()
+            saved = len(member.disk.state)
+            member.compact(saved if self._random.random() < 0.6 else self._random.randint(0, saved))
+            self._tell(f"n{member.node_id} has cut its log    => {member}, from {member.disk.log.first_index()}")
+
+    def _forget_leader(self) -> None:
+        member = self._any_up()
+        if member is not None:
+            member.raw.forget_leader()
+            self._work(member)
+
+    def _send_snapshot(self) -> None:
+        """A snapshot that is wanted sets out; how long it takes, and whether it gets there, the network decides."""
+        senders = [member for member in self._network.members.values() if member.is_up and member.snapshots_wanted]
+        if not senders:
+            return
+        sender = self._random.choice(senders)
+        peer = sender.snapshots_wanted.pop()
+        is_old = sender.disk.state and self._random.random() < 0.3
+        snapshot = sender.saved_snapshot() if is_old else sender.snapshot()
+        self._tell(f"n{sender.node_id} sends n{peer} a snapshot at {snapshot.index}    => {sender}")
+        self._post(sender.send_snapshot(peer, snapshot))
+        self._streams.append((sender.node_id, peer))
+
+    def _report_snapshot(self) -> None:
+        if self._streams:
+            self._report(self._streams.pop(), ok=self._random.random() < 0.5)
+
+    def _report(self, stream: tuple[int, int], *, ok: bool) -> None:
+        sender, peer = stream
+        if self._network[sender].is_up:
+            self._network[sender].raw.snapshot_finished(peer, ok=ok)
+            self._work(self._network[sender])
+
     def _change_members(self) -> None:
         leaders = self._network.leaders()
         if not leaders:
@@ -458,11 +535,15 @@ class Schedule:
         """Disks write, state machines apply, and messages arrive, each once, in order."""
         self._arrive_all()
         for member in list(self._network.members.values()):
+            while member.snapshots_wanted:
+                self._send_snapshot()
             if member.writing:
                 self._finish_write_of(member)
             member.answer_fetches()
             member.apply(len(member.to_apply))
             self._work(member)
+        while self._streams:
+            self._report_snapshot()
 
     def _has_agreed(self) -> bool:
         """Whether there is a leader, and all members of its configuration have applied all that it has."""

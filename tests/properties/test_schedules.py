@@ -40,3 +40,4 @@ def test_schedules_are_not_idle() -> None:
     assert sum(schedule.elections for schedule in schedules) > 2 * len(schedules)
     assert sum(schedule.committed_index for schedule in schedules) > 8 * len(schedules)
     assert sum(schedule.confirmed_reads for schedule in schedules) > 2 * len(schedules)
+    assert sum(schedule.installed_snapshots for schedule in schedules) > len(schedules) / 2

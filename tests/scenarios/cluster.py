@@ -6,12 +6,30 @@ happens, in the one text form of `meteora.raft.text`: a message when it is sent,
 
 from collections.abc import Callable, Sequence
 
-from meteora.raft import Configuration, Entry, EntryKind, Fetch, HardState, Message, Persist, RawNode, Settings
+from meteora.raft import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Fetch,
+    HardState,
+    Message,
+    Persist,
+    RawNode,
+    Settings,
+    Snapshot,
+)
 from meteora.raft.errors import InvalidConfChange, InvariantViolation, ProposalDropped
 from meteora.raft.log_reader import LogReader
 from meteora.raft.membership import decode_conf_change
 from meteora.raft.memory_log import MemoryLog
-from meteora.raft.text import configuration_text, data_text, entry_text, hard_state_text, message_text
+from meteora.raft.text import (
+    configuration_text,
+    data_text,
+    entry_text,
+    hard_state_text,
+    message_text,
+    snapshot_text,
+)
 
 Note = Callable[[str], None]
 """Takes one line of what happened."""
@@ -49,6 +67,10 @@ class Disk(LogReader):
     def write(self, persist: Persist) -> None:
         """Make durable what the core wants to be."""
         self.hard_state = persist.hard_state or self.hard_state
+        if persist.snapshot is not None:
+            self.log.reset(persist.snapshot.index, persist.snapshot.term)
+            self.applied = persist.snapshot.index
+            self.configurations[self.applied] = persist.snapshot.configuration
         self.log.append(persist.entries)
 
     def configuration_at(self, index: int) -> Configuration:
@@ -139,6 +161,16 @@ class Member:
             self._note(f"n{self.node_id} has read {entries_text(entries)} for n{fetch.peer}")
             self.event(lambda core, fetch=fetch, entries=entries: core.fetched(fetch, entries))  # type: ignore[misc]
 
+    def send_snapshot(self, peer: int) -> None:
+        """Send a snapshot of what is applied. It arrives when its message does."""
+        index = self.disk.applied
+        snapshot = Snapshot(index, self.disk.term(index), self.core.configuration)
+        message = self.core.snapshot_started(peer, snapshot)
+        if message is None:
+            self._note(f"n{self.node_id} has nobody to send a snapshot to")
+        else:
+            self._send(message)
+
     def _role_text(self) -> str:
         core = self.core
         following = f" of n{core.leader_id}" if core.leader_id not in (0, self.node_id) else ""
@@ -164,6 +196,8 @@ class Member:
                 self._note(f"n{self.node_id} may read {data_text(state.context)} at {state.index}")
             for fetch in ready.fetches:
                 self._fetch(fetch)
+            for peer in ready.snapshots_wanted:
+                self._note(f"n{self.node_id} needs a snapshot for n{peer}")
             self._note_role()
 
     def _persist(self, persist: Persist) -> None:
@@ -208,6 +242,8 @@ class Member:
 
 def _persist_text(persist: Persist) -> str:
     parts = [hard_state_text(persist.hard_state)] if persist.hard_state else []
+    if persist.snapshot:
+        parts.append(f"snapshot {snapshot_text(persist.snapshot)}")
     if persist.entries:
         parts.append(entries_text(persist.entries))
     return " ".join(parts)

@@ -7,7 +7,7 @@ every tick.
 from collections.abc import Callable, Iterable
 from itertools import combinations, groupby
 
-from meteora.raft import Configuration, HardState, Message, MessageKind, RawNode, Settings
+from meteora.raft import Configuration, HardState, Message, MessageKind, RawNode, Settings, Snapshot
 from meteora.raft.text import configuration_text, message_text
 from tests.scenarios.cluster import Cluster, Disk, Member, entries_text
 from tests.scenarios.invariants import Invariants
@@ -149,6 +149,10 @@ class ClusterCommands:
         member, successor = self._member(words), words.number()
         member.event(lambda core: core.transfer_leader(successor))
 
+    def do_forget_leader(self, words: Words) -> None:
+        """`forget_leader 2`: n2 waits for a leader as if it had heard none."""
+        self._event(words, RawNode.forget_leader)
+
     def do_unreachable(self, words: Words) -> None:
         """`unreachable 1 2`: n1 hears from its transport that messages to n2 may be lost."""
         member, peer = self._member(words), words.number()
@@ -197,7 +201,7 @@ class ClusterCommands:
     def do_inject(self, words: Words) -> None:
         """`inject Append [reject] from=1 to=2 term=1 [index=1] [entries=2@1]`: deliver a forged message.
 
-        The other options are log_term, commit and hint.
+        The other options are log_term, commit, hint and `snapshot=6@3`, of the founding members.
         """
         message = Message(
             _KINDS[words.word()],
@@ -210,8 +214,15 @@ class ClusterCommands:
             entries=tuple(listed_entries(words.option("entries"))),
             reject=words.rest() == ["reject"],
             hint=words.numeric_option("hint"),
+            snapshot=self._snapshot(words.option("snapshot")),
         )
         self.cluster.deliver([message])
+
+    def _snapshot(self, place: str) -> Snapshot | None:
+        if not place:
+            return None
+        (entry,) = listed_entries(place)
+        return Snapshot(entry.index, entry.term, self._founding)
 
     def _links(self, words: Words) -> Iterable[tuple[int, int]]:
         numbers = words.numbers()
@@ -259,6 +270,28 @@ class ClusterCommands:
         member = self._member(words)
         member.disk.first_in_memory = words.number()
 
+    def do_compact(self, words: Words) -> None:
+        """`compact 1 5`: n1 cuts off its log up to the fifth entry, which it has applied."""
+        member = self._member(words)
+        index = words.number()
+        if index > member.disk.applied:
+            raise ValueError(f"n{member.node_id} has not applied {index}")
+        member.disk.log.compact(index)
+
+    def do_snapshot(self, words: Words) -> None:
+        """`snapshot 1 3`: n1 sends n3 a snapshot of what it has applied. It arrives when its message does."""
+        self._member(words).send_snapshot(words.number())
+
+    def do_snapshot_sent(self, words: Words) -> None:
+        """`snapshot_sent 1 3`: n1 hears that the snapshot has arrived at n3."""
+        member, peer = self._member(words), words.number()
+        member.event(lambda core: core.snapshot_finished(peer, ok=True))
+
+    def do_snapshot_failed(self, words: Words) -> None:
+        """`snapshot_failed 1 3`: n1 hears that the snapshot will not arrive at n3."""
+        member, peer = self._member(words), words.number()
+        member.event(lambda core: core.snapshot_finished(peer, ok=False))
+
     # What a reader wants to see
 
     def do_status(self, words: Words) -> None:
@@ -268,9 +301,10 @@ class ClusterCommands:
     def do_log(self, words: Words) -> None:
         """`log [1 ...]`: what is on the disks of these nodes."""
         for member in self._chosen(words):
-            end = member.disk.last_index() + 1
-            entries = member.disk.log.entries(1, end, _ALL_BYTES) if end > 1 else []
-            self._lines.append(f"n{member.node_id} {entries_text(entries)}")
+            first, end = member.disk.first_index(), member.disk.last_index() + 1
+            entries = member.disk.log.entries(first, end, _ALL_BYTES) if end > first else []
+            base = f" after {first - 1}@{member.disk.term(first - 1)}" if first > 1 else ""
+            self._lines.append(f"n{member.node_id} {entries_text(entries)}{base}")
 
     def do_progress(self, words: Words) -> None:
         """`progress 1`: what n1, the leader, knows of the others."""

@@ -23,7 +23,13 @@ class Invariants:
 
     def _broken_at(self, member: Member) -> list[str]:
         entries = _all_entries(member)
-        return self._election_safety(member) + self._log_matching(entries) + self._state_machine_safety(member, entries)
+        log = member.core._raft.log
+        base_term = log.term(log.first_index - 1)
+        return (
+            self._election_safety(member)
+            + self._log_matching(base_term, entries)
+            + self._state_machine_safety(member, entries)
+        )
 
     def _election_safety(self, member: Member) -> list[str]:
         if member.core.role is not RoleName.LEADER:
@@ -33,8 +39,8 @@ class Invariants:
             return []
         return [f"term {member.core.term} has a second leader, n{member.node_id}"]
 
-    def _log_matching(self, entries: Sequence[Entry]) -> list[str]:
-        before = [0, *(entry.term for entry in entries)]
+    def _log_matching(self, base_term: int, entries: Sequence[Entry]) -> list[str]:
+        before = [base_term, *(entry.term for entry in entries)]
         return [
             f"{entry_text(entry)} is not the same in all logs, or follows another entry"
             for entry, previous_term in zip(entries, before, strict=False)
@@ -42,7 +48,8 @@ class Invariants:
         ]
 
     def _state_machine_safety(self, member: Member, entries: Sequence[Entry]) -> list[str]:
-        committed = entries[: member.core.status().commit_index]
+        commit_index = member.core.status().commit_index
+        committed = [entry for entry in entries if entry.index <= commit_index]
         return [
             f"n{member.node_id} has committed {entry_text(entry)}, another {entry_text(self._committed[entry.index])}"
             for entry in committed
@@ -51,8 +58,8 @@ class Invariants:
 
 
 def _all_entries(member: Member) -> list[Entry]:
-    """The whole log as the core sees it."""
+    """The whole log as the core sees it, from where it begins."""
     log = member.core._raft.log
-    durable = log.stable_index
-    stored = member.disk.log.entries(1, durable + 1, 1 << 62) if durable else []
+    first, durable = log.first_index, log.stable_index
+    stored = member.disk.log.entries(first, durable + 1, 1 << 62) if durable >= first else []
     return [*stored, *(log._unstable)]

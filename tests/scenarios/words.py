@@ -1,6 +1,6 @@
 """How a command is written: words, and options of the form name=value."""
 
-from meteora.raft import Change, ChangeKind, ConfChange, Entry, Transition
+from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, Transition
 
 _SIGNS = {"+n": ChangeKind.ADD_VOTER, "-n": ChangeKind.REMOVE, "learner+n": ChangeKind.ADD_LEARNER}
 
@@ -55,13 +55,16 @@ def listed_numbers(text: str) -> list[int]:
 
 
 def listed_entries(text: str) -> list[Entry]:
-    """`1@1,2@1:x`: index, term and, after a colon, data."""
+    """`1@1,2@1:x,3@1!+n4&-n1`: index, term and, after a colon, data, or, after `!`, a change of the members."""
     return [_entry(word) for word in text.split(",") if word]
 
 
 def _entry(text: str) -> Entry:
-    place, _, data = text.partition(":")
+    place, has_change, change = text.partition("!")
+    place, _, data = place.partition(":")
     index, term = place.split("@")
+    if has_change:
+        return Entry(int(term), int(index), conf_change(change.split("&"), "").encode(), EntryKind.CONF_CHANGE)
     return Entry(int(term), int(index), data.encode())
 
 

@@ -12,6 +12,7 @@ from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.raw_node import PeerStatus, RawNode, RoleName, Status
 from meteora.raft.reads import ReadState
 from meteora.raft.ready import Fetch, Persist, Ready
+from meteora.raft.snapshot import Snapshot
 
 __all__ = [
     "Change",
@@ -31,6 +32,7 @@ __all__ = [
     "Ready",
     "RoleName",
     "Settings",
+    "Snapshot",
     "Status",
     "Transition",
     "decode_conf_change",

@@ -48,6 +48,9 @@ class Candidate:
             raft.election_elapsed_ticks = 0
             raft.campaign(pre_vote=True)
 
+    def applied(self) -> None:
+        """Something was applied: an election goes on as it was."""
+
     def step(self, message: Message) -> None:
         """Take in a message of the current term, or without one."""
         match message.kind:
@@ -55,7 +58,7 @@ class Candidate:
                 self._count(message)
             case MessageKind.VOTE_RESPONSE if not self.is_pre_vote:
                 self._count(message)
-            case MessageKind.APPEND | MessageKind.HEARTBEAT:
+            case MessageKind.APPEND | MessageKind.HEARTBEAT | MessageKind.SNAPSHOT:
                 # Somebody else has won this term.
                 self._raft.become_follower(message.term, message.sender)
                 self._raft.role.step(message)

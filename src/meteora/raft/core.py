@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from meteora.raft.candidate import Candidate
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import ensure
-from meteora.raft.follower import Follower
+from meteora.raft.follower import Follower, handle_snapshot
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
 from meteora.raft.membership import Configuration
 from meteora.raft.message import TRANSFER, HardState, Message, MessageKind
 from meteora.raft.reads import ReadState
 from meteora.raft.ready import Fetch
+from meteora.raft.snapshot import Snapshot
 
 NOBODY = 0
 """The id of no node."""
@@ -33,6 +34,7 @@ SPEAK_FOR_THE_DISK = frozenset(
 """The kinds that wait for the disk. A vote request is one: the votes of the others alone may win, and a leader that
 crashed before its disk had the term could win the same term again, with another log."""
 
+OF_A_LEADER = frozenset({MessageKind.APPEND, MessageKind.HEARTBEAT, MessageKind.SNAPSHOT})
 
 ABOUT_VOTES = frozenset(
     {MessageKind.VOTE, MessageKind.VOTE_RESPONSE, MessageKind.PRE_VOTE, MessageKind.PRE_VOTE_RESPONSE}
@@ -55,9 +57,19 @@ class Settings:
     """Entries that the leader takes without being able to commit them; then proposals are dropped."""
     max_apply_bytes: int = 4 << 20
     """Of entries in one `Ready`: applying must not hold up heartbeats."""
+    lease_reads: bool = False
+    """A leader that a majority answered within half an election timeout serves reads without asking anybody.
+
+    Linearizable only if clocks are good enough: while any member ticks `election_ticks // 2` times, no other ticks
+    `election_ticks - 1` times; and a node that stood still (stopped, suspended, out of CPU) ticks for all the time that
+    it missed before it asks its core for a read. Every member must have it on: one that has not is not counted on.
+    In return each member refuses to help another to lead for an election timeout after it starts or hears a leader.
+    """
 
     def __post_init__(self) -> None:
         ensure(1 <= self.heartbeat_ticks < self.election_ticks, "a leader must be heard within an election timeout")
+        lasts = self.heartbeat_ticks < self.election_ticks // 2
+        ensure(lasts or not self.lease_reads, "a lease, of half an election timeout, must outlast a heartbeat")
 
 
 class Raft:
@@ -85,8 +97,12 @@ class Raft:
         self.after_persist: list[Message] = []
         self.read_states: list[ReadState] = []
         self.fetches: list[Fetch] = []
+        self.snapshots_wanted: list[int] = []
         self.election_elapsed_ticks = 0
         """Since the last message from a leader, or since the leader last checked its quorum."""
+        # Before this start it may have heard a leader just now.
+        self.silence_ticks = 0 if hard_state.term else settings.election_ticks
+        """Since the last message from any leader, whatever happened after it."""
         self.election_timeout_ticks = 0
         self._random_below = random_below
         self.role: Follower | Candidate | Leader = Follower(self)
@@ -110,6 +126,7 @@ class Raft:
     def tick(self) -> None:
         """One unit of time has passed."""
         self.election_elapsed_ticks += 1
+        self.silence_ticks += 1
         self.role.tick()
 
     def reset_election_timer(self) -> None:
@@ -150,7 +167,8 @@ class Raft:
         if 0 < message.term < self.term:
             self._answer_lower_term(message)
         elif message.kind in (MessageKind.VOTE, MessageKind.PRE_VOTE):
-            self._handle_vote_request(message)
+            if not self.is_bound_by_a_lease or message.context == TRANSFER:
+                self._handle_vote_request(message)
         else:
             self.role.step(message)
 
@@ -171,12 +189,18 @@ class Raft:
         if kind is MessageKind.PRE_VOTE or (kind is MessageKind.PRE_VOTE_RESPONSE and not message.reject):
             # These carry the term that somebody would campaign in; nobody is in it yet.
             return True
-        from_leader = kind in (MessageKind.APPEND, MessageKind.HEARTBEAT)
-        self.become_follower(message.term, message.sender if from_leader else NOBODY)
+        self.become_follower(message.term, message.sender if kind in OF_A_LEADER else NOBODY)
         return True
 
     @property
+    def is_bound_by_a_lease(self) -> bool:
+        """Whether a leader may count on this node to help nobody else, not even itself, to lead."""
+        return self.settings.lease_reads and self.silence_ticks < self.settings.election_ticks
+
+    @property
     def _hears_a_leader(self) -> bool:
+        if self.is_bound_by_a_lease:
+            return True
         return self.leader_id != NOBODY and self.election_elapsed_ticks < self.settings.election_ticks
 
     def _answer_lower_term(self, message: Message) -> None:
@@ -186,6 +210,9 @@ class Raft:
             self.send(MessageKind.APPEND_RESPONSE, message.sender, index=message.index, reject=True)
         elif message.kind is MessageKind.PRE_VOTE:
             self.send(MessageKind.PRE_VOTE_RESPONSE, message.sender, reject=True)
+        elif message.kind is MessageKind.SNAPSHOT and isinstance(self.role, Follower):
+            # It may have been on its way for long. Thrown away, it would only be sent again.
+            handle_snapshot(self, message)
 
     def _handle_vote_request(self, message: Message) -> None:
         is_pre_vote = message.kind is MessageKind.PRE_VOTE
@@ -211,6 +238,7 @@ class Raft:
         """Follow `leader_id`, or nobody yet, in `term`."""
         self._enter_term(term)
         self.leader_id = leader_id
+        self.snapshots_wanted.clear()
         self.role = Follower(self)
         self.reset_election_timer()
 
@@ -242,12 +270,14 @@ class Raft:
 
     def campaign(self, *, pre_vote: bool, context: bytes = b"") -> None:
         """Ask the voters, first whether to stand at all, if `pre_vote`. Nothing happens where that makes no sense."""
-        if isinstance(self.role, Leader) or not self.is_promotable or self._has_unapplied_conf_change():
+        if isinstance(self.role, Leader) or not self.is_promotable or self.has_unapplied_conf_change():
             return
         self.become_candidate(is_pre_vote=pre_vote).ask_voters(context)
 
-    def _has_unapplied_conf_change(self) -> bool:
+    def has_unapplied_conf_change(self) -> bool:
         """Whether the voters may be others than this node believes: then it must not count votes among them."""
+        if self.log.is_restoring:
+            return True
         low = self.log.applied + 1
         while low <= self.log.committed:
             entries = self.log.entries(low, self.log.committed + 1, self.settings.max_apply_bytes)
@@ -268,8 +298,13 @@ class Raft:
     def applied_to(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.log.applied_to(index)
-        if isinstance(self.role, Leader):
-            self.role.leave_joint_if_due()
+        self.role.applied()
+
+    def installed(self, snapshot: Snapshot) -> None:
+        """The state of `snapshot` is the state machine's now."""
+        self.log.installed(snapshot)
+        self.switch_to(snapshot.configuration)
+        self.role.applied()
 
     def switch_to(self, configuration: Configuration) -> None:
         """The applied configuration is now this one."""

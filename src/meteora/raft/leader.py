@@ -16,8 +16,9 @@ from meteora.raft.errors import ChangePending, InvalidConfChange, ProposalDroppe
 from meteora.raft.membership import ConfChange, decode_conf_change
 from meteora.raft.message import Message, MessageKind
 from meteora.raft.progress import Inflights, Progress, ProgressState
-from meteora.raft.reads import PendingReads, ReadRequest, ReadState
+from meteora.raft.reads import Lease, PendingReads, ReadRequest, ReadState, is_lease_context
 from meteora.raft.ready import Fetch
+from meteora.raft.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from meteora.raft.core import Raft
@@ -37,6 +38,7 @@ class Leader:
         self._pending_conf_index = raft.log.last_index
         """A change of membership may be proposed once this is applied."""
         self._reads = PendingReads()
+        self._lease = Lease(raft.settings.election_ticks // 2)
         self._early_reads: list[ReadRequest] = []
         """Reads that came before the first commit of this term: until then the commit index may be too low."""
         for member in raft.configuration.members:
@@ -61,6 +63,7 @@ class Leader:
     def tick(self) -> None:
         """Send heartbeats; check for a quorum; give up a transfer that takes too long."""
         raft = self._raft
+        self._lease.tick()
         if self.transferee:
             self._transfer_elapsed_ticks += 1
             if self._transfer_elapsed_ticks >= raft.settings.election_ticks:
@@ -74,9 +77,13 @@ class Leader:
         self._heartbeat_elapsed_ticks += 1
         if self._heartbeat_elapsed_ticks >= raft.settings.heartbeat_ticks:
             self._heartbeat_elapsed_ticks = 0
-            self.broadcast_heartbeat(b"")
+            self.broadcast_heartbeat(self._lease.context if raft.settings.lease_reads else b"")
             if len(self._reads):
                 self.broadcast_heartbeat(self._reads.context)
+
+    def applied(self) -> None:
+        """Something was applied: it may have been what leaving a joint configuration waits for."""
+        self.leave_joint_if_due()
 
     def _quorum_is_active(self) -> bool:
         """Whether a majority was heard from since the last look (thesis 6.2)."""
@@ -107,7 +114,7 @@ class Leader:
                 self._handle_heartbeat_response(message, self.progress[message.sender])
             case MessageKind.TRANSFER_LEADER:
                 self.transfer_to(message.index)
-            case MessageKind.APPEND | MessageKind.HEARTBEAT:
+            case MessageKind.APPEND | MessageKind.HEARTBEAT | MessageKind.SNAPSHOT:
                 ensure(False, f"n{self._raft.node_id} and n{message.sender} both lead term {self._raft.term}")
             case _:
                 pass  # Late answers to what this node asked as a candidate, or of nodes that were removed.
@@ -184,7 +191,10 @@ class Leader:
         """Send the next entries, or just the commit index; whether anything was sent."""
         progress = self.progress[peer]
         raft = self._raft
-        if progress.paused or progress.fetching:
+        if progress.paused or progress.fetching or progress.state is ProgressState.SNAPSHOT:
+            return False
+        if progress.next < raft.log.first_index:
+            self._want_snapshot(peer, progress)
             return False
         entries: Sequence[Entry] = ()
         window_is_full = progress.state is ProgressState.REPLICATE and progress.inflights.is_full
@@ -200,6 +210,27 @@ class Leader:
             return False
         self._send_entries(peer, entries)
         return True
+
+    def _want_snapshot(self, peer: int, progress: Progress) -> None:
+        # One that does not even answer heartbeats could not take it; once it does, this comes again.
+        if progress.recent_active:
+            progress.become_snapshot()
+            self._raft.snapshots_wanted.append(peer)
+
+    def snapshot_started(self, peer: int, snapshot: Snapshot) -> Message | None:
+        """The message that goes with `snapshot` to a peer that waits for one; None if it does not."""
+        raft, progress = self._raft, self.progress.get(peer)
+        ensure(snapshot.index <= raft.log.committed, f"a snapshot at {snapshot.index} of what is not committed: {raft}")
+        if progress is None or progress.state is not ProgressState.SNAPSHOT:
+            return None
+        progress.snapshot_index = snapshot.index
+        return Message(MessageKind.SNAPSHOT, raft.node_id, peer, raft.term, snapshot=snapshot)
+
+    def snapshot_finished(self, peer: int, *, ok: bool) -> None:
+        """That snapshot has arrived at the peer's core, or never will."""
+        progress = self.progress.get(peer)
+        if progress is not None:
+            progress.snapshot_finished(ok=ok)
 
     def _send_entries(self, peer: int, entries: Sequence[Entry]) -> None:
         raft, progress = self._raft, self.progress[peer]
@@ -223,7 +254,8 @@ class Leader:
         if not entries:
             return  # The answer to the next heartbeat asks again: at once, a disk that fails would be asked for ever.
         # What was read may have been replaced since, if this node has lost and won the leadership meanwhile.
-        is_current = self._raft.log.matches(entries[-1].index, entries[-1].term)
+        log = self._raft.log
+        is_current = log.matches(entries[-1].index, entries[-1].term) and fetch.low >= log.first_index
         if is_current and progress.next == fetch.low and not progress.paused:
             self._send_entries(fetch.peer, entries)
         else:
@@ -243,10 +275,7 @@ class Leader:
             progress.state is ProgressState.PROBE and progress.match == message.index
         ):
             return
-        if progress.state is ProgressState.PROBE:
-            progress.become_replicate()
-        else:
-            progress.inflights.free_up_to(message.index)
+        self._continue(progress)
         if self._commit():
             self.broadcast_append()
         elif was_paused and message.sender != self._raft.node_id:
@@ -255,7 +284,18 @@ class Leader:
             while self.send_append(message.sender, even_if_empty=False):
                 pass
         if message.sender == self.transferee and progress.match == self._raft.log.last_index:
-            self._raft.send(MessageKind.TIMEOUT_NOW, message.sender)
+            self._tell_to_campaign(message.sender)
+
+    def _continue(self, progress: Progress) -> None:
+        """Where this peer's log ends is known anew: go on from there."""
+        match progress.state:
+            case ProgressState.REPLICATE:
+                progress.inflights.free_up_to(progress.match)
+            case ProgressState.PROBE:
+                progress.become_replicate()
+            case ProgressState.SNAPSHOT if progress.match + 1 >= self._raft.log.first_index:
+                progress.become_replicate()
+            # Otherwise it is an old answer, from before the snapshot that the peer still waits for.
 
     def _handle_rejection(self, message: Message, progress: Progress) -> None:
         probe_at = message.hint
@@ -267,7 +307,9 @@ class Leader:
 
     def _handle_heartbeat_response(self, message: Message, progress: Progress) -> None:
         progress.recent_active = True
-        if message.context:
+        if is_lease_context(message.context):
+            self._lease.acknowledge(message.context, message.sender)
+        elif message.context:
             self._reads.acknowledge(message.context, message.sender)
             self._release_reads()
             return
@@ -311,6 +353,9 @@ class Leader:
             if request not in self._early_reads:
                 self._early_reads.append(request)
             return
+        if self._has_lease:
+            self._answer(request, raft.log.committed)
+            return
         self._reads.add(request, raft.log.committed)
         self._reads.acknowledge(self._reads.context, raft.node_id)
         self._release_reads()
@@ -322,12 +367,20 @@ class Leader:
         return requests
 
     def _release_reads(self) -> None:
+        for request, index in self._reads.confirmed(self._raft.configuration):
+            self._answer(request, index)
+
+    def _answer(self, request: ReadRequest, index: int) -> None:
         raft = self._raft
-        for request, index in self._reads.confirmed(raft.configuration):
-            if request.sender == raft.node_id:
-                raft.read_states.append(ReadState(request.context, index))
-            else:
-                raft.send(MessageKind.READ_INDEX_RESPONSE, request.sender, index=index, context=request.context)
+        if request.sender == raft.node_id:
+            raft.read_states.append(ReadState(request.context, index))
+        else:
+            raft.send(MessageKind.READ_INDEX_RESPONSE, request.sender, index=index, context=request.context)
+
+    @property
+    def _has_lease(self) -> bool:
+        raft = self._raft
+        return raft.settings.lease_reads and not self.transferee and self._lease.holds(raft.configuration, raft.node_id)
 
     # Leadership and membership
 
@@ -344,9 +397,14 @@ class Leader:
         self.transferee = node_id
         self._transfer_elapsed_ticks = 0
         if self.progress[node_id].match == raft.log.last_index:
-            raft.send(MessageKind.TIMEOUT_NOW, node_id)
+            self._tell_to_campaign(node_id)
         else:
             self.send_append(node_id)
+
+    def _tell_to_campaign(self, node_id: int) -> None:
+        # The message may arrive at any time in this term, and leader stickiness does not hold against it.
+        self._lease.void()
+        self._raft.send(MessageKind.TIMEOUT_NOW, node_id)
 
     def configuration_changed(self) -> None:
         """Follow the new configuration: newcomers are probed, who left is forgotten."""
@@ -355,7 +413,8 @@ class Leader:
         for gone in self.progress.keys() - configuration.members:
             del self.progress[gone]
         if raft.node_id not in configuration.all_voters:
-            # What a leader does that is no member is counted by nobody: let the others elect one (thesis 4.2.2).
+            # What a leader does that is no voter is counted by nobody: let the others elect one at once (thesis 4.2.2).
+            self._tell_to_campaign(self._successor())
             raft.become_follower(raft.term, 0)
             return
         newcomers = configuration.members - self.progress.keys()
@@ -371,6 +430,12 @@ class Leader:
             for peer in self._peers():
                 self.send_append(peer, even_if_empty=peer in newcomers)
         self._release_reads()
+
+    def _successor(self) -> int:
+        """The voter that is most likely to win: one that answers, and of those the one with the longest log."""
+        heard, progress = self.heard, self.progress
+        voters = sorted(self._raft.configuration.voters)
+        return max(voters, key=lambda voter: (voter in heard, progress[voter].match))
 
     def leave_joint_if_due(self) -> None:
         """Propose to leave a joint configuration that is to be left by itself, once it is applied."""

@@ -10,15 +10,19 @@ Invariants:
 - only entries that are durable here are applied here: or the state machine could be ahead of its own log after a crash;
 - a membership change is applied, and its commit told, only once this disk knows that it is committed (`settled`): so no
   crash takes a node back to members of which some are gone for good;
-- unstable entries are contiguous, and shadow whatever the LogReader still has at or after `offset`.
+- unstable entries are contiguous, and shadow whatever the LogReader still has at or after `offset`;
+- while a snapshot waits to be installed it shadows all that the LogReader has: the log is the snapshot's (index, term)
+  and the unstable entries after it, and nothing of it is handed out to be applied;
+- what is not applied yet is never cut off: first_index <= applied + 1.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from meteora.raft.entry import Entry, EntryKind
-from meteora.raft.errors import InvariantViolation, ensure
+from meteora.raft.errors import Compacted, InvariantViolation, ensure
 from meteora.raft.log_reader import LogReader
+from meteora.raft.snapshot import Snapshot
 
 _ALL_BYTES = 1 << 62
 
@@ -31,6 +35,10 @@ class Log:
             applied <= committed <= reader.last_index(),
             f"applied {applied} <= committed {committed} <= last index {reader.last_index()} does not hold",
         )
+        ensure(
+            reader.first_index() <= applied + 1,
+            f"entries {applied + 1} to {reader.first_index() - 1} are cut off, but not applied",
+        )
         self._reader = reader
         self._unstable: list[Entry] = []
         self._offset = reader.last_index() + 1
@@ -42,6 +50,9 @@ class Log:
         """Last index that a `Ready` has carried to be applied."""
         self._unsettled_changes = self._changes_after(committed)
         """Indexes of the membership changes that this disk doesn't know to be committed, ascending."""
+        self._snapshot: Snapshot | None = None
+        """What the log begins with, once it is installed."""
+        self._snapshot_handed_out = False
 
     def __repr__(self) -> str:
         return f"applied={self.applied} committed={self.committed} stable={self.stable_index} last={self.last_index}"
@@ -49,7 +60,7 @@ class Log:
     @property
     def first_index(self) -> int:
         """The oldest index that can still be read."""
-        return self._reader.first_index()
+        return self._reader.first_index() if self._snapshot is None else self._snapshot.index + 1
 
     @property
     def stable_index(self) -> int:
@@ -68,10 +79,14 @@ class Log:
 
     def term(self, index: int) -> int:
         """The term at `index`. Raises `Compacted` below the log, `InvariantViolation` above it."""
-        if index < self._offset:
+        if index >= self._offset:
+            ensure(index <= self.last_index, f"index {index} is beyond the last, {self.last_index}")
+            return self._unstable[index - self._offset].term
+        if self._snapshot is None:
             return self._reader.term(index)
-        ensure(index <= self.last_index, f"index {index} is beyond the last, {self.last_index}")
-        return self._unstable[index - self._offset].term
+        if index < self._snapshot.index:
+            raise Compacted(f"the term at {index}, before a snapshot at {self._snapshot.index}")
+        return self._snapshot.term
 
     def matches(self, index: int, term: int) -> bool:
         """Whether this log has an entry of `term` at `index`."""
@@ -84,11 +99,13 @@ class Log:
     def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry] | None:
         """The entries low <= index < high, cut short once they exceed `max_bytes`, but never to nothing.
 
-        None if the first of them is not in memory.
+        None if the first of them is not in memory. Raises `Compacted` if low < first_index.
         """
         ensure(low < high <= self.last_index + 1, f"entries [{low}, {high}) of a log that ends at {self.last_index}")
         if low >= self._offset:
             return _limited(self._unstable[low - self._offset : high - self._offset], max_bytes)
+        if self._snapshot is not None:
+            raise Compacted(f"entries from {low}, before a snapshot at {self._snapshot.index}")
         durable = self._reader.entries(low, min(high, self._offset), max_bytes)
         if durable is None or high <= self._offset or durable[-1].index < self._offset - 1:
             return durable
@@ -135,6 +152,8 @@ class Log:
         term (thesis 10.2.1). The term is 0 where the log no longer knows it.
         """
         base = self.first_index - 1
+        if index < base:
+            return index, 0
         known = range(base, min(index, self.last_index) + 1)
         # Terms never fall along a log, so this is a search, not a walk: the log may be millions of entries long.
         found = base + bisect_right(known, term, key=self.term) - 1
@@ -151,20 +170,49 @@ class Log:
         """Whether `unstable()` would return anything."""
         return self._handed_out <= self.last_index
 
+    def new_snapshot(self) -> Snapshot | None:
+        """The snapshot to be installed, if no `Ready` has carried it yet."""
+        return None if self._snapshot_handed_out else self._snapshot
+
     def handed_out(self) -> None:
-        """All entries are on their way to disk."""
+        """All entries, and the snapshot, are on their way to disk."""
         self._handed_out = self.last_index + 1
+        self._snapshot_handed_out = True
 
     def stable_to(self, index: int, term: int) -> None:
         """The entry (index, term) and all before it are on disk. Ignored if it has been replaced meanwhile.
 
         At most one write is under way, so an entry that is here again after having been replaced is the one on disk.
         """
-        if self._offset <= index <= self.last_index and self.term(index) == term:
+        if self._snapshot is None and self._offset <= index <= self.last_index and self.term(index) == term:
             del self._unstable[: index + 1 - self._offset]
             self._offset = index + 1
             # Entries that were replaced and came back need not be written again.
             self._handed_out = max(self._handed_out, self._offset)
+
+    # Snapshots
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a snapshot waits to be installed."""
+        return self._snapshot is not None
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Begin anew after `snapshot`, which is to be installed."""
+        ensure(snapshot.index > self.committed, f"a snapshot at {snapshot.index}, below what is committed: {self!r}")
+        self._snapshot, self._snapshot_handed_out = snapshot, False
+        self._unstable.clear()
+        self._unsettled_changes.clear()
+        self._offset = self._handed_out = snapshot.index + 1
+        self.committed = self._applying = snapshot.index
+
+    def installed(self, snapshot: Snapshot) -> None:
+        """The state of `snapshot`, and a log that begins after it, are on disk."""
+        ensure(self.applied < snapshot.index, f"a snapshot at {snapshot.index} is installed over {self!r}")
+        self.applied = snapshot.index
+        # A newer one may have come meanwhile.
+        if snapshot == self._snapshot:
+            self._snapshot = None
 
     # Committing and applying
 

@@ -13,7 +13,10 @@ class LogReader(Protocol):
     """
 
     def first_index(self) -> int:
-        """The index of the oldest entry that is still there; 1 until the log is first cut."""
+        """The index of the oldest entry that is still there, or would be; 1 until the log is first cut.
+
+        It may rise at any time, up to one beyond what is applied, and never falls.
+        """
         ...
 
     def last_index(self) -> int:

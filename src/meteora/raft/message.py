@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from meteora.raft.entry import Entry
+from meteora.raft.snapshot import Snapshot
 
 
 class MessageKind(IntEnum):
@@ -30,7 +31,8 @@ class MessageKind(IntEnum):
     PRE_VOTE_RESPONSE = 7
     """As VOTE_RESPONSE. term: the asked term if granted, the voter's own if refused."""
     HEARTBEAT = 8
-    """Leader to peer. commit: never beyond what the peer is known to match; context: a round of reads, or empty."""
+    """Leader to peer. commit: never beyond what the peer is known to match; context: a round of reads, the
+    tick of a lease, or empty."""
     HEARTBEAT_RESPONSE = 9
     """context: that of the heartbeat."""
     READ_INDEX = 10
@@ -41,6 +43,9 @@ class MessageKind(IntEnum):
     """Leader to its chosen successor: campaign at once (thesis 3.10)."""
     TRANSFER_LEADER = 13
     """Follower to leader. index: the node that should lead."""
+    SNAPSHOT = 14
+    """Leader to peer. snapshot: what the state stands for that came with it, out of band. It is handed to the core
+    only once all of that state is on the receiver's disk and verified."""
 
 
 TRANSFER = b"transfer"
@@ -61,6 +66,7 @@ class Message(NamedTuple):
     reject: bool = False
     hint: int = 0
     context: bytes = b""
+    snapshot: Snapshot | None = None
 
 
 class HardState(NamedTuple):

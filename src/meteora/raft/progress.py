@@ -1,7 +1,8 @@
 """What the leader knows of one peer's log, and how fast it may send to it.
 
 A peer is *probed* with one message at a time until the leader knows where the logs match; then it *replicates*: the
-leader sends ahead, optimistically, up to a window of messages and bytes in flight (thesis 10.2.1).
+leader sends ahead, optimistically, up to a window of messages and bytes in flight (thesis 10.2.1). One that needs
+entries that were cut off gets a *snapshot*, and no appends until its log reaches into the leader's.
 
 Invariants: match < next; match only grows while the leader leads; no more messages in flight than the window allows.
 """
@@ -19,6 +20,8 @@ class ProgressState(Enum):
     """One message at a time: where the logs part is not known."""
     REPLICATE = "replicate"
     """Ahead of the acknowledgements."""
+    SNAPSHOT = "snapshot"
+    """Not at all: what it needs is in a snapshot that is on its way."""
 
 
 class Inflights:
@@ -58,7 +61,17 @@ class Inflights:
 class Progress:
     """One peer as the leader sees it."""
 
-    __slots__ = ("fetching", "inflights", "match", "next", "paused", "recent_active", "state", "was_active")
+    __slots__ = (
+        "fetching",
+        "inflights",
+        "match",
+        "next",
+        "paused",
+        "recent_active",
+        "snapshot_index",
+        "state",
+        "was_active",
+    )
 
     def __init__(self, next_index: int, inflights: Inflights, *, match: int = 0, recent_active: bool = False) -> None:
         self.match = match
@@ -75,6 +88,8 @@ class Progress:
         """Nothing more is sent until an answer, or a heartbeat's answer, arrives."""
         self.fetching = False
         """Its next entries are being read from disk."""
+        self.snapshot_index = 0
+        """Of the snapshot that is on its way there; 0 until it is."""
 
     def __repr__(self) -> str:
         marks = " paused" * self.paused + " inactive" * (not self.recent_active)
@@ -87,6 +102,21 @@ class Progress:
     def become_replicate(self) -> None:
         """Start to send ahead."""
         self._enter(ProgressState.REPLICATE, self.match + 1)
+
+    def become_snapshot(self) -> None:
+        """Send nothing until a snapshot has arrived there, or has failed to."""
+        self._enter(ProgressState.SNAPSHOT, self.match + 1)
+        self.snapshot_index = 0
+
+    def snapshot_finished(self, *, ok: bool) -> None:
+        """The snapshot has arrived, or failed to; ignored if the peer has told so itself, by an acknowledgement.
+
+        Either way the next append waits: for the peer's word that it has taken the snapshot in, or for a heartbeat's
+        answer, so that one who can't take it is not tried in a loop.
+        """
+        if self.state is ProgressState.SNAPSHOT:
+            self._enter(ProgressState.PROBE, max(self.match, self.snapshot_index if ok else 0) + 1)
+            self.paused = True
 
     def _enter(self, state: ProgressState, next_index: int) -> None:
         self.state = state
@@ -120,6 +150,8 @@ class Progress:
 
         False if the answer is stale: reordered, or of a message that was sent before a newer one settled the matter.
         """
+        if self.state is ProgressState.SNAPSHOT:
+            return False
         if self.state is ProgressState.REPLICATE:
             if index <= self.match:
                 return False

@@ -1,10 +1,16 @@
 """The one door to the core: events in, one `Ready` out.
 
 Whoever drives it calls `tick`, `step` and the requests below, and then, as long as `has_ready()`, takes a `Ready` and
-does what it says. The only rules: what `Ready.persist` holds is fsynced before its messages are sent and `persisted` is
-called; what `Ready.committed` holds is applied, in order, before `applied` is called, and a membership change in it
-through `apply_conf_change`. Ticks, messages and proposals may come in at any time between, also while a write is under
-way; only the next `Persist` waits for it.
+does what it says. The only rules:
+
+- what `Ready.persist` holds is fsynced before its messages are sent and `persisted` is called;
+- what `Ready.committed` holds is applied, in order, before `applied` is called, and a membership change in it through
+  `apply_conf_change`;
+- a `Persist` that brings a snapshot replaces what was handed out and is not applied yet: that is dropped at once;
+- the log on disk is cut off only up to what was given to `applied`, and may be at any time.
+
+Ticks, messages and proposals may come in at any time between, also while a write is under way; only the next `Persist`
+waits for it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,12 +21,14 @@ from meteora.raft.candidate import Candidate
 from meteora.raft.core import Raft, Settings
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import InvariantViolation, ProposalDropped, ensure
+from meteora.raft.follower import Follower
 from meteora.raft.leader import Leader
 from meteora.raft.log import Log
 from meteora.raft.log_reader import LogReader
 from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.ready import Fetch, Persist, Ready
+from meteora.raft.snapshot import Snapshot
 from meteora.raft.text import message_text
 
 _WITHOUT_TERM = frozenset({MessageKind.PROPOSE, MessageKind.READ_INDEX, MessageKind.TRANSFER_LEADER})
@@ -149,8 +157,17 @@ class RawNode:
         self._raft.step(Message(MessageKind.TRANSFER_LEADER, me, me, index=node_id))
 
     def campaign(self) -> None:
-        """Stand for election now, without waiting for the timeout."""
-        self._raft.campaign(pre_vote=True)
+        """Stand for election now, without waiting for the timeout; with lease reads, only if no leader was heard."""
+        if not self._raft.is_bound_by_a_lease:
+            self._raft.campaign(pre_vote=True)
+
+    def forget_leader(self) -> None:
+        """The leader is known to be gone: vote for another without waiting for the timeout.
+
+        A leader and a candidate know none to forget; with lease reads it is not done.
+        """
+        if isinstance(self._raft.role, Follower):
+            self._raft.role.forget_leader()
 
     def unreachable(self, peer: int) -> None:
         """What was sent to `peer` may have been lost."""
@@ -163,7 +180,14 @@ class RawNode:
     def has_ready(self) -> bool:
         """Whether `ready()` holds anything to do."""
         raft = self._raft
-        return bool(raft.messages or raft.read_states or raft.fetches or raft.log.has_committed or self._has_persist())
+        return bool(
+            raft.messages
+            or raft.read_states
+            or raft.fetches
+            or raft.snapshots_wanted
+            or raft.log.has_committed
+            or self._has_persist()
+        )
 
     def _has_persist(self) -> bool:
         raft = self._raft
@@ -172,6 +196,7 @@ class RawNode:
             or bool(raft.after_persist)
             or self._term_and_vote != (raft.term, raft.vote)
             or raft.log.has_unsettled
+            or raft.log.new_snapshot() is not None
         )
 
     def ready(self) -> Ready:
@@ -180,28 +205,40 @@ class RawNode:
         committed = raft.log.next_committed(raft.settings.max_apply_bytes)
         if isinstance(raft.role, Leader):
             raft.role.reduce_uncommitted(committed)
-        ready = Ready(raft.messages, self._next_persist(), committed, raft.read_states, raft.fetches)
-        raft.messages, raft.read_states, raft.fetches = [], [], []
+        ready = Ready(
+            raft.messages, self._next_persist(), committed, raft.read_states, raft.fetches, raft.snapshots_wanted
+        )
+        raft.messages, raft.read_states, raft.fetches, raft.snapshots_wanted = [], [], [], []
         return ready
 
     def _next_persist(self) -> Persist | None:
         if not self._has_persist():
             return None
         raft = self._raft
-        entries = raft.log.unstable()
+        entries, snapshot = raft.log.unstable(), raft.log.new_snapshot()
         raft.log.handed_out()
-        changed = bool(entries) or self._term_and_vote != (raft.term, raft.vote) or raft.log.has_unsettled
+        changed = (
+            bool(entries)
+            or snapshot is not None
+            or self._term_and_vote != (raft.term, raft.vote)
+            or raft.log.has_unsettled
+        )
         self._term_and_vote = (raft.term, raft.vote)
         self._own_messages = tuple(message for message in raft.after_persist if message.receiver == raft.node_id)
         others = tuple(message for message in raft.after_persist if message.receiver != raft.node_id)
         raft.after_persist = []
-        self._persisting = Persist(raft.hard_state if changed else None, entries, others)
+        self._persisting = Persist(raft.hard_state if changed else None, entries, others, snapshot)
         return self._persisting
 
     def persisted(self, persist: Persist) -> None:
-        """What `persist` holds is durable, and the reader knows it."""
+        """What `persist` holds is durable, and the reader knows it; its snapshot, if it has one, is installed.
+
+        The configuration, and how far entries are applied, are then those of the snapshot.
+        """
         ensure(persist is self._persisting, "persisted: not the write that is under way")
         self._persisting = None
+        if persist.snapshot is not None:
+            self._raft.installed(persist.snapshot)
         if persist.entries:
             last = persist.entries[-1]
             self._raft.log.stable_to(last.index, last.term)
@@ -215,6 +252,22 @@ class RawNode:
         """Here are the entries of `fetch`; none if they could not be read."""
         if isinstance(self._raft.role, Leader):
             self._raft.role.fetched(fetch, entries)
+
+    def snapshot_started(self, peer: int, snapshot: Snapshot) -> Message | None:
+        """The node has a snapshot in hand for a peer of `Ready.snapshots_wanted`, not older than the log begins.
+
+        Returns the message that the peer's node is to give to its core once it has the whole snapshot on its disk. None
+        if it is not wanted any more: this node does not lead now, or the peer has caught up or has left.
+        """
+        return self._raft.role.snapshot_started(peer, snapshot) if isinstance(self._raft.role, Leader) else None
+
+    def snapshot_finished(self, peer: int, *, ok: bool) -> None:
+        """The snapshot that `peer` waits for was given to its core, or never will be.
+
+        If not, the peer is tried again at its next answer to a heartbeat.
+        """
+        if isinstance(self._raft.role, Leader):
+            self._raft.role.snapshot_finished(peer, ok=ok)
 
     def apply_conf_change(self, change: ConfChange) -> Configuration:
         """A committed change of membership is applied: the configuration from now on.

@@ -1,4 +1,4 @@
-"""Reads that wait for the leader to prove that it still leads (ReadIndex, thesis 6.4).
+"""How a leader proves that it still leads before a read is served: by a round (ReadIndex, thesis 6.4), or by a lease.
 
 A read is asked for under a context, bytes that name it. The leader notes its commit index, sends a round of heartbeats,
 and once a majority has answered, that read and all that were asked for before it may be served as soon as the noted
@@ -8,6 +8,13 @@ index is applied.
 from typing import NamedTuple
 
 from meteora.raft.membership import Configuration
+
+_LEASE = b"tick "
+
+
+def is_lease_context(context: bytes) -> bool:
+    """Whether a heartbeat with this context asks for a promise."""
+    return context.startswith(_LEASE)
 
 
 class ReadState(NamedTuple):
@@ -64,3 +71,45 @@ class PendingReads:
         for request, _ in done:
             del self._waiting[request]
         return done
+
+
+class Lease:
+    """The time for which nobody else can lead, as the leader's own ticks tell it (thesis 6.4.1).
+
+    Whoever hears a leader helps nobody else to lead for an election timeout of its own ticks. The leader counts from
+    when it *sent* the heartbeats that a majority has answered, and only half an election timeout, because it relies on
+    clocks: while it ticks `election_ticks // 2` times, no member may tick `election_ticks - 1` times.
+
+    Some things end the lease for the rest of the term, by `void`: whoever is told to campaign may do so at any time.
+    """
+
+    def __init__(self, length_ticks: int) -> None:
+        self._length_ticks = length_ticks
+        self._now = length_ticks
+        """Such that what never happened, at 0, is too long ago."""
+        self._promised: dict[int, int] = {}
+        """By voter: when the newest heartbeat that it answered was sent."""
+        self._is_void = False
+
+    @property
+    def context(self) -> bytes:
+        """What the heartbeats of this tick carry."""
+        return b"%b%d" % (_LEASE, self._now)
+
+    def tick(self) -> None:
+        """Time passes."""
+        self._now += 1
+
+    def acknowledge(self, context: bytes, voter: int) -> None:
+        """Note that `voter` answered the heartbeat that carried `context`."""
+        sent_tick = int(context.removeprefix(_LEASE))
+        self._promised[voter] = max(sent_tick, self._promised.get(voter, 0))
+
+    def void(self) -> None:
+        """There is no lease any more."""
+        self._is_void = True
+
+    def holds(self, configuration: Configuration, leader_id: int) -> bool:
+        """Whether the leader may answer for a majority that includes itself."""
+        promised_tick = configuration.committed({**self._promised, leader_id: self._now})
+        return not self._is_void and self._now - promised_tick < self._length_ticks

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from meteora.raft.entry import Entry
 from meteora.raft.message import HardState, Message
 from meteora.raft.reads import ReadState
+from meteora.raft.snapshot import Snapshot
 
 
 class Persist(NamedTuple):
@@ -19,11 +20,14 @@ class Persist(NamedTuple):
     """To be put after entries[0].index - 1; what the log has there and beyond is to be dropped with it."""
     messages: tuple[Message, ...]
     """These speak for what is written here: nobody may see them before it is durable."""
+    snapshot: Snapshot | None = None
+    """To be installed before the entries are put: its state replaces the state machine's, and all of the log is
+    replaced by its (index, term). What was handed out to be applied before, and is not yet, is in it."""
 
     @property
     def writes(self) -> bool:
         """Whether there is anything to write; if not, the messages may go at once."""
-        return self.hard_state is not None or bool(self.entries)
+        return self.hard_state is not None or bool(self.entries) or self.snapshot is not None
 
 
 class Fetch(NamedTuple):
@@ -48,3 +52,6 @@ class Ready:
     read_states: Sequence[ReadState]
     fetches: Sequence[Fetch]
     """To be read from disk and handed to `RawNode.fetched`."""
+    snapshots_wanted: Sequence[int]
+    """The peers that need a snapshot: `RawNode.snapshot_started` once it is about to be sent, and in any case
+    `RawNode.snapshot_finished`; until then nothing but heartbeats goes there."""

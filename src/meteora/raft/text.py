@@ -7,6 +7,7 @@ from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import InvalidConfChange
 from meteora.raft.membership import ChangeKind, ConfChange, Configuration, Transition, decode_conf_change
 from meteora.raft.message import HardState, Message, MessageKind
+from meteora.raft.snapshot import Snapshot
 
 _SHOWN_DATA_BYTES = 32
 
@@ -76,6 +77,10 @@ def _vote_response_parts(message: Message) -> list[str]:
     return ["refused", f"commit={message.commit}@{message.hint}"] if message.reject else ["granted"]
 
 
+def _snapshot_parts(message: Message) -> list[str]:
+    return [snapshot_text(message.snapshot)] if message.snapshot else []
+
+
 def _index_parts(message: Message) -> list[str]:
     return [f"index={message.index}"]
 
@@ -95,6 +100,7 @@ _PARTS = {
     MessageKind.HEARTBEAT: _heartbeat_parts,
     MessageKind.READ_INDEX_RESPONSE: _index_parts,
     MessageKind.TRANSFER_LEADER: _index_parts,
+    MessageKind.SNAPSHOT: _snapshot_parts,
 }
 
 
@@ -111,3 +117,8 @@ def configuration_text(configuration: Configuration) -> str:
         if nodes:
             parts.append(f"{name}=({' '.join(str(node) for node in sorted(nodes))})")
     return " ".join(parts) + (" auto-leave" if configuration.auto_leave else "")
+
+
+def snapshot_text(snapshot: Snapshot) -> str:
+    """`7@1 voters=(1 2 3)`."""
+    return f"{snapshot.index}@{snapshot.term} {configuration_text(snapshot.configuration)}"

@@ -27,7 +27,8 @@ ADDRESS_METADATA_KEY = "meteora-raft-address"
 EncodedEntries = dict[int, bytes]
 """Encodings by the `id` of their entry. Only valid for as long as something else keeps those entries alive."""
 
-_KINDS = {kind.value: kind for kind in MessageKind}
+_KINDS = {kind.value: kind for kind in MessageKind if kind is not MessageKind.SNAPSHOT}
+"""A snapshot's message is handed to the core by the node that has received the snapshot; no batch carries one."""
 
 
 class MalformedBatch(MeteoraError):

@@ -302,6 +302,15 @@ def test_a_refusal_teaches_how_far_the_log_is_committed_even_if_the_voters_term_
     assert member.commit_index == 2
 
 
+@pytest.mark.parametrize("kind", [MessageKind.VOTE, MessageKind.PRE_VOTE])
+@pytest.mark.parametrize("term", [4, 5, 6])
+def test_a_vote_request_teaches_how_far_the_log_is_committed_whatever_its_term(kind: MessageKind, term: int) -> None:
+    """raft-rs: advance commit index by vote request, by direct vote request, by pre-vote request."""
+    member = lone_member(entries=log_of(1, 1, 1), hard_state=HardState(term=5))
+    member.heard(kind, 2, term=term, index=3, log_term=1, commit=2, hint=1)
+    assert member.commit_index == 2
+
+
 @pytest.mark.parametrize(("commit", "term"), [(2, 2), (4, 1), (0, 0)])
 def test_a_refusal_teaches_nothing_where_the_logs_differ(commit: int, term: int) -> None:
     member = lone_member(entries=log_of(1, 1, 1))

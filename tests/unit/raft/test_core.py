@@ -27,6 +27,14 @@ def test_a_leader_must_be_heard_within_an_election_timeout(heartbeat: int, elect
         Settings(heartbeat_ticks=heartbeat, election_ticks=election)
 
 
+def test_a_lease_must_outlast_a_heartbeat() -> None:
+    """raft-rs: bad configurations are refused."""
+    Settings(heartbeat_ticks=2, election_ticks=5)
+    Settings(heartbeat_ticks=2, election_ticks=6, lease_reads=True)
+    with pytest.raises(InvariantViolation, match="outlast a heartbeat"):
+        Settings(heartbeat_ticks=2, election_ticks=5, lease_reads=True)
+
+
 def test_0_is_no_nodes_id() -> None:
     with pytest.raises(InvariantViolation, match="no node's id"):
         lone_member(0)
@@ -301,3 +309,33 @@ def test_a_candidate_that_is_no_voter_any_more_does_not_start_again() -> None:
     member.raw._raft.switch_to(Configuration.of({2, 3}))
     member.tick(3 * ELECTION_TICKS)
     assert (member.role, member.raw.term) == (RoleName.CANDIDATE, 1)
+
+
+def test_a_node_that_may_not_campaign_does_not_hold_up_those_who_may() -> None:
+    """It has not heard its leader for its own election timeout, and so must not refuse votes for its sake."""
+    member = lone_member(entries=[Entry(1, 1, b"", EntryKind.CONF_CHANGE)])
+    member.holds_applies = True
+    member.heard(MessageKind.HEARTBEAT, 2, term=1, commit=1)
+    member.tick(ELECTION_TICKS)
+    assert (member.role, member.raw.leader_id) == (RoleName.FOLLOWER, 0)
+    (left,) = member.heard(MessageKind.PRE_VOTE, 3, term=2, index=1, log_term=1)
+    assert not left.reject
+
+
+def test_a_leader_that_is_forgotten_is_known_again_by_its_next_word() -> None:
+    """etcd: forget leader."""
+    member = lone_member()
+    member.heard(MessageKind.HEARTBEAT, 2, term=1)
+    member.raw.forget_leader()
+    assert (member.raw.leader_id, member.raw.term) == (0, 1)
+    member.heard(MessageKind.HEARTBEAT, 2)
+    assert member.raw.leader_id == 2
+
+
+def test_to_forget_a_leader_does_not_put_off_the_election() -> None:
+    member = lone_member()
+    member.heard(MessageKind.HEARTBEAT, 2, term=1)
+    member.tick(ELECTION_TICKS - 1)
+    member.raw.forget_leader()
+    member.tick()
+    assert member.role is RoleName.PRE_CANDIDATE

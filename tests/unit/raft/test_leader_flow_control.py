@@ -204,3 +204,14 @@ def test_a_passed_on_proposal_that_is_dropped_is_told_to_who_delivers_it() -> No
     member.propose(b"xx")
     with pytest.raises(ProposalDropped):
         member.raw.step(Message(MessageKind.PROPOSE, 2, 1, entries=(Entry(0, 0, b"x"),)))
+
+
+def test_what_an_earlier_leadership_left_uncommitted_does_not_count_in_the_next() -> None:
+    """raft-rs: uncommitted size with leader change."""
+    member = replicating_leader(max_uncommitted_bytes=100)
+    member.propose(b"x" * 100)
+    member.heard(MessageKind.HEARTBEAT, 2, term=2)
+    lead(member)
+    member.propose(b"x" * 100)
+    with pytest.raises(ProposalDropped):
+        member.propose(b"x")

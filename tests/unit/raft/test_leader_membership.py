@@ -298,6 +298,58 @@ def test_a_leader_that_is_removed_does_not_count_itself_for_what_comes_after() -
     assert network[3].commands() == [b"after"]
 
 
+def test_a_leader_that_is_removed_is_succeeded_at_once_by_the_one_with_the_longest_log() -> None:
+    """Thesis 4.2.2. Nobody waits for an election timeout, nor for pre-votes."""
+    network = led_by_1()
+    network.cut(1, 2)
+    network.log.clear()
+    propose(network, 1, change("-1"))
+    assert MessageKind.PRE_VOTE not in {message.kind for message in network.log}
+    assert network.leaders() == [3]
+
+
+def test_a_leader_that_is_removed_names_no_successor_that_does_not_answer() -> None:
+    member = replicating_leader()
+    member.propose(b"x")
+    acknowledge(member, 2, 3)
+    progress_of(member, 2).recent_active = False
+    member.raw.propose_conf_change(change("-1"))
+    member.work()
+    left = acknowledge(member, 3)
+    assert [message.receiver for message in left if message.kind is MessageKind.TIMEOUT_NOW] == [3]
+
+
+def test_a_leader_that_leaves_with_a_joint_configuration_names_one_of_the_new_voters() -> None:
+    network = led_by_1(1, 2, newcomers=(3,))
+    propose(network, 1, change("-1 -2 +3"))
+    assert network.leaders() == [3]
+    assert network[3].raw.configuration == Configuration.of({3})
+
+
+def test_a_successor_campaigns_once_it_has_applied_what_is_committed() -> None:
+    network = led_by_1()
+    network[2].holds_applies = True
+    network.isolate(3)
+    propose(network, 1, change("-1"))
+    network.heal()
+    assert network[2].role is RoleName.FOLLOWER
+    network[2].apply(len(network[2].to_apply))
+    network.settle()
+    assert network.leaders() == [2]
+
+
+def test_a_successor_that_applies_too_late_does_not_disturb() -> None:
+    network = led_by_1()
+    network[2].holds_applies = True
+    network.isolate(3)
+    propose(network, 1, change("-1"))
+    network.heal()
+    network.tick(10, 2)
+    network[2].apply(len(network[2].to_apply))
+    network.settle()
+    assert network[2].role is RoleName.FOLLOWER
+
+
 def test_a_leader_that_was_removed_can_neither_propose_nor_campaign() -> None:
     network = led_by_1()
     propose(network, 1, change("-1"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from meteora.raft import Entry
+from meteora.raft import Configuration, Entry, EntryKind, Snapshot
 from meteora.raft.errors import Compacted, InvariantViolation
 from meteora.raft.log import Log
 from meteora.raft.memory_log import MemoryLog
@@ -427,3 +427,132 @@ def test_applying_neither_goes_back_nor_beyond_what_was_given(index: int) -> Non
     log.next_committed(SIZE)
     with pytest.raises(InvariantViolation, match="is not between 1 and 2"):
         log.applied_to(index)
+
+
+# A log that is cut
+
+
+def cut_log(*terms: int, at: int, applied: int) -> Log:
+    memory = MemoryLog(log_of(*terms))
+    memory.compact(at)
+    return Log(memory, committed=applied, applied=applied)
+
+
+def test_a_log_may_begin_after_what_is_applied() -> None:
+    """etcd: compaction. The entry before the first is still known by its term."""
+    log = cut_log(1, 1, 2, 2, at=3, applied=3)
+    assert (log.first_index, log.last_index, log.term(3)) == (4, 4, 2)
+    assert log.matches(3, 2)
+    assert not log.matches(2, 1)
+    with pytest.raises(Compacted):
+        log.term(2)
+    with pytest.raises(Compacted):
+        log.entries(3, 5, ALL_BYTES)
+
+
+def test_a_log_that_begins_after_what_is_still_to_be_applied_stops_the_node() -> None:
+    with pytest.raises(InvariantViolation, match="entries 3 to 3 are cut off, but not applied"):
+        cut_log(1, 1, 2, 2, at=3, applied=2)
+
+
+def test_a_cut_behind_what_is_applied_changes_nothing_for_what_comes_after() -> None:
+    """etcd: compaction side effects."""
+    memory = MemoryLog(log_of(1, 1, 2, 2))
+    log = Log(memory, committed=3, applied=2)
+    log.append(entries_at(5, 3))
+    memory.compact(2)
+    assert (log.first_index, log.last_index, log.last_term) == (3, 5, 3)
+    assert [entry.index for entry in log.next_committed(ALL_BYTES)] == [3]
+    assert [entry.index for entry in log.entries(3, 6, ALL_BYTES) or ()] == [3, 4, 5]
+    assert log.append_after(4, 2, entries_at(5, 4)) == 5
+
+
+@pytest.mark.parametrize(
+    ("index", "term", "found"),
+    [(5, 3, (5, 3)), (9, 2, (4, 2)), (3, 2, (3, 2)), (5, 1, (2, 0)), (2, 2, (2, 0)), (1, 9, (1, 0))],
+)
+def test_where_a_log_may_match_is_not_known_where_it_is_cut_off(index: int, term: int, found: tuple[int, int]) -> None:
+    assert cut_log(1, 1, 2, 2, 3, at=3, applied=3).find_conflict_by_term(index, term) == found
+
+
+# A log that begins anew
+
+
+def snapshot_at(index: int, term: int) -> Snapshot:
+    return Snapshot(index, term, Configuration.of({1}))
+
+
+def test_a_log_that_begins_anew_holds_the_snapshot_and_what_is_appended_to_it() -> None:
+    log = log_with((1, 1), (1,), committed=1)
+    log.restore(snapshot_at(5, 2))
+    assert (log.first_index, log.stable_index, log.last_index, log.last_term, log.committed) == (6, 5, 5, 2, 5)
+    log.append(entries_at(6, 2, 3))
+    assert (log.last_index, log.term(5), log.term(7)) == (7, 2, 3)
+    assert log.matches(5, 2)
+    assert [entry.index for entry in log.entries(6, 8, ALL_BYTES) or ()] == [6, 7]
+
+
+def test_what_was_before_a_snapshot_is_gone_even_before_it_is_installed() -> None:
+    log = log_with((1, 1), committed=1)
+    log.restore(snapshot_at(5, 2))
+    assert not log.matches(2, 1)
+    with pytest.raises(Compacted):
+        log.term(4)
+    with pytest.raises(Compacted):
+        log.entries(2, 3, ALL_BYTES)
+
+
+def test_a_snapshot_is_handed_out_once() -> None:
+    log = log_with((1,))
+    assert log.new_snapshot() is None
+    log.restore(snapshot_at(5, 2))
+    assert log.new_snapshot() == snapshot_at(5, 2)
+    log.handed_out()
+    assert log.new_snapshot() is None
+    assert log.is_restoring
+
+
+def test_nothing_is_handed_out_to_be_applied_before_a_snapshot_is_installed() -> None:
+    memory = MemoryLog(log_of(1, 1, 1))
+    log = Log(memory, committed=2, applied=0)
+    log.restore(snapshot_at(5, 2))
+    log.append(entries_at(6, 2))
+    log.commit_to(6)
+    log.handed_out()
+    assert not log.has_committed
+    memory.reset(5, 2)
+    memory.append(entries_at(6, 2))
+    log.installed(snapshot_at(5, 2))
+    log.stable_to(6, 2)
+    assert (log.applied, [entry.index for entry in log.next_committed(ALL_BYTES)]) == (5, [6])
+
+
+def test_a_write_from_before_a_snapshot_makes_nothing_durable_in_the_log_that_begins_anew() -> None:
+    """etcd: stable to, with snapshot."""
+    log = log_with((), (1, 1, 1))
+    log.handed_out()
+    log.restore(snapshot_at(2, 2))
+    log.append(entries_at(3, 1))
+    log.stable_to(3, 1)
+    assert [entry.index for entry in log.unstable()] == [3]
+
+
+def test_a_snapshot_of_what_is_committed_already_is_a_bug() -> None:
+    log = log_with((1, 1), committed=2)
+    with pytest.raises(InvariantViolation, match="below what is committed"):
+        log.restore(snapshot_at(2, 1))
+
+
+def test_a_snapshot_is_not_installed_over_newer_state() -> None:
+    log = log_with((1, 1), committed=2)
+    log.next_committed(ALL_BYTES)
+    log.applied_to(2)
+    with pytest.raises(InvariantViolation, match="is installed over"):
+        log.installed(snapshot_at(2, 1))
+
+
+def test_a_change_of_the_members_that_a_snapshot_replaces_holds_nothing_up() -> None:
+    log = Log(MemoryLog(), committed=0, applied=0)
+    log.append([Entry(1, 1, b"", EntryKind.CONF_CHANGE)])
+    log.restore(snapshot_at(3, 2))
+    assert (log.settled, log.has_unsettled) == (3, False)

@@ -192,3 +192,50 @@ def test_a_peer_is_described_in_one_line() -> None:
     assert repr(progress) == "probe match=5 next=10 inflight=0"
     progress.recent_active, progress.paused = False, True
     assert repr(progress) == "probe match=5 next=10 inflight=0 paused inactive"
+
+
+# A snapshot on its way
+
+
+def receiving(*, match: int = 2, snapshot_index: int = 9) -> Progress:
+    progress = Progress(5, Inflights(10, 100), match=match)
+    progress.become_snapshot()
+    progress.snapshot_index = snapshot_index
+    return progress
+
+
+def test_a_snapshot_begins_with_an_empty_window_behind_what_matches() -> None:
+    """etcd: sending a snapshot sets the pending one."""
+    progress = Progress(5, Inflights(10, 100), match=2)
+    progress.become_replicate()
+    progress.sent(2, 10)
+    progress.become_snapshot()
+    assert (progress.state, progress.next, len(progress.inflights)) == (ProgressState.SNAPSHOT, 3, 0)
+    assert progress.snapshot_index == 0
+
+
+@pytest.mark.parametrize(
+    ("ok", "match", "next_index"),
+    [
+        pytest.param(True, 2, 10, id="arrived"),
+        pytest.param(True, 12, 13, id="arrived, older than what the peer has"),
+        pytest.param(False, 2, 3, id="failed"),
+    ],
+)
+def test_after_a_snapshot_comes_a_probe_that_waits(ok: bool, match: int, next_index: int) -> None:
+    progress = receiving(match=match)
+    progress.snapshot_finished(ok=ok)
+    assert (progress.state, progress.next, progress.paused) == (ProgressState.PROBE, next_index, True)
+
+
+def test_the_end_of_a_snapshot_that_nobody_waits_for_changes_nothing() -> None:
+    progress = receiving()
+    progress.become_replicate()
+    progress.snapshot_finished(ok=False)
+    assert (progress.state, progress.paused) == (ProgressState.REPLICATE, False)
+
+
+def test_a_refusal_means_nothing_while_a_snapshot_is_on_its_way() -> None:
+    progress = receiving()
+    assert not progress.rejected(2, 0)
+    assert (progress.state, progress.next) == (ProgressState.SNAPSHOT, 3)

@@ -1,5 +1,7 @@
+import pytest
+
 from meteora.raft import Change, ChangeKind, ConfChange, Configuration
-from meteora.raft.reads import PendingReads, ReadRequest
+from meteora.raft.reads import Lease, PendingReads, ReadRequest, is_lease_context
 
 THREE = Configuration.of({1, 2, 3})
 
@@ -90,3 +92,68 @@ def test_the_acknowledgements_of_a_confirmed_read_do_not_serve_one_that_is_asked
     reads.confirmed(THREE)
     reads.add(ReadRequest(b"a", 1), 50)
     assert reads.confirmed(THREE) == []
+
+
+# Leases
+
+LENGTH_TICKS = 5
+
+
+def lease_after(ticks: int, *, answered: dict[int, int]) -> Lease:
+    """A lease at so many ticks, with the tick whose heartbeat each voter has answered last."""
+    lease = Lease(LENGTH_TICKS)
+    contexts = [lease.context]
+    for _ in range(ticks):
+        lease.tick()
+        contexts.append(lease.context)
+    for voter, tick in answered.items():
+        lease.acknowledge(contexts[tick], voter)
+    return lease
+
+
+@pytest.mark.parametrize(
+    ("ticks", "answered", "holds"),
+    [
+        pytest.param(0, {}, False, id="nobody has answered yet"),
+        pytest.param(LENGTH_TICKS, {}, False, id="nobody has answered for long"),
+        pytest.param(1, {2: 1}, True, id="just now"),
+        pytest.param(LENGTH_TICKS, {2: 1}, True, id="at its last tick"),
+        pytest.param(LENGTH_TICKS + 1, {2: 1}, False, id="over"),
+        pytest.param(LENGTH_TICKS + 1, {2: 1, 3: 2}, True, id="another one has answered later"),
+        pytest.param(1, {4: 1}, False, id="one who is no voter"),
+    ],
+)
+def test_a_lease_holds_as_long_as_a_majority_has_promised(ticks: int, answered: dict[int, int], holds: bool) -> None:
+    assert lease_after(ticks, answered=answered).holds(THREE, 1) is holds
+
+
+@pytest.mark.parametrize(("answered", "holds"), [({2: 1}, False), ({4: 1}, False), ({2: 1, 4: 1}, True)])
+def test_while_joint_both_majorities_must_have_promised(answered: dict[int, int], holds: bool) -> None:
+    joint = THREE.after(ConfChange((Change(ChangeKind.REMOVE, 2), Change(ChangeKind.ADD_VOTER, 4))))
+    assert joint.voters == {1, 3, 4}
+    assert lease_after(1, answered=answered).holds(joint, 1) is holds
+
+
+def test_an_older_answer_that_comes_late_does_not_shorten_a_lease() -> None:
+    lease = lease_after(3, answered={2: 3})
+    lease.acknowledge(lease_after(1, answered={}).context, 2)
+    for _ in range(LENGTH_TICKS - 1):
+        lease.tick()
+    assert lease.holds(THREE, 1)
+
+
+def test_a_lease_that_is_void_stays_so() -> None:
+    lease = lease_after(1, answered={2: 1, 3: 1})
+    lease.void()
+    lease.tick()
+    lease.acknowledge(lease.context, 2)
+    assert not lease.holds(THREE, 1)
+
+
+def test_a_lone_voter_needs_no_promise() -> None:
+    assert Lease(LENGTH_TICKS).holds(Configuration.of({1}), 1)
+
+
+@pytest.mark.parametrize(("context", "is_lease"), [(b"", False), (b"12", False), (Lease(1).context, True)])
+def test_the_heartbeats_of_a_lease_are_known_by_their_context(context: bytes, is_lease: bool) -> None:
+    assert is_lease_context(context) is is_lease

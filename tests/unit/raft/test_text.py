@@ -1,6 +1,17 @@
 import pytest
 
-from meteora.raft import Change, ChangeKind, ConfChange, Configuration, Entry, EntryKind, HardState, Message, Transition
+from meteora.raft import (
+    Change,
+    ChangeKind,
+    ConfChange,
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    Snapshot,
+    Transition,
+)
 from meteora.raft import MessageKind as Kind
 from meteora.raft.text import (
     change_text,
@@ -92,6 +103,11 @@ def test_a_change_that_can_not_be_read_is_named_one() -> None:
         ),
         (Message(Kind.TIMEOUT_NOW, 1, 2, term=3), "n1@3 → n2 TimeoutNow"),
         (Message(Kind.TRANSFER_LEADER, 2, 1, index=3), "n2@0 → n1 TransferLeader index=3"),
+        (
+            Message(Kind.SNAPSHOT, 1, 2, term=3, snapshot=Snapshot(7, 2, Configuration.of({1, 2}, {3}))),
+            "n1@3 → n2 Snapshot 7@2 voters=(1 2) learners=(3)",
+        ),
+        (Message(Kind.SNAPSHOT, 1, 2, term=3), "n1@3 → n2 Snapshot"),
     ],
 )
 def test_messages(message: Message, text: str) -> None:

@@ -14,7 +14,7 @@ numbers = st.integers(0, 2**64 - 1)
 entries = st.builds(Entry, numbers, numbers, st.binary(max_size=64), st.sampled_from(EntryKind))
 messages = st.builds(
     Message,
-    kind=st.sampled_from(MessageKind),
+    kind=st.sampled_from(sorted(set(MessageKind) - {MessageKind.SNAPSHOT})),
     sender=st.just(IDENTITY.node_id),
     receiver=st.just(2),
     term=numbers,
@@ -25,6 +25,7 @@ messages = st.builds(
     reject=st.booleans(),
     hint=numbers,
     context=st.binary(max_size=32),
+    snapshot=st.none(),
 )
 
 
@@ -79,7 +80,7 @@ def test_a_corrupt_entry_is_found_and_named() -> None:
         decode_messages(batch)
 
 
-@pytest.mark.parametrize("kind", [0, max(MessageKind) + 1])
+@pytest.mark.parametrize("kind", [0, MessageKind.SNAPSHOT, max(MessageKind) + 1])
 def test_a_message_of_unknown_kind_is_malformed(kind: int) -> None:
     batch = encode_batch(IDENTITY, 2, [peer_pb2.Message(kind=kind)])
     with pytest.raises(MalformedBatch, match=f"kind {kind},"):
