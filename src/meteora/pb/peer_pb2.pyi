@@ -49,6 +49,46 @@ class Message(_message.Message):
     context: bytes
     def __init__(self, kind: _Optional[int] = ..., term: _Optional[int] = ..., index: _Optional[int] = ..., log_term: _Optional[int] = ..., commit: _Optional[int] = ..., entries: _Optional[_Iterable[bytes]] = ..., reject: _Optional[bool] = ..., hint: _Optional[int] = ..., context: _Optional[bytes] = ...) -> None: ...
 
+class SnapshotPart(_message.Message):
+    __slots__ = ("offer", "table_number", "offset_bytes", "data", "checksum")
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    TABLE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    offer: SnapshotOffer
+    table_number: int
+    offset_bytes: int
+    data: bytes
+    checksum: int
+    def __init__(self, offer: _Optional[_Union[SnapshotOffer, _Mapping]] = ..., table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., data: _Optional[bytes] = ..., checksum: _Optional[int] = ...) -> None: ...
+
+class SnapshotOffer(_message.Message):
+    __slots__ = ("protocol_version", "cluster_id", "sender", "receiver", "term", "manifest")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    cluster_id: int
+    sender: int
+    receiver: int
+    term: int
+    manifest: bytes
+    def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., term: _Optional[int] = ..., manifest: _Optional[bytes] = ...) -> None: ...
+
+class SnapshotWanted(_message.Message):
+    __slots__ = ("table_number", "offset_bytes", "is_complete")
+    TABLE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IS_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    table_number: int
+    offset_bytes: int
+    is_complete: bool
+    def __init__(self, table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., is_complete: _Optional[bool] = ...) -> None: ...
+
 class JoinReq(_message.Message):
     __slots__ = ("node_id", "address", "instance_id")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]

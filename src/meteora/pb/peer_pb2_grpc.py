@@ -39,6 +39,11 @@ class PeerServiceStub:
                 request_serializer=peer__pb2.Batch.SerializeToString,
                 response_deserializer=peer__pb2.Welcome.FromString,
                 _registered_method=True)
+        self.SendSnapshot = channel.stream_stream(
+                '/meteora.peer.PeerService/SendSnapshot',
+                request_serializer=peer__pb2.SnapshotPart.SerializeToString,
+                response_deserializer=peer__pb2.SnapshotWanted.FromString,
+                _registered_method=True)
         self.Join = channel.unary_unary(
                 '/meteora.peer.PeerService/Join',
                 request_serializer=peer__pb2.JoinReq.SerializeToString,
@@ -58,6 +63,15 @@ class PeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendSnapshot(self, request_iterator, context):
+        """Carries a snapshot of the state to a peer that lacks entries which the sender no longer has. It begins with an
+        offer; the receiver says from where on it wants the snapshot, and gets parts from there on; it answers each with
+        what it wants next, and ends the stream when it has everything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Join(self, request, context):
         """Asks any member to add the caller as a learner. The member passes it on to the leader.
         """
@@ -72,6 +86,11 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.Exchange,
                     request_deserializer=peer__pb2.Batch.FromString,
                     response_serializer=peer__pb2.Welcome.SerializeToString,
+            ),
+            'SendSnapshot': grpc.stream_stream_rpc_method_handler(
+                    servicer.SendSnapshot,
+                    request_deserializer=peer__pb2.SnapshotPart.FromString,
+                    response_serializer=peer__pb2.SnapshotWanted.SerializeToString,
             ),
             'Join': grpc.unary_unary_rpc_method_handler(
                     servicer.Join,
@@ -106,6 +125,33 @@ class PeerService:
             '/meteora.peer.PeerService/Exchange',
             peer__pb2.Batch.SerializeToString,
             peer__pb2.Welcome.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendSnapshot(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/meteora.peer.PeerService/SendSnapshot',
+            peer__pb2.SnapshotPart.SerializeToString,
+            peer__pb2.SnapshotWanted.FromString,
             options,
             channel_credentials,
             insecure,

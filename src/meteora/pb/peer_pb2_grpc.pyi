@@ -38,6 +38,11 @@ class PeerServiceStub:
     introduces the sender; a receiver that refuses it ends the stream with FAILED_PRECONDITION and the reason.
     The way back carries one Welcome, so that the sender knows it was let in.
     """
+    SendSnapshot: _grpc.StreamStreamMultiCallable[_peer_pb2.SnapshotPart, _peer_pb2.SnapshotWanted]
+    """Carries a snapshot of the state to a peer that lacks entries which the sender no longer has. It begins with an
+    offer; the receiver says from where on it wants the snapshot, and gets parts from there on; it answers each with
+    what it wants next, and ends the stream when it has everything.
+    """
     Join: _grpc.UnaryUnaryMultiCallable[_peer_pb2.JoinReq, _peer_pb2.JoinReply]
     """Asks any member to add the caller as a learner. The member passes it on to the leader."""
 
@@ -48,6 +53,11 @@ class PeerServiceAsyncStub(PeerServiceStub):
     """One long-lived stream from each node to each of its peers, carrying batches one way. The first batch
     introduces the sender; a receiver that refuses it ends the stream with FAILED_PRECONDITION and the reason.
     The way back carries one Welcome, so that the sender knows it was let in.
+    """
+    SendSnapshot: _aio.StreamStreamMultiCallable[_peer_pb2.SnapshotPart, _peer_pb2.SnapshotWanted]  # type: ignore[assignment]
+    """Carries a snapshot of the state to a peer that lacks entries which the sender no longer has. It begins with an
+    offer; the receiver says from where on it wants the snapshot, and gets parts from there on; it answers each with
+    what it wants next, and ends the stream when it has everything.
     """
     Join: _aio.UnaryUnaryMultiCallable[_peer_pb2.JoinReq, _peer_pb2.JoinReply]  # type: ignore[assignment]
     """Asks any member to add the caller as a learner. The member passes it on to the leader."""
@@ -62,6 +72,17 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         """One long-lived stream from each node to each of its peers, carrying batches one way. The first batch
         introduces the sender; a receiver that refuses it ends the stream with FAILED_PRECONDITION and the reason.
         The way back carries one Welcome, so that the sender knows it was let in.
+        """
+
+    @_abc_1.abstractmethod
+    def SendSnapshot(
+        self,
+        request_iterator: _MaybeAsyncIterator[_peer_pb2.SnapshotPart],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotWanted], _abc.AsyncIterator[_peer_pb2.SnapshotWanted]]:
+        """Carries a snapshot of the state to a peer that lacks entries which the sender no longer has. It begins with an
+        offer; the receiver says from where on it wants the snapshot, and gets parts from there on; it answers each with
+        what it wants next, and ends the stream when it has everything.
         """
 
     @_abc_1.abstractmethod

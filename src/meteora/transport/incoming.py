@@ -3,11 +3,13 @@
 Rule: every batch is checked, not only the first one, because a node can be removed while its stream is open.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import NoReturn
 
 import grpc
 
+from meteora.errors import MeteoraError
 from meteora.observability.logs import OnceLog, get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
@@ -20,11 +22,22 @@ from meteora.transport.codec import (
     MalformedBatch,
     decode_messages,
 )
-from meteora.transport.interface import Identity, Inbox, Refusal
+from meteora.transport.interface import (
+    Identity,
+    Inbox,
+    IncomingSnapshot,
+    Refusal,
+    SnapshotChunk,
+    SnapshotPosition,
+)
 
 _MAX_INSTANCE_DIGITS = len(str(2**64))
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
+_SnapshotContext = grpc.aio.ServicerContext[peer_pb2.SnapshotPart, peer_pb2.SnapshotWanted]
+
+_Introduction = peer_pb2.Batch | peer_pb2.SnapshotOffer
+"""Both say who sends, to whom, in which cluster."""
 
 _log = get_logger("transport")
 
@@ -36,6 +49,27 @@ class PeerReceiver(PeerServiceServicer):
         self._identity = identity
         self._inbox = inbox
         self._refusals = OnceLog(_log)
+
+    async def SendSnapshot(  # noqa: N802  the method's name in the proto
+        self, request_iterator: AsyncIterator[peer_pb2.SnapshotPart], context: _SnapshotContext
+    ) -> AsyncIterator[peer_pb2.SnapshotWanted]:
+        """Takes a snapshot that is offered; ends the stream when it has it, or with the reason why it wants none."""
+        offer = (await anext(request_iterator, peer_pb2.SnapshotPart())).offer
+        refusal = self._refusal_of(offer, _instance_of(context))
+        if refusal is not None:
+            await self._refuse(offer, refusal, context)
+        try:
+            incoming = self._inbox.offered(offer.sender, offer.term, offer.manifest)
+        except MeteoraError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        try:
+            async with aclosing(_take(request_iterator, incoming)) as answers:
+                async for wanted in answers:
+                    yield wanted
+        except MeteoraError as error:
+            await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
+        finally:
+            incoming.close(offer.sender)
 
     async def Exchange(  # noqa: N802  the method's name in the proto
         self, request_iterator: AsyncIterator[peer_pb2.Batch], context: _Context
@@ -55,7 +89,7 @@ class PeerReceiver(PeerServiceServicer):
             if messages:
                 self._inbox.receive(batch.sender, messages)
 
-    def _refusal_of(self, batch: peer_pb2.Batch, instance_id: int) -> Refusal | None:
+    def _refusal_of(self, batch: _Introduction, instance_id: int) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:
             return Refusal.PROTOCOL_VERSION
         if batch.cluster_id != self._identity.cluster_id:
@@ -64,7 +98,7 @@ class PeerReceiver(PeerServiceServicer):
             return Refusal.WRONG_RECEIVER
         return self._inbox.admits(batch.sender, instance_id)
 
-    async def _refuse(self, batch: peer_pb2.Batch, refusal: Refusal, context: _Context) -> NoReturn:
+    async def _refuse(self, batch: _Introduction, refusal: Refusal, context: _Context | _SnapshotContext) -> NoReturn:
         detail = self._explain(batch, refusal)
         # Who was removed in good order is told so, too, if it asks.
         tell = self._refusals.info if refusal is Refusal.REMOVED_SENDER else self._refusals.warning
@@ -79,7 +113,7 @@ class PeerReceiver(PeerServiceServicer):
         metadata = ((REFUSAL_METADATA_KEY, refusal.value),)
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, detail, metadata)
 
-    def _explain(self, batch: peer_pb2.Batch, refusal: Refusal) -> str:
+    def _explain(self, batch: _Introduction, refusal: Refusal) -> str:
         """The refusal in words, for the logs of both ends."""
         cluster_id, node_id = self._identity.cluster_id, self._identity.node_id
         match refusal:
@@ -93,16 +127,37 @@ class PeerReceiver(PeerServiceServicer):
                 return f"node {batch.sender} was removed from the cluster"
 
 
-def _instance_of(context: _Context) -> int:
+def _instance_of(context: _Context | _SnapshotContext) -> int:
     """What the sender states as its instance id; 0 if that is nothing that makes sense."""
     stated = _stated(context, INSTANCE_METADATA_KEY)
     return int(stated) if len(stated) <= _MAX_INSTANCE_DIGITS and stated.isdecimal() else 0
 
 
-def _stated(context: _Context, key: str) -> str:
+def _stated(context: _Context | _SnapshotContext, key: str) -> str:
     """What the sender states under `key`; empty if nothing."""
     values = (value for stated_key, value in context.invocation_metadata() or () if stated_key == key)
     return str(next(values, ""))
+
+
+async def _take(
+    parts: AsyncIterator[peer_pb2.SnapshotPart], incoming: IncomingSnapshot
+) -> AsyncGenerator[peer_pb2.SnapshotWanted, None]:
+    """Writes what comes; yields what is wanted, until that is nothing. Raises `MeteoraError`."""
+    position = await incoming.begin()
+    yield _wanted(position, incoming)
+    while not incoming.is_complete:
+        part = await anext(parts, None)
+        if part is None:
+            return
+        chunk = SnapshotChunk(SnapshotPosition(part.table_number, part.offset_bytes), part.data, part.checksum)
+        position = await incoming.write(chunk)
+        yield _wanted(position, incoming)
+
+
+def _wanted(position: SnapshotPosition, incoming: IncomingSnapshot) -> peer_pb2.SnapshotWanted:
+    return peer_pb2.SnapshotWanted(
+        table_number=position.table_number, offset_bytes=position.offset_bytes, is_complete=incoming.is_complete
+    )
 
 
 async def _decode_or_abort(batch: peer_pb2.Batch, context: _Context) -> list[Message]:

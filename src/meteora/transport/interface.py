@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from meteora.errors import MeteoraError
 from meteora.raft.message import Message
 
 
@@ -31,6 +32,58 @@ class Refusal(StrEnum):
     """The sender was removed from the cluster."""
 
 
+class SnapshotNotSent(MeteoraError):
+    """A snapshot did not get to its receiver, or not all of it. What did stays there: the next attempt goes on."""
+
+
+class SnapshotPosition(NamedTuple):
+    """A place in a snapshot: so many whole tables, and so many bytes of the next."""
+
+    table_number: int
+    offset_bytes: int
+
+
+class SnapshotChunk(NamedTuple):
+    """Bytes of a snapshot, with where they belong."""
+
+    position: SnapshotPosition
+    data: bytes
+    checksum: int
+    """CRC-32 of the data."""
+
+
+class OutgoingSnapshot(Protocol):
+    """A snapshot that is sent: what it is, and its bytes from any place."""
+
+    @property
+    def term(self) -> int:
+        """Of the leader that sends it."""
+
+    @property
+    def manifest(self) -> bytes:
+        """What the receiver has to know of it before it has any of it."""
+
+    async def read(self, position: SnapshotPosition) -> tuple[SnapshotChunk, SnapshotPosition] | None:
+        """The chunk at `position`, and where the next one begins; None at the end. Raises `MeteoraError`."""
+
+
+class IncomingSnapshot(Protocol):
+    """A snapshot that is received. The receiver says what it wants, and that is always the truth about its disk."""
+
+    async def begin(self) -> SnapshotPosition:
+        """From where on it is wanted. Raises `MeteoraError`."""
+
+    async def write(self, chunk: SnapshotChunk) -> SnapshotPosition:
+        """Takes in a chunk, if it is the one that is wanted; what is wanted now. Raises `MeteoraError`."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is wanted any more."""
+
+    def close(self, sender: int) -> None:
+        """`sender` sends nothing more. If it is complete, it is the node's from now on."""
+
+
 class Transport(Protocol):
     """Sends messages to the other members. Lives on one event loop and is used from there only."""
 
@@ -44,6 +97,12 @@ class Transport(Protocol):
         """Makes these the peers: node id to Raft address (host:port) of every other member.
 
         Opens, closes and re-points connections as needed; what stays as it was is not disturbed.
+        """
+
+    async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:
+        """Returns once the peer has all of it. Takes as long as it takes, and holds up nothing that `send` sends.
+
+        Raises `SnapshotNotSent`.
         """
 
     async def close(self) -> None:
@@ -67,6 +126,9 @@ class Inbox(Protocol):
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         """Takes the messages of one batch, in order. They are checked, and addressed to this node."""
+
+    def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
+        """A leader of `term` offers a snapshot. Raises `MeteoraError` if it is not wanted, or not now."""
 
     def unreachable(self, peer: int) -> None:
         """Something for this peer was lost: its stream broke or could not be opened, or its queue was full.

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from meteora.raft.message import Message
 from meteora.transport.codec import EncodedEntries
-from meteora.transport.interface import Identity, Inbox
+from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, SnapshotNotSent
 from meteora.transport.link import PeerLink
+from meteora.transport.snapshots import send_snapshot
 
 
 class GrpcTransport:
@@ -38,6 +39,13 @@ class GrpcTransport:
         for peer, address in addresses.items():
             if peer not in self._links:
                 self._links[peer] = self._open(peer, address)
+
+    async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:
+        """See `Transport.send_snapshot`."""
+        link = self._links.get(peer)
+        if link is None:
+            raise SnapshotNotSent(f"node {peer} is no peer any more")
+        await send_snapshot(self._identity, peer, link.address, snapshot)
 
     async def close(self) -> None:
         """See `Transport.close`."""

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import grpc
 import pytest
 
+from meteora.errors import MeteoraError
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
 from meteora.raft.entry import Entry
 from meteora.raft.message import Message, MessageKind
 from meteora.transport.channel import SERVER_OPTIONS
 from meteora.transport.incoming import PeerReceiver
-from meteora.transport.interface import Identity, Refusal
+from meteora.transport.interface import Identity, IncomingSnapshot, Refusal
 from meteora.transport.outgoing import GrpcTransport
 
 CLUSTER = 0x5EED
@@ -30,6 +31,7 @@ class RecordingInbox:
         self.refusals: dict[int, Refusal] = {}
         self.instance_ids: dict[int, int] = {}
         self.addresses: dict[int, str] = {}
+        self.incoming: dict[bytes, IncomingSnapshot] = {}
 
     @property
     def messages(self) -> list[Message]:
@@ -44,6 +46,11 @@ class RecordingInbox:
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         self.batches.append((sender, list(messages)))
+
+    def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
+        if manifest not in self.incoming:
+            raise MeteoraError(f"term {term} of node {sender} is over")
+        return self.incoming[manifest]
 
     def unreachable(self, peer: int) -> None:
         self.lost.append(peer)
