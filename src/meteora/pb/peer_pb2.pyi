@@ -80,14 +80,16 @@ class SnapshotOffer(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., term: _Optional[int] = ..., manifest: _Optional[bytes] = ...) -> None: ...
 
 class SnapshotWanted(_message.Message):
-    __slots__ = ("table_number", "offset_bytes", "is_complete")
+    __slots__ = ("table_number", "offset_bytes", "is_complete", "refusal")
     TABLE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
     IS_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     table_number: int
     offset_bytes: int
     is_complete: bool
-    def __init__(self, table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., is_complete: _Optional[bool] = ...) -> None: ...
+    refusal: str
+    def __init__(self, table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., is_complete: _Optional[bool] = ..., refusal: _Optional[str] = ...) -> None: ...
 
 class JoinReq(_message.Message):
     __slots__ = ("node_id", "address", "instance_id")

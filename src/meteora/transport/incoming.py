@@ -67,7 +67,9 @@ class PeerReceiver(PeerServiceServicer):
                 async for wanted in answers:
                     yield wanted
         except MeteoraError as error:
-            await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
+            yield peer_pb2.SnapshotWanted(refusal=str(error))
+            async for _ in request_iterator:
+                pass  # What was on its way.
         finally:
             incoming.close(offer.sender)
 

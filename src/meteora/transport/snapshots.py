@@ -121,6 +121,8 @@ class _Sending:
             wanted = await self._call.read()
         if not isinstance(wanted, peer_pb2.SnapshotWanted):
             raise SnapshotNotSent(f"node {self._peer} ended it: {await self._call.details() or 'no reason was given'}")
+        if wanted.refusal:
+            raise SnapshotNotSent(f"node {self._peer} ended it: {wanted.refusal}")
         return wanted
 
     def _tell_progress(self) -> None:

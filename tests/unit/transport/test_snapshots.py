@@ -163,11 +163,12 @@ def test_no_more_is_on_its_way_than_the_window_holds() -> None:
     asyncio.run(story())
 
 
-def test_the_sender_learns_why_the_receiver_ended_it() -> None:
+@on_both_hosts
+def test_the_sender_learns_why_the_receiver_ended_it(kind: RpcServerKind) -> None:
     received = Received()
     received.fails_at = SnapshotPosition(1, 0)
     with pytest.raises(SnapshotNotSent, match="node 2 ended it: the disk is full"):
-        asyncio.run(send("h2corn", Sent(), received))
+        asyncio.run(send(kind, Sent(), received))
     assert received.closed_by == [1]
 
 
