@@ -63,15 +63,13 @@ class PeerReceiver(PeerServiceServicer):
         except MeteoraError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         try:
-            async with aclosing(_take(request_iterator, incoming)) as answers:
+            async with aclosing(_take(request_iterator, incoming, offer.sender)) as answers:
                 async for wanted in answers:
                     yield wanted
         except MeteoraError as error:
             yield peer_pb2.SnapshotWanted(refusal=str(error))
             async for _ in request_iterator:
                 pass  # What was on its way.
-        finally:
-            incoming.close(offer.sender)
 
     async def Exchange(  # noqa: N802  the method's name in the proto
         self, request_iterator: AsyncIterator[peer_pb2.Batch], context: _Context
@@ -142,18 +140,16 @@ def _stated(context: _Context | _SnapshotContext, key: str) -> str:
 
 
 async def _take(
-    parts: AsyncIterator[peer_pb2.SnapshotPart], incoming: IncomingSnapshot
+    parts: AsyncIterator[peer_pb2.SnapshotPart], incoming: IncomingSnapshot, sender: int
 ) -> AsyncGenerator[peer_pb2.SnapshotWanted, None]:
     """Writes what comes; yields what is wanted, until that is nothing. Raises `MeteoraError`."""
-    position = await incoming.begin()
-    yield _wanted(position, incoming)
-    while not incoming.is_complete:
-        part = await anext(parts, None)
-        if part is None:
-            return
-        chunk = SnapshotChunk(SnapshotPosition(part.table_number, part.offset_bytes), part.data, part.checksum)
-        position = await incoming.write(chunk)
-        yield _wanted(position, incoming)
+    try:
+        yield _wanted(await incoming.begin(), incoming)
+        while not incoming.is_complete and (part := await anext(parts, None)) is not None:
+            position = SnapshotPosition(part.table_number, part.offset_bytes)
+            yield _wanted(await incoming.write(SnapshotChunk(position, part.data, part.checksum)), incoming)
+    finally:
+        incoming.close(sender)
 
 
 def _wanted(position: SnapshotPosition, incoming: IncomingSnapshot) -> peer_pb2.SnapshotWanted:
