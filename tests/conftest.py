@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import socket
 import threading
@@ -35,6 +36,17 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+@pytest.fixture(autouse=True)
+def logging_is_as_it_was() -> Iterator[None]:
+    """What a test sets up for its logs is gone after it: the next one may look at its own."""
+    root, ours = logging.getLogger(), logging.getLogger("meteora")
+    handlers, level, our_level = list(root.handlers), root.level, ours.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    ours.setLevel(our_level)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,8 @@ class NodeConfig:
     """The longest value taken, in bytes."""
     request_timeout_seconds: float = 5.0
     """How long a request waits for its answer at most; less if its own deadline comes sooner."""
+    snapshot_catchup_entries: int = 5_000
+    """Applied entries that the log keeps for slow followers; who lacks more gets a snapshot."""
     tick_seconds: float = 0.1
     """The unit of the core's time."""
     heartbeat_ticks: int = 1

@@ -76,6 +76,12 @@ def _choice(values: Any) -> "click.Choice[str]":
     type=Switch(),
     help="Answer WRONG_LEADER instead of passing requests on to the leader.",
 )
+@_option(
+    "--snapshot-catchup-entries",
+    metavar="COUNT",
+    type=click.IntRange(min=0),
+    help="Applied log entries that are kept for slow nodes; who lacks more gets a snapshot.",
+)
 @_option("--max-request-bytes", metavar="BYTES", type=request_bytes, help="Longest value that is taken.")
 @_option(
     "--request-timeout-seconds",

@@ -37,6 +37,14 @@ class PendingChanges:
         else:
             result.set_exception(NotApplied("another leader's entry took the change's place: try again"))
 
+    def skipped(self, index: int) -> None:
+        """Entries up to `index` came here in a snapshot: which ones they were is not known."""
+        for each, (_, _, result) in list(self._pending.items()):
+            if each <= index:
+                del self._pending[each]
+                if not result.done():
+                    result.set_exception(OutcomeUnknown("the change may be applied: look at the status"))
+
     def expire(self, now: float, why: str) -> None:
         """Answer what waits beyond its deadline."""
         for index, (_, deadline, result) in list(self._pending.items()):

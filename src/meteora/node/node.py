@@ -25,15 +25,17 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from meteora.errors import ChangeRefused, NotApplied, OutcomeUnknown, RequestError
+from meteora.errors import ChangeRefused, DiskFull, NotApplied, OutcomeUnknown, RequestError, SnapshotDamaged
 from meteora.kv.command import Command, Operation, encode_batch
+from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds, give_up
+from meteora.node.snapshots import Outgoing, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
 from meteora.raft import (
@@ -43,6 +45,7 @@ from meteora.raft import (
     Entry,
     EntryKind,
     Fetch,
+    HardState,
     Message,
     MessageKind,
     Persist,
@@ -50,13 +53,16 @@ from meteora.raft import (
     Ready,
     RoleName,
     Settings,
+    Snapshot,
     Status,
     decode_conf_change,
 )
-from meteora.raft.errors import InvalidConfChange, ProposalDropped
+from meteora.raft.errors import Compacted, InvalidConfChange, ProposalDropped
 from meteora.raft.text import configuration_text
 from meteora.storage.raft_log import RaftLog
-from meteora.transport.interface import Refusal, Transport
+from meteora.storage.snapshot_files import Manifest
+from meteora.storage.snapshot_transfer import SnapshotSource
+from meteora.transport.interface import IncomingSnapshot, Refusal, SnapshotNotSent, SnapshotUnusable, Transport
 
 MAX_FORWARDED_BYTES = 64 << 20
 """Of proposals that followers sent and that wait to be appended; beyond, they are dropped, and sent again by them."""
@@ -70,11 +76,20 @@ PROMOTION_LAG_ENTRIES = 100
 SLOW_DISK_SECONDS = 1.0
 """A write to the log that takes longer is logged; a leader then hands over, after an election timeout at least."""
 
+KEPT_FLUSHES = 8
+"""The log keeps no more than was applied since so many flushes of the state, whatever is set: entries can be large. A
+flush comes after `REPLAY_BOUND_BYTES` // 2, so this is about 256 MiB."""
+
+SNAPSHOT_PAUSE_SECONDS = 1.0
+"""Before a snapshot that did not get through is sent again."""
+
 FAREWELL_SECONDS = 1.0
 """How long a removed member is still sent what was queued for it: that its removal is committed, above all."""
 
 MAX_STRANGERS = 64
 """Nodes that are answered although they are no members here yet: more than join while this node is behind."""
+
+T = TypeVar("T")
 
 _log = get_logger("node")
 
@@ -111,19 +126,28 @@ class NodeSettings:
     tick_seconds: float
     election_ticks: int
     heartbeat_ticks: int
+    snapshot_catchup_entries: int
+    """Applied entries that the log keeps for followers that are slow; who lacks more gets a snapshot."""
     random_below: Callable[[int], int]
 
 
 class Node:
     """One member of the cluster. All methods are to be called on the loop that it was started on."""
 
-    def __init__(self, settings: NodeSettings, log: RaftLog, state_machine: StateMachine) -> None:
+    def __init__(self, settings: NodeSettings, log: RaftLog, state_machine: StateMachine, snapshots: Snapshots) -> None:
         """`log` and `state_machine` agree: what was committed is applied (see `meteora.node.recovery`)."""
         self.node_id = settings.node_id
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._log_store = log
         self._state_machine = state_machine
+        self._snapshots = snapshots
+        self._sending_snapshots: dict[int, asyncio.Task[None]] = {}
+        """By the peer."""
+        self._flushed_indexes: deque[int] = deque(maxlen=KEPT_FLUSHES)
+        """Up to where the last flushes of the state went."""
+        self._built_state: State | None = None
+        """Of a snapshot that was received: durable, and not installed yet."""
         self._transport: Transport
         self._members = Members.decode(state_machine.membership)
         self._raw = RawNode(
@@ -149,10 +173,10 @@ class Node:
         """Of the write to the log that is under way, in the loop's time."""
         self._is_slowness_told = False
         """Of that write."""
-        self._is_flushing = False
+        self._is_tidying = False
         self._work_is_scheduled = False
         self._is_stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_watchers: dict[asyncio.Future[None], None] = {}
         """In the order in which they came, so that a simulation is the same each time."""
@@ -202,6 +226,9 @@ class Node:
         self._reads.give_up_all(why)
         self._changes.give_up_all(why)
         self._tell_tick_watchers()
+        self._snapshots.abandon()
+        for sending in self._sending_snapshots.values():
+            sending.cancel()
 
     def _schedule_tick(self) -> None:
         self._ticker = self._loop.call_later(self._settings.tick_seconds, self._tick)
@@ -217,7 +244,7 @@ class Node:
             self._say_farewell(self._loop.time())
             self._ask_to_be_refused(self._loop.time())
             self._look_after_disk(self._loop.time())
-            self._flush_if_due()
+            self._tidy_disk_if_due()
             self._promote_learners()
             self._wake()
 
@@ -519,6 +546,8 @@ class Node:
         for message in inbox:
             if message.kind is MessageKind.PROPOSE:
                 self._take_forwarded(message)
+            elif message.kind is MessageKind.SNAPSHOT:
+                self._step_snapshot(message)
             elif not (is_stalled and message.kind is MessageKind.APPEND):
                 self._raw.step(message)
         if not self._is_persisting and not is_stalled:
@@ -558,6 +587,8 @@ class Node:
             self._reads.confirm(state.context, state.index)
         for fetch in ready.fetches:
             self._own(self._fetch(fetch))
+        for peer in ready.snapshots_wanted:
+            self._send_snapshot(peer)
 
     def _begin_persist(self, persist: Persist) -> None:
         if persist.writes:
@@ -569,6 +600,8 @@ class Node:
     async def _persist(self, persist: Persist) -> None:
         self._persist_began = self._loop.time()
         self._is_slowness_told = False
+        if persist.snapshot is not None:
+            await self._install_snapshot(persist.hard_state)
         await self._log_store.append(persist.entries, persist.hard_state)
         took_seconds = self._loop.time() - self._persist_began
         if took_seconds > SLOW_DISK_SECONDS:
@@ -600,17 +633,21 @@ class Node:
         self._raw.persisted(persist)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        entries = await self._log_store.fetch(fetch.low, fetch.high, fetch.max_bytes)
+        try:
+            entries = await self._log_store.fetch(fetch.low, fetch.high, fetch.max_bytes)
+        except Compacted:
+            entries = []  # The core sees that they are gone, and wants a snapshot for the peer.
         self._raw.fetched(fetch, entries)
         self._wake()
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run `work` in a task of this node: if it fails, the node has failed."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._disown)
+        return task
 
-    def _disown(self, task: asyncio.Task[None]) -> None:
+    def _disown(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
@@ -701,14 +738,103 @@ class Node:
             self._transport.set_peers({})
             self._transport.set_peers(self._peer_addresses())
 
-    def _flush_if_due(self) -> None:
-        if not self._is_flushing and self._state_machine.needs_flush():
-            self._is_flushing = True
-            self._own(self._flush())
+    def _tidy_disk_if_due(self) -> None:
+        if not self._is_tidying:
+            self._is_tidying = True
+            self._own(self._tidy_disk())
 
-    async def _flush(self) -> None:
-        await self._state_machine.flush()
-        self._is_flushing = False
+    async def _tidy_disk(self) -> None:
+        if self._state_machine.needs_flush():
+            await self._state_machine.flush()
+            self._flushed_indexes.append(self._state_machine.flushed_index)
+        await self._compact()
+        await self._snapshots.outgoing.drop_unused(self._loop.time())
+        self._is_tidying = False
+
+    async def _compact(self) -> None:
+        """Cut off what the state has durably, but for what followers may still ask for."""
+        index = self._state_machine.flushed_index - self._settings.snapshot_catchup_entries
+        if len(self._flushed_indexes) == KEPT_FLUSHES:
+            index = max(index, self._flushed_indexes[0])
+        index = int(min(index, self._snapshots.outgoing.held_index))
+        # Not for every few entries: a cut is a write with an fsync.
+        if index - self._log_store.first_index() >= max(self._settings.snapshot_catchup_entries // 10, 1):
+            await self._log_store.compact(index)
+
+    # Snapshots
+
+    def _send_snapshot(self, peer: int) -> None:
+        # One that lost the leadership and has it again may be sending to this peer still.
+        if peer not in self._sending_snapshots:
+            task = self._sending_snapshots[peer] = self._own(self._sent_snapshot(peer))
+            task.add_done_callback(lambda _: self._sending_snapshots.pop(peer))
+
+    async def _sent_snapshot(self, peer: int) -> None:
+        is_sent = False
+        try:
+            # Whatever the log has after that is still to be had when the peer asks for it.
+            async with self._snapshots.outgoing.lent(self._log_store.first_index() - 1) as source:
+                if source is not None:
+                    is_sent = await self._sent_to(peer, source)
+        except (SnapshotNotSent, DiskFull) as error:
+            _log.warning("a snapshot was not sent, it will be tried again", peer=peer, cause=str(error))
+            if isinstance(error, SnapshotUnusable):
+                self._snapshots.outgoing.doubt()
+            await asyncio.sleep(SNAPSHOT_PAUSE_SECONDS)
+        self._raw.snapshot_finished(peer, ok=is_sent)
+        self._wake()
+
+    async def _sent_to(self, peer: int, source: SnapshotSource) -> bool:
+        """False if the peer does not want it any more. Raises `SnapshotNotSent`."""
+        message = self._raw.snapshot_started(peer, _snapshot_of(source.manifest))
+        if message is None:
+            return False
+        _log.info("sending a snapshot", peer=peer, index=source.manifest.index)
+        await self._transport.send_snapshot(peer, Outgoing(message.term, source))
+        _log.info("a snapshot was sent", peer=peer, index=source.manifest.index)
+        return True
+
+    def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
+        """A leader offers a snapshot. Raises `SnapshotUnwanted` or `SnapshotDamaged`."""
+        if self._is_stopping or term < self._raw.term:
+            raise SnapshotUnwanted("the node is stopping" if self._is_stopping else f"term {term} is over")
+        commit_index = self._raw.status().commit_index
+
+        async def take(manifest: Manifest) -> None:
+            # If whoever sent it goes meanwhile, it is of use all the same.
+            damage = await asyncio.shield(self._own(self._take_snapshot(sender, term, manifest)))
+            if damage is not None:
+                raise damage
+
+        return self._snapshots.incoming.open(sender, manifest, commit_index, take)
+
+    async def _take_snapshot(self, sender: int, term: int, manifest: Manifest) -> SnapshotDamaged | None:
+        """Make a state of what was received, and let the core decide about it; what is wrong with it, if anything."""
+        try:
+            self._built_state = await self._snapshots.build(manifest)
+        except SnapshotDamaged as damage:
+            return damage
+        if self._built_state is not None:
+            snapshot = _snapshot_of(manifest)
+            self.receive(sender, [Message(MessageKind.SNAPSHOT, sender, self.node_id, term, snapshot=snapshot)])
+        return None
+
+    def _step_snapshot(self, message: Message) -> None:
+        self._raw.step(message)
+        if self._built_state is not None and not self._raw.is_restoring:
+            # The log has come that far by itself meanwhile.
+            state, self._built_state = self._built_state, None
+            self._own(self._snapshots.discard(state))
+
+    async def _install_snapshot(self, hard_state: HardState | None) -> None:
+        state, self._built_state = self._built_state, None
+        assert state is not None
+        # It holds all of these; and nothing may be applied to a state that is being replaced.
+        self._to_apply.clear()
+        await self._snapshots.install(state, hard_state)
+        self._changes.skipped(state.index)
+        _log.info("installed a snapshot", index=state.index, term=state.term)
+        self._switch_to(Members.decode(state.membership), state.index)
 
     # Reading
 
@@ -766,3 +892,8 @@ def _why_no_leader(before: tuple[int, int, RoleName], now: tuple[int, int, RoleN
     if old_role is RoleName.LEADER:
         return "no longer leading: no majority of the voters was heard, or this node is none of them any more"
     return "no leader is known"
+
+
+def _snapshot_of(manifest: Manifest) -> Snapshot:
+    """What the core has to know of a snapshot."""
+    return Snapshot(manifest.index, manifest.term, Members.decode(manifest.membership).configuration)

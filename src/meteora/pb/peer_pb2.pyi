@@ -80,16 +80,18 @@ class SnapshotOffer(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., term: _Optional[int] = ..., manifest: _Optional[bytes] = ...) -> None: ...
 
 class SnapshotWanted(_message.Message):
-    __slots__ = ("table_number", "offset_bytes", "is_complete", "refusal")
+    __slots__ = ("table_number", "offset_bytes", "is_complete", "refusal", "is_damaged")
     TABLE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
     IS_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    IS_DAMAGED_FIELD_NUMBER: _ClassVar[int]
     table_number: int
     offset_bytes: int
     is_complete: bool
     refusal: str
-    def __init__(self, table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., is_complete: _Optional[bool] = ..., refusal: _Optional[str] = ...) -> None: ...
+    is_damaged: bool
+    def __init__(self, table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., is_complete: _Optional[bool] = ..., refusal: _Optional[str] = ..., is_damaged: _Optional[bool] = ...) -> None: ...
 
 class JoinReq(_message.Message):
     __slots__ = ("node_id", "address", "instance_id")

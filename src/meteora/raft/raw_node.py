@@ -253,6 +253,11 @@ class RawNode:
         if isinstance(self._raft.role, Leader):
             self._raft.role.fetched(fetch, entries)
 
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a snapshot that was taken in waits to be installed."""
+        return self._raft.log.is_restoring
+
     def snapshot_started(self, peer: int, snapshot: Snapshot) -> Message | None:
         """The node has a snapshot in hand for a peer of `Ready.snapshots_wanted`, not older than the log begins.
 

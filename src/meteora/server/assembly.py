@@ -23,9 +23,11 @@ from grpc_reflection.v1alpha import reflection
 
 from meteora.config import MAX_KEY_BYTES, NodeConfig
 from meteora.errors import DataDirectoryError
+from meteora.kv.installation import current_state_path, remove_leftovers
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings, Removal
 from meteora.node.recovery import create_cluster, replay
+from meteora.node.snapshots import Snapshots
 from meteora.observability.logs import get_logger
 from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
@@ -96,8 +98,7 @@ class Server:
         raft_server, kv_server = self._bind()
         self._set_aside_removed()
         await self._know_cluster()
-        log, state_machine = await self._open_disk()
-        await self._start_node(log, state_machine)
+        await self._start_node(*await self._open_disk())
         self._register(raft_server, kv_server)
         await raft_server.start()
         self._parts.push_async_callback(raft_server.stop, STREAM_GRACE_SECONDS)
@@ -195,21 +196,24 @@ class Server:
 
     # Disk
 
-    async def _open_disk(self) -> tuple[RaftLog, StateMachine]:
-        disk = DiskThread("raft log")
+    async def _open_disk(self) -> tuple[RaftLog, StateMachine, Snapshots]:
+        root, disk, snapshot_disk = self._directory.path, DiskThread("raft log"), DiskThread("snapshots")
         self._parts.callback(disk.close)
-        state_machine = StateMachine.open(self._directory.kv_path)
+        self._parts.callback(snapshot_disk.close)
+        state_path = current_state_path(root)
+        state_machine = StateMachine.open(state_path)
         self._parts.callback(state_machine.close)
         log = RaftLog.open(self._directory.raft_path, disk, applied_index=state_machine.applied_index)
         self._parts.callback(log.close)
         replayed = await asyncio.to_thread(replay, log, state_machine)
         log.release(state_machine.applied_index)
         _log.info("disk opened", applied=state_machine.applied_index, last=log.last_index(), replayed=replayed)
-        return log, state_machine
+        await asyncio.to_thread(remove_leftovers, root, state_path)
+        return log, state_machine, Snapshots(root, log, state_machine, snapshot_disk)
 
     # Node and services
 
-    async def _start_node(self, log: RaftLog, state_machine: StateMachine) -> None:
+    async def _start_node(self, log: RaftLog, state_machine: StateMachine, snapshots: Snapshots) -> None:
         config, identity = self._config, self._identity
         settings = NodeSettings(
             node_id=config.node_id,
@@ -218,9 +222,10 @@ class Server:
             tick_seconds=config.tick_seconds,
             election_ticks=config.election_ticks,
             heartbeat_ticks=config.heartbeat_ticks,
+            snapshot_catchup_entries=config.snapshot_catchup_entries,
             random_below=random.SystemRandom().randrange,
         )
-        self.node = Node(settings, log, state_machine)
+        self.node = Node(settings, log, state_machine, snapshots)
         transport = GrpcTransport(identity, self.node)
         self._parts.push_async_callback(transport.close)
         self._parts.push_async_callback(self.node.stop)

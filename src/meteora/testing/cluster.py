@@ -6,6 +6,7 @@ directories stay.
 """
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from meteora.kv.command import Operation as CommandKind
 from meteora.kv.state_machine import Applied, StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.recovery import create_cluster, replay
+from meteora.node.snapshots import Snapshots
 from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.raft.core import Raft, Settings
 from meteora.raft.entry import Entry
@@ -322,9 +324,11 @@ class Machine:
             tick_seconds=TICK_SECONDS,
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=HEARTBEAT_TICKS,
+            snapshot_catchup_entries=sys.maxsize,
             random_below=lambda bound: random.randrange(max(1, bound // self._cluster.timeout_likeness)),
         )
-        return Node(settings, log, state_machine)
+        thread = SimulatedThread(self.disk, random)
+        return Node(settings, log, state_machine, Snapshots(Path(self.name), log, state_machine, thread))
 
     # What it serves
 

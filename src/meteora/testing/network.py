@@ -13,7 +13,7 @@ from typing import Protocol
 
 from meteora.raft.message import Message
 from meteora.testing.loop import Process, SimulatedLoop
-from meteora.transport.interface import Identity, Inbox, Refusal, Transport
+from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, Refusal, SnapshotNotSent, Transport
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 """As the real transport's."""
@@ -101,6 +101,10 @@ class SimulatedTransport(Transport):
         for peer, address in addresses.items():
             if peer not in self._streams:
                 self._streams[peer] = _Stream(self._network, self, peer, address)
+
+    async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:  # noqa: ARG002  see below
+        """Snapshots are not modelled: no log is cut here, so nobody wants one."""
+        raise SnapshotNotSent(f"node {peer} can't be sent a snapshot in a simulation")
 
     async def close(self) -> None:
         """End every stream."""

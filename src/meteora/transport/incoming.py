@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import grpc
 
-from meteora.errors import MeteoraError
+from meteora.errors import MeteoraError, SnapshotDamaged
 from meteora.observability.logs import OnceLog, get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
@@ -63,11 +63,11 @@ class PeerReceiver(PeerServiceServicer):
         except MeteoraError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         try:
-            async with aclosing(_take(request_iterator, incoming, offer.sender)) as answers:
+            async with aclosing(_take(request_iterator, incoming)) as answers:
                 async for wanted in answers:
                     yield wanted
         except MeteoraError as error:
-            yield peer_pb2.SnapshotWanted(refusal=str(error))
+            yield peer_pb2.SnapshotWanted(refusal=str(error), is_damaged=isinstance(error, SnapshotDamaged))
             async for _ in request_iterator:
                 pass  # What was on its way.
 
@@ -140,22 +140,28 @@ def _stated(context: _Context | _SnapshotContext, key: str) -> str:
 
 
 async def _take(
-    parts: AsyncIterator[peer_pb2.SnapshotPart], incoming: IncomingSnapshot, sender: int
+    parts: AsyncIterator[peer_pb2.SnapshotPart], incoming: IncomingSnapshot
 ) -> AsyncGenerator[peer_pb2.SnapshotWanted, None]:
     """Writes what comes; yields what is wanted, until that is nothing. Raises `MeteoraError`."""
     try:
-        yield _wanted(await incoming.begin(), incoming)
-        while not incoming.is_complete and (part := await anext(parts, None)) is not None:
-            position = SnapshotPosition(part.table_number, part.offset_bytes)
-            yield _wanted(await incoming.write(SnapshotChunk(position, part.data, part.checksum)), incoming)
+        position = await incoming.begin()
+        while not incoming.is_complete:
+            yield _wanted(position)
+            part = await anext(parts, None)
+            if part is None:
+                return
+            chunk = SnapshotChunk(SnapshotPosition(part.table_number, part.offset_bytes), part.data, part.checksum)
+            position = await incoming.write(chunk)
+        # Who sent it goes on from there at once, so the node must know of it by then.
+        await incoming.finish()
+        yield _wanted(position, is_complete=True)
     finally:
-        incoming.close(sender)
+        incoming.close()
 
 
-def _wanted(position: SnapshotPosition, incoming: IncomingSnapshot) -> peer_pb2.SnapshotWanted:
-    return peer_pb2.SnapshotWanted(
-        table_number=position.table_number, offset_bytes=position.offset_bytes, is_complete=incoming.is_complete
-    )
+def _wanted(position: SnapshotPosition, *, is_complete: bool = False) -> peer_pb2.SnapshotWanted:
+    table_number, offset_bytes = position
+    return peer_pb2.SnapshotWanted(table_number=table_number, offset_bytes=offset_bytes, is_complete=is_complete)
 
 
 async def _decode_or_abort(batch: peer_pb2.Batch, context: _Context) -> list[Message]:

@@ -36,6 +36,10 @@ class SnapshotNotSent(MeteoraError):
     """A snapshot did not get to its receiver, or not all of it. What did stays there: the next attempt goes on."""
 
 
+class SnapshotUnusable(SnapshotNotSent):
+    """The receiver found that it is not what its manifest says."""
+
+
 class SnapshotPosition(NamedTuple):
     """A place in a snapshot: so many whole tables, and so many bytes of the next."""
 
@@ -80,8 +84,11 @@ class IncomingSnapshot(Protocol):
     def is_complete(self) -> bool:
         """Whether nothing is wanted any more."""
 
-    def close(self, sender: int) -> None:
-        """`sender` sends nothing more. If it is complete, it is the node's from now on."""
+    async def finish(self) -> None:
+        """All of it is here: returns once the node has taken it over. Raises `MeteoraError`."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
 
 
 class Transport(Protocol):
@@ -102,7 +109,7 @@ class Transport(Protocol):
     async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:
         """Returns once the peer has all of it. Takes as long as it takes, and holds up nothing that `send` sends.
 
-        Raises `SnapshotNotSent`.
+        Raises `SnapshotNotSent`; `SnapshotUnusable` if there had better be another one.
         """
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from meteora.transport.interface import (
     SnapshotChunk,
     SnapshotNotSent,
     SnapshotPosition,
+    SnapshotUnusable,
 )
 
 WINDOW_CHUNKS = 8
@@ -39,7 +40,7 @@ _log = get_logger("transport")
 
 
 async def send_snapshot(identity: Identity, peer: int, address: str, snapshot: OutgoingSnapshot) -> None:
-    """Send it to the peer at this address. Raises `SnapshotNotSent`."""
+    """Send it to the peer at this address. Raises `SnapshotNotSent`, `SnapshotUnusable` among them."""
     async with grpc.aio.insecure_channel(f"dns:///{address}", options=CLIENT_OPTIONS) as channel:
         call = PeerServiceStub(channel).SendSnapshot(metadata=((INSTANCE_METADATA_KEY, str(identity.instance_id)),))
         try:
@@ -122,7 +123,8 @@ class _Sending:
         if not isinstance(wanted, peer_pb2.SnapshotWanted):
             raise SnapshotNotSent(f"node {self._peer} ended it: {await self._call.details() or 'no reason was given'}")
         if wanted.refusal:
-            raise SnapshotNotSent(f"node {self._peer} ended it: {wanted.refusal}")
+            kind = SnapshotUnusable if wanted.is_damaged else SnapshotNotSent
+            raise kind(f"node {self._peer} ended it: {wanted.refusal}")
         return wanted
 
     def _tell_progress(self) -> None:

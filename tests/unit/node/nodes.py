@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from meteora.errors import MeteoraError
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.members import encode_context
 from meteora.node.recovery import replay
+from meteora.node.snapshots import Snapshots
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, HardState, Message, MessageKind
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
+from meteora.transport.interface import IncomingSnapshot, OutgoingSnapshot, SnapshotNotSent
 
 TICK_SECONDS = 0.02
 ELECTION_TICKS = 10
@@ -51,6 +54,15 @@ class Network:
             if refusal is not None:
                 self.nodes[sender].refused(receiver, refusal, "by the test's network")
 
+    def offer(self, sender: int, receiver: int, snapshot: OutgoingSnapshot) -> IncomingSnapshot:
+        """What the receiver makes of a snapshot. Raises `SnapshotNotSent`."""
+        if {sender, receiver} & self.cut_off or receiver not in self.nodes:
+            raise SnapshotNotSent("cut off")
+        try:
+            return self.nodes[receiver].offered(sender, snapshot.term, snapshot.manifest)
+        except MeteoraError as error:
+            raise SnapshotNotSent(str(error)) from error
+
     def sent_by(self, node_id: int, kind: MessageKind) -> list[Message]:
         return [message for message in self.sent if message.sender == node_id and message.kind is kind]
 
@@ -74,6 +86,18 @@ class Line:
         self.peers = dict(addresses)
         for peer in newcomers:
             asyncio.get_running_loop().call_soon(self._network.introduce, self._node_id, peer)
+
+    async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:
+        incoming = self._network.offer(self._node_id, peer, snapshot)
+        try:
+            position = await incoming.begin()
+            while not incoming.is_complete and (found := await snapshot.read(position)) is not None:
+                position = await incoming.write(found[0])
+            await incoming.finish()
+        except MeteoraError as error:
+            raise SnapshotNotSent(str(error)) from error
+        finally:
+            incoming.close()
 
     async def close(self) -> None:
         self.peers = {}
@@ -133,6 +157,7 @@ async def running(
     *,
     voters: Sequence[int] = (1,),
     instance_id: int | None = None,
+    snapshot_catchup_entries: int = 1_000_000,
     random_below: Callable[[int], int] = random.randrange,
 ) -> AsyncIterator[Running]:
     """Node `node_id` with its disk in `folder`, founded with these voters if it is empty; none: not yet a member."""
@@ -154,9 +179,12 @@ async def running(
             tick_seconds=TICK_SECONDS,
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=1,
+            snapshot_catchup_entries=snapshot_catchup_entries,
             random_below=random_below,
         )
-        node = Node(settings, log, state_machine)
+        snapshot_disk = DiskThread("snapshots")
+        parts.callback(snapshot_disk.close)
+        node = Node(settings, log, state_machine, Snapshots(folder, log, state_machine, snapshot_disk))
         line = Line(network, node_id)
         parts.push_async_callback(node.stop)
         network.nodes[node_id] = node
@@ -195,12 +223,20 @@ class Trio:
 
 
 @asynccontextmanager
-async def three(folder: Path) -> AsyncIterator[Trio]:
+async def three(folder: Path, *, snapshot_catchup_entries: int = 1_000_000) -> AsyncIterator[Trio]:
     """Three voters, once all of them know the leader."""
     network = Network()
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(running(folder / str(node_id), network, node_id, voters=(1, 2, 3)))
+            await stack.enter_async_context(
+                running(
+                    folder / str(node_id),
+                    network,
+                    node_id,
+                    voters=(1, 2, 3),
+                    snapshot_catchup_entries=snapshot_catchup_entries,
+                )
+            )
             for node_id in (1, 2, 3)
         ]
         trio = Trio(network, nodes)

@@ -47,6 +47,17 @@ def standing(member: Member) -> tuple[int, int, int]:
 # Whether
 
 
+@pytest.mark.parametrize(("terms", "is_restoring"), [((1,), True), ((1, 1, 3, 3, 3), False)])
+def test_a_node_restores_until_the_snapshot_that_it_took_in_is_installed(
+    terms: tuple[int, ...], is_restoring: bool
+) -> None:
+    member = lone_member(entries=log_of(*terms), hard_state=HardState(term=3))
+    member.raw.step(Message(MessageKind.SNAPSHOT, 2, 1, term=3, snapshot=snapshot_of(1, 1, 3, 3, 3)))
+    assert member.raw.is_restoring is is_restoring
+    member.work()
+    assert not member.raw.is_restoring
+
+
 @pytest.mark.parametrize("terms", [(), (1,), (1, 1, 2, 2), (1, 1, 2, 2, 2, 2)])
 def test_a_log_that_lacks_or_contradicts_a_snapshot_begins_anew_after_it(terms: tuple[int, ...]) -> None:
     """etcd: restore."""

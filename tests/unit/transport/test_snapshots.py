@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from meteora.config import RpcServerKind
-from meteora.errors import MeteoraError
+from meteora.errors import MeteoraError, SnapshotDamaged
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.rpc import create_rpc_server
 from meteora.transport.incoming import PeerReceiver
@@ -16,6 +16,7 @@ from meteora.transport.interface import (
     SnapshotChunk,
     SnapshotNotSent,
     SnapshotPosition,
+    SnapshotUnusable,
 )
 from meteora.transport.snapshots import WINDOW_CHUNKS
 from tests.unit.transport.peers import CLUSTER, RecordingInbox, sending, unused_address
@@ -58,14 +59,16 @@ class Received:
         self.tables = [bytearray() for _ in TABLES]
         self.position = position
         self.fails_at: SnapshotPosition | None = None
-        self.closed_by: list[int] = []
+        self.failure = MeteoraError("the disk is full")
+        self.times_closed = 0
+        self.is_finished = False
 
     async def begin(self) -> SnapshotPosition:
         return self.position
 
     async def write(self, chunk: SnapshotChunk) -> SnapshotPosition:
         if chunk.position == self.fails_at:
-            raise MeteoraError("the disk is full")
+            raise self.failure
         if chunk.position == self.position and zlib.crc32(chunk.data) == chunk.checksum:
             self.tables[chunk.position.table_number] += chunk.data
             self.position = after(self.position, len(chunk.data))
@@ -75,8 +78,11 @@ class Received:
     def is_complete(self) -> bool:
         return self.position == END
 
-    def close(self, sender: int) -> None:
-        self.closed_by.append(sender)
+    async def finish(self) -> None:
+        self.is_finished = True
+
+    def close(self) -> None:
+        self.times_closed += 1
 
 
 @asynccontextmanager
@@ -108,7 +114,7 @@ def test_what_arrives_is_what_was_sent(kind: RpcServerKind) -> None:
     received = Received()
     asyncio.run(send(kind, Sent(), received))
     assert tuple(map(bytes, received.tables)) == TABLES
-    assert received.closed_by == [1]
+    assert (received.is_finished, received.times_closed) == (True, 1)
 
 
 @on_both_hosts
@@ -169,7 +175,14 @@ def test_the_sender_learns_why_the_receiver_ended_it(kind: RpcServerKind) -> Non
     received.fails_at = SnapshotPosition(1, 0)
     with pytest.raises(SnapshotNotSent, match="node 2 ended it: the disk is full"):
         asyncio.run(send(kind, Sent(), received))
-    assert received.closed_by == [1]
+    assert (received.is_finished, received.times_closed) == (False, 1)
+
+
+def test_the_sender_learns_that_another_snapshot_had_better_be_made() -> None:
+    received = Received()
+    received.fails_at, received.failure = SnapshotPosition(1, 0), SnapshotDamaged("table 0 has another digest")
+    with pytest.raises(SnapshotUnusable, match="node 2 ended it: table 0 has another digest"):
+        asyncio.run(send("h2corn", Sent(), received))
 
 
 def test_a_snapshot_that_is_not_wanted_is_not_sent() -> None:
