@@ -15,7 +15,7 @@ export PYTHON
 sim_seeds ?= 300
 sim_first_seed ?= 1
 
-.PHONY: help start cluster test cover sim sim-mutants check fix proto clean
+.PHONY: help start cluster test faults cover sim sim-mutants check fix proto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,8 +27,11 @@ start: $(run_ready) ## a node on this machine, with its data in ./data; ARGS="-i
 cluster: $(run_ready) ## three nodes on this machine, with their data in .cluster; Ctrl-C stops them all
 	@exec $(python) tools/cluster.py
 
-test: $(develop_ready) ## all tests; ARGS="tests/unit -k log"
+test: $(develop_ready) ## the tests, but for the long ones of make faults; ARGS="tests/unit -k log"
 	$(python) -m pytest $(ARGS)
+
+faults: $(develop_ready) ## real nodes whose cables are cut, whose disks fill up or lose bits, and that fall far behind
+	$(python) -m pytest -m faults $(ARGS)
 
 cover: $(develop_ready) ## the tests of the core; fails unless they reach every branch of it
 	$(python) -m coverage run -m pytest --quiet $(core_tests)

@@ -14,6 +14,8 @@ from meteora.pb.kv_pb2_grpc import KvServiceStub
 from tests.cluster.load import Load, assert_kept
 from tests.cluster.processes import CHANNEL_OPTIONS, START_SECONDS, ClusterProcesses, NodeProcess, wait_until
 
+pytestmark = pytest.mark.faults
+
 SMALL_DISK_MEBIBYTES = 48
 
 LARGE_VALUE = bytes(256 * 1024)

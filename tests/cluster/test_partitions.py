@@ -12,6 +12,8 @@ from tests.cluster.histories import Histories
 from tests.cluster.namespaces import ClusterOnHosts, Hosts
 from tests.cluster.processes import START_SECONDS, wait_until
 
+pytestmark = pytest.mark.faults
+
 SERVES_AGAIN_SECONDS = 10.0
 """For a majority that can talk: some elections, and a client that finds out whom to ask."""
 
