@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,15 @@ def test_an_output_that_is_full_is_one_line(node: Remote) -> None:
     assert "No space left" in done.stderr
 
 
+@pytest.fixture
+def interrupts_are_heeded() -> Iterator[None]:
+    """A shell that runs these tests in the background lets them, and all that they start, ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts_are_heeded")
 def test_an_interrupt_ends_a_command_without_a_traceback(node: Remote) -> None:
     node.always = hangs
     arguments = [COMMAND, "get", "key", "-a", node.endpoint, "--timeout", "60"]

@@ -19,6 +19,7 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
     (["-p", "--peer-raft-address"], "METEORA_PEER_RAFT_ADDRESS", "a:7001", "peer_raft_address", "a:7001"),
     (["--advertise-address"], "METEORA_ADVERTISE_ADDRESS", "a", "advertise_address", "a"),
     (["--max-request-bytes"], "METEORA_MAX_REQUEST_BYTES", "10", "max_request_bytes", 10),
+    (["--snapshot-catchup-entries"], "METEORA_SNAPSHOT_CATCHUP_ENTRIES", "7", "snapshot_catchup_entries", 7),
     (["--request-timeout-seconds"], "METEORA_REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_seconds", 0.5),
     (["--rpc-server"], "METEORA_RPC_SERVER", "grpcio", "rpc_server", "grpcio"),
     (["--log-format"], "METEORA_LOG_FORMAT", "json", "log_format", "json"),
