@@ -27,7 +27,7 @@ from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.quorum import VoteResult, joint_committed, joint_vote
 from meteora.raft.reads import PendingReads, ReadRequest
-from meteora.testing.disk import Disk, LogThread
+from meteora.testing.disk import Disk, SimulatedLog
 from meteora.testing.invariants import Violation
 from meteora.testing.simulation import Simulation
 
@@ -147,18 +147,16 @@ def _position_apart_from_the_data(machine: StateMachine, batch: Any, entries: Se
 _write = StateMachine._write
 
 
-async def _answers_before_the_sync(thread: LogThread, function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
+async def _answers_before_the_sync(log: SimulatedLog) -> None:
+    """As the original, but for all that it does."""
 
 
-async def _syncs_again_after_a_failure(thread: LogThread, function: Callable[..., Any], *arguments: Any) -> Any:
-    result = function(*arguments)
-    await thread._disk.work()
+async def _syncs_again_after_a_failure(log: SimulatedLog) -> None:
+    await log._platter.work()
     try:
-        thread._disk.sync_log()
+        log._platter.sync_log()
     except DiskFailure:
-        thread._disk.sync_log()
-    return result
+        log._platter.sync_log()
 
 
 def _follows_old_leaders(raft: Raft, message: Message) -> None:
@@ -190,8 +188,8 @@ MUTANTS: dict[str, Mutant] = {
     "commits entries of earlier terms by counting": instead(Leader, "_commit", _commits_by_counting_alone),
     "counts its own log before its disk has it": instead(Leader, "_append", _counts_itself_at_once),
     "acknowledges entries before they are durable": _not_waiting_for_the_disk(MessageKind.APPEND_RESPONSE),
-    "answers before the fsync": instead(LogThread, "run", _answers_before_the_sync),
-    "syncs again after a failed fsync": instead(LogThread, "run", _syncs_again_after_a_failure),
+    "answers before the fsync": instead(SimulatedLog, "_sync", _answers_before_the_sync),
+    "syncs again after a failed fsync": instead(SimulatedLog, "_sync", _syncs_again_after_a_failure),
     "takes entries from leaders of earlier terms": instead(Raft, "step", _follows_old_leaders),
     "cuts off entries that match": instead(Log, "append_after", _cuts_off_what_matches),
     "tells a peer to commit what it may not have": instead(Leader, "broadcast_heartbeat", _tells_everybody_its_commit),

@@ -1,8 +1,8 @@
 """Long work on a thread beside the event loop, in slices between which the loop runs, and that can be abandoned.
 
-A thread that computes holds the GIL until another one has waited for `sys.getswitchinterval()`, 5 ms, and so delays
-every answer of the loop by as much. So it must let go by itself, and sleep, because a GIL that is only let go is mostly
-taken back at once.
+A thread that computes holds the GIL until another one has waited for `sys.getswitchinterval()`, and so delays the loop
+by as much each time that it comes back from its selector or from a disk. So it must let go by itself, and sleep,
+because a GIL that is only let go is mostly taken back at once.
 """
 
 import threading

@@ -22,9 +22,10 @@ written.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVarTuple
+from typing import Final
 
 from meteora.errors import Corruption, DiskFailure, StorageError
 from meteora.raft.entry import Entry, decode_entry
@@ -52,8 +53,6 @@ from meteora.storage.rocks import CORRUPTION_ADVICE, RAFT_LOG, Rocks, WriteBatch
 from meteora.storage.term_runs import TermRuns
 from meteora.storage.watermark import Watermark
 
-Arguments = TypeVarTuple("Arguments")
-
 DEFAULT_CACHE_BYTES: Final = 32 * 1024 * 1024
 """Entries that are applied stay in memory up to this, for followers that are a little behind."""
 
@@ -61,7 +60,7 @@ RECLAIM_BYTES: Final = 4 * RAFT_LOG.memtable_bytes
 """What was cut off is gone from the disk once so much more has been appended: RocksDB's trigger to merge tables."""
 
 BATCH_BYTES: Final = 1024 * 1024
-"""The most that goes into one write: it holds the GIL, for some 3 ms per mebibyte."""
+"""What goes into one write ends with the entry that reaches this: a write holds the GIL, for some 3 ms per mebibyte."""
 
 STALL_PATIENCE_SECONDS: Final = 10.0
 """How long a write waits for RocksDB to catch up with its flushes; then it asks, and learns if they fail for good."""
@@ -184,7 +183,8 @@ class RaftLog:
             state = self._checked(entries, self._hard_state if hard_state is None else hard_state)
             if not entries and state == self._hard_state:
                 return
-            await self._write(self._persist, entries, state)
+            with self._failing_for_good():
+                await self._persist(entries, state)
             self._believe(entries, state)
 
     async def compact(self, index: int) -> None:
@@ -201,7 +201,8 @@ class RaftLog:
             released = min(self._cache.released_index, self.last_index())
             ensure(index <= released, f"a cut at {index} of a log whose entries are applied up to {released}")
             base = Base(index, self._terms.term(index))
-            await self._write(self._persist_base, base, True, self._hard_state, None)
+            with self._failing_for_good():
+                await self._persist_base(base, True, self._hard_state, None)
             self._terms.compact(index)
             self._cache.compact(index)
 
@@ -217,7 +218,8 @@ class RaftLog:
             base = Base(index, term)
             is_here = self._terms.base_index <= index <= self.last_index() and self._terms.term(index) == term
             state = self._checked_for_reset(base, is_here, self._hard_state if hard_state is None else hard_state)
-            await self._write(self._persist_base, base, is_here, state, state_directory)
+            with self._failing_for_good():
+                await self._persist_base(base, is_here, state, state_directory)
             self._hard_state = state
             if is_here:
                 self._terms.compact(index)
@@ -227,10 +229,11 @@ class RaftLog:
                 self._terms = TermRuns((), index, index, term)
                 self._cache = EntryCache(self._cache.limit_bytes, index, index)
 
-    async def _write(self, persist: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
-        """Run it on the disk thread. If it fails in any way, the log has failed."""
+    @contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        """Whatever goes wrong on the way to the disk, a cancellation among it, the log has failed."""
         try:
-            await self._disk.run(persist, *arguments)
+            yield
         except BaseException as error:
             self._failure = error if isinstance(error, StorageError) else _abandoned(self._path, error)
             raise
@@ -290,15 +293,14 @@ class RaftLog:
             ensure(term <= entry.term <= newest_term, f"entry {index}@{entry.term} after term {term}, in {newest_term}")
             term = entry.term
 
-    # On the disk thread.
+    # To the disk.
 
-    def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
+    async def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
         for batch in self._batches(entries, state):
-            self._wait_for(batch)
-            self._database.write(batch)
-        self._sync()
+            await self._write(batch)
+        await self._sync()
 
-    def _persist_base(self, base: Base, is_here: bool, state: HardState, state_directory: str | None) -> None:
+    async def _persist_base(self, base: Base, is_here: bool, state: HardState, state_directory: str | None) -> None:
         """Make `base` the base, with `state`; what follows it stays if it is here, in the log."""
         batch = WriteBatch()
         last_index = self._terms.last_index if is_here else base.index
@@ -311,23 +313,30 @@ class RaftLog:
             batch.delete_range(term_run_key(0), term_run_key(_LAST))
         if state_directory is not None:
             batch.put(STATE_DIRECTORY_KEY, encode_state_directory(state_directory))
-        batch = self._sealed(batch, last_index, state, base)
-        self._wait_for(batch)
-        self._database.write(batch)
-        self._sync()
+        await self._write(self._sealed(batch, last_index, state, base))
+        await self._sync()
 
-    def _sync(self) -> None:
-        self._database.sync_wal()
-        self._watermark.advance(self._write_number)
-
-    def _wait_for(self, batch: WriteBatch) -> None:
-        # RocksDB would do the waiting inside `write`, holding the GIL and with it the heartbeats.
+    async def _write(self, batch: WriteBatch) -> None:
+        """Hand a batch to the system: on the loop, because a write holds the GIL wherever it is made."""
         size_bytes = batch.size_bytes()
+        if self._database.write_delay_seconds(size_bytes):
+            await self._disk.run(self._wait_to_write, size_bytes)
+        self._database.write(batch)
+        if size_bytes >= BATCH_BYTES:
+            # It took milliseconds: whatever else the loop has to do comes before the next one.
+            await asyncio.sleep(0)
+
+    def _wait_to_write(self, size_bytes: int) -> None:
+        # RocksDB would do the waiting inside `write`, holding the GIL and with it the heartbeats.
         deadline = time.monotonic() + STALL_PATIENCE_SECONDS
         while (delay := self._database.write_delay_seconds(size_bytes)) == math.inf and time.monotonic() < deadline:
             time.sleep(STALL_LOOK_SECONDS)
         if 0 < delay < math.inf:
             time.sleep(min(delay, STALL_PATIENCE_SECONDS))
+
+    async def _sync(self) -> None:
+        await self._disk.run(self._database.sync_wal)
+        self._watermark.advance(self._write_number)
 
     def _batches(self, entries: Sequence[Entry], state: HardState) -> Iterator[WriteBatch]:
         """The writes, in order, such that each leaves a valid log, should it be the last that the disk sees.

@@ -31,7 +31,7 @@ from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message
 from meteora.raft.text import configuration_text, entry_text, message_text
 from meteora.server.cluster import Cluster as Membership
-from meteora.testing.disk import Disk, LogThread, SimulatedBatch, SimulatedDatabase, SimulatedLog, SimulatedThread
+from meteora.testing.disk import Disk, SimulatedBatch, SimulatedDatabase, SimulatedLog, SimulatedThread
 from meteora.testing.invariants import Invariants
 from meteora.testing.loop import Process, SimulatedLoop
 from meteora.testing.network import Network, SimulatedTransport
@@ -312,7 +312,7 @@ class Machine:
         return inf if self.stall_until > self._cluster.loop.now else 0.0
 
     def _open_log(self, applied_index: int) -> SimulatedLog:
-        thread = LogThread(self.disk, self._cluster.random)
+        thread = SimulatedThread(self.disk, self._cluster.random)
         return _WatchedLog(self, self._cluster, thread, applied_index)
 
     def _new_node(self, log: SimulatedLog, state_machine: StateMachine) -> Node:
@@ -374,15 +374,15 @@ class Machine:
 
 
 class _WatchedLog(SimulatedLog):
-    def __init__(self, machine: Machine, cluster: "Cluster", thread: LogThread, applied_index: int) -> None:
+    def __init__(self, machine: Machine, cluster: "Cluster", thread: SimulatedThread, applied_index: int) -> None:
         super().__init__(Path(machine.name), machine.disk, thread, applied_index, machine.cache_bytes)
         self._machine = machine
         self._cluster = cluster
 
-    def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
+    async def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
         previous_term = self._terms.term(entries[0].index - 1) if entries else 0
         self._cluster.invariants.appended(self._machine, entries, previous_term, state)
-        super()._persist(entries, state)
+        await super()._persist(entries, state)
 
 
 class _WatchedStateMachine(StateMachine):

@@ -216,18 +216,6 @@ class SimulatedThread(DiskThread):
         """Nothing to end."""
 
 
-class LogThread(SimulatedThread):
-    """The thread of the raft log: its writes reach the platter at the end, if the disk is in the mood."""
-
-    async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Run the function now, and sync what it wrote when the time is up."""
-        result = function(*arguments)
-        await self._disk.work()
-        if self._disk.unsynced:
-            self._disk.sync_log()
-        return result
-
-
 class SimulatedLog(RaftLog):
     """The real log, on a `Disk`."""
 
@@ -244,9 +232,14 @@ class SimulatedLog(RaftLog):
         for entry in entries[applied_index:]:
             self._cache.append(entry)
 
-    def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
+    async def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
         first_index = entries[0].index if entries else 0
         self._platter.write_log(LogWrite(tuple(entries), first_index, state))
+        await self._sync()
+
+    async def _sync(self) -> None:
+        await self._platter.work()
+        self._platter.sync_log()
 
     def _scan(self, low: int, high: int) -> Iterator[Entry]:
         for index in range(low, high):

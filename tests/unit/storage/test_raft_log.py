@@ -18,7 +18,7 @@ from meteora.raft.entry import Entry
 from meteora.raft.errors import Compacted, InvariantViolation
 from meteora.raft.message import HardState
 from meteora.storage.raft_log import BATCH_BYTES, RaftLog
-from meteora.storage.rocks import RAFT_LOG, Rocks
+from meteora.storage.rocks import RAFT_LOG, Rocks, WriteBatch
 from tests.unit.storage.failing_fsyncs import make_fsyncs_fail
 from tests.unit.storage.raft_logs import EVERYTHING, all_entries, append, entries_of, opened, reset
 
@@ -392,6 +392,37 @@ def test_an_append_waits_while_rocksdb_stops_its_writers(log: RaftLog) -> None:
 
     assert asyncio.run(scenario()) is False
     assert log.last_index() == 4
+
+
+def test_the_loop_waits_for_no_fsync_and_goes_on_between_the_writes_of_a_long_append(
+    log: RaftLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    turns_at_writes: list[int] = []
+    synced_by: list[str] = []
+    write, sync_wal = log._database.write, log._database.sync_wal
+
+    def watched_write(batch: WriteBatch) -> None:
+        turns_at_writes.append(turns)
+        write(batch)
+
+    def watched_sync() -> None:
+        synced_by.append(threading.current_thread().name)
+        sync_wal()
+
+    async def scenario() -> None:
+        nonlocal turns
+        appending = asyncio.create_task(log.append(entries_of(1, 4, padding_bytes=BATCH_BYTES), HardState(1, 0, 0)))
+        while not appending.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await appending
+
+    monkeypatch.setattr(log._database, "write", watched_write)
+    monkeypatch.setattr(log._database, "sync_wal", watched_sync)
+    asyncio.run(scenario())
+    assert len(turns_at_writes) == len(set(turns_at_writes)) > 3
+    assert synced_by == ["raft log"]
 
 
 # However it is cut into writes
