@@ -17,7 +17,7 @@
         ├── Overloaded          a bounded queue is full: nothing was done
         ├── NotApplied          no leader took it in time: nothing was done, certainly
         ├── OutcomeUnknown      a write was handed on and never answered: it may or may not be applied
-        └── ChangeRefused       a membership change that would hurt, with the reason
+        └── ChangeRefused       a change of members or of the leader that would hurt, with the reason
 
 The core has its own small tree in `meteora.raft.errors`, because it imports nothing. Messages are for users: what
 happened, then what to do about it.
@@ -93,4 +93,4 @@ class OutcomeUnknown(RequestError):
 
 
 class ChangeRefused(RequestError):
-    """A membership change that can't be made now; the message says why."""
+    """A change of the members, or of the leader, that can't be made now; the message says why."""

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from meteora import __version__
-from meteora.cli.cluster import leave, status
+from meteora.cli.cluster import leave, status, transfer
 from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_status_of
 from meteora.cli.help_text import examples, listing
 from meteora.cli.kv import delete, get, put
@@ -52,7 +52,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave):
+for command in (start, put, get, delete, status, leave, transfer):
     commands.add_command(command)
 
 

@@ -53,6 +53,20 @@ def leave(client: "Client", node_id: int) -> int:
     return SUCCESS
 
 
+@click.command(epilog=examples("meteora transfer -i 2"))
+@click.option("-i", "--id", "node_id", metavar="ID", type=node_id, required=True, help="The node that is to lead.")
+@with_client
+def transfer(client: "Client", node_id: int) -> int:
+    """Let another node lead.
+
+    Prints OK once it does, or if it does already. It must be a voter that the leader hears; writes wait until it has
+    taken over, which usually takes some milliseconds.
+    """
+    client.transfer(node_id)
+    write_line("OK")
+    return SUCCESS
+
+
 def as_table(cluster: "ClusterStatus") -> str:
     """`cluster` for people."""
     rows = [_COLUMNS, *map(_row, cluster.members)]

@@ -22,6 +22,7 @@ from meteora.client.methods import (
     GET,
     NODE_STATUS,
     PUT,
+    TRANSFER_LEADERSHIP,
     MemberReplyT,
     Method,
     RequestT,
@@ -101,6 +102,14 @@ class Client:
         request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id)
         reply = self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
         return reply.state == common_pb2.OK
+
+    def transfer(self, node_id: int) -> None:
+        """Lets another voter lead. Returns once it does, or at once if it does already.
+
+        Raises `ChangeRefused` with the reason if it can't: it is no member, a learner, or silent.
+        """
+        request = raft_pb2.TransferReq(node_id=node_id)
+        self._call(TRANSFER_LEADERSHIP, lambda _: request, self._timeout_seconds)
 
     def status(self) -> ClusterStatus:
         """The members, who leads, and how far each node that answers has come. Needs no majority, only one node."""

@@ -50,3 +50,10 @@ CHANGE_CONFIG: Final = Method(
 NODE_STATUS: Final = Method(
     _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"), "status request", common_pb2.Null, raft_pb2.NodeStatusReply
 )
+TRANSFER_LEADERSHIP: Final = Method(
+    _path(raft_pb2.DESCRIPTOR, "RaftService", "TransferLeadership"),
+    "transfer of leadership",
+    raft_pb2.TransferReq,
+    raft_pb2.ChangeReply,
+    is_write=True,
+)

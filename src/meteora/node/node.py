@@ -406,6 +406,33 @@ class Node:
             await self._next_tick()
         return not self.leads
 
+    async def hand_over_to(self, successor: int, deadline: float) -> None:
+        """Let `successor`, another voter, lead in place of this node: it does when this returns.
+
+        It is tried once, for an election timeout, because writes wait meanwhile. `deadline` is in the loop's time.
+        Raises `NotApplied` if this node doesn't lead (any more), `OutcomeUnknown` if `successor` did not take over by
+        then: it may yet do so.
+        """
+        self._ensure_running()
+        if not self.leads:
+            raise NotApplied(f"node {self.node_id} doesn't lead; nothing was changed, try again")
+        with self._stops_on_error():
+            self._raw.transfer_leader(successor)
+        self._wake()
+        while self.leader_id != successor:
+            await self._next_tick()
+            self._ensure_hand_over(successor, deadline)
+
+    def _ensure_hand_over(self, successor: int, deadline: float) -> None:
+        """Raises what `hand_over_to` does, unless `successor` leads or is about to."""
+        if self._is_stopping:
+            raise OutcomeUnknown(f"node {self.node_id} is stopping: node {successor} may yet lead")
+        if self.leader_id not in (0, self.node_id, successor):
+            raise NotApplied(f"node {self.leader_id} was elected meanwhile, and not node {successor}")
+        has_given_up = self.leads and self._raw.transferee != successor
+        if has_given_up or self._loop.time() >= deadline:
+            raise OutcomeUnknown(f"node {successor} did not take over in time: it may be far behind, or just stopped")
+
     def _promote_learners(self) -> None:
         """Make a voter of a learner that asked for it and has caught up."""
         if not self.leads or not self.members.configuration.learners:
@@ -427,6 +454,10 @@ class Node:
         others = status.configuration.voters - {self.node_id}
         alive = [peer for peer in sorted(others) if status.peers[peer].recent_active]
         return max(alive, key=lambda peer: status.peers[peer].match_index, default=0)
+
+    def hears(self, peer: int) -> bool:
+        """Whether this leader has heard `peer` within the last one to two election timeouts."""
+        return peer in self._raw.heard
 
     def silent_voters_after(self, change: ConfChange) -> frozenset[int]:
         """Those of the voters that `change` would leave whom this leader has not heard lately, if they matter.

@@ -40,6 +40,12 @@ class ConfChange(_message.Message):
     context: bytes
     def __init__(self, id: _Optional[int] = ..., change_type: _Optional[_Union[ConfChangeType, str]] = ..., node_id: _Optional[int] = ..., context: _Optional[bytes] = ...) -> None: ...
 
+class TransferReq(_message.Message):
+    __slots__ = ("node_id",)
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    def __init__(self, node_id: _Optional[int] = ...) -> None: ...
+
 class StatusReply(_message.Message):
     __slots__ = ("state", "address_map", "leader_id")
     class AddressMapEntry(_message.Message):

@@ -50,6 +50,11 @@ class RaftServiceStub:
                 request_serializer=common__pb2.Null.SerializeToString,
                 response_deserializer=raft__pb2.NodeStatusReply.FromString,
                 _registered_method=True)
+        self.TransferLeadership = channel.unary_unary(
+                '/meteora.raft.RaftService/TransferLeadership',
+                request_serializer=raft__pb2.TransferReq.SerializeToString,
+                response_deserializer=raft__pb2.ChangeReply.FromString,
+                _registered_method=True)
 
 
 class RaftServiceServicer:
@@ -76,6 +81,14 @@ class RaftServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TransferLeadership(self, request, context):
+        """Lets another voter lead. Any node takes it and passes it on to the leader. OK means: that node leads, or did
+        already. FAILED_PRECONDITION, with the reason, if it is no voter or is not heard from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RaftServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +106,11 @@ def add_RaftServiceServicer_to_server(servicer, server):
                     servicer.NodeStatus,
                     request_deserializer=common__pb2.Null.FromString,
                     response_serializer=raft__pb2.NodeStatusReply.SerializeToString,
+            ),
+            'TransferLeadership': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferLeadership,
+                    request_deserializer=raft__pb2.TransferReq.FromString,
+                    response_serializer=raft__pb2.ChangeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +194,33 @@ class RaftService:
             '/meteora.raft.RaftService/NodeStatus',
             common__pb2.Null.SerializeToString,
             raft__pb2.NodeStatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferLeadership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meteora.raft.RaftService/TransferLeadership',
+            raft__pb2.TransferReq.SerializeToString,
+            raft__pb2.ChangeReply.FromString,
             options,
             channel_credentials,
             insecure,

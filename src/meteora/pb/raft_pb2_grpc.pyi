@@ -38,6 +38,10 @@ class RaftServiceStub:
     """Adds, promotes or removes one member. Any node takes it and passes it on to the leader."""
     NodeStatus: _grpc.UnaryUnaryMultiCallable[_common_pb2.Null, _raft_pb2.NodeStatusReply]
     """Where this node stands: its own view, which a cut-off node may hold for a while after the others moved on."""
+    TransferLeadership: _grpc.UnaryUnaryMultiCallable[_raft_pb2.TransferReq, _raft_pb2.ChangeReply]
+    """Lets another voter lead. Any node takes it and passes it on to the leader. OK means: that node leads, or did
+    already. FAILED_PRECONDITION, with the reason, if it is no voter or is not heard from.
+    """
 
 @_typing.type_check_only
 class RaftServiceAsyncStub(RaftServiceStub):
@@ -48,6 +52,10 @@ class RaftServiceAsyncStub(RaftServiceStub):
     """Adds, promotes or removes one member. Any node takes it and passes it on to the leader."""
     NodeStatus: _aio.UnaryUnaryMultiCallable[_common_pb2.Null, _raft_pb2.NodeStatusReply]  # type: ignore[assignment]
     """Where this node stands: its own view, which a cut-off node may hold for a while after the others moved on."""
+    TransferLeadership: _aio.UnaryUnaryMultiCallable[_raft_pb2.TransferReq, _raft_pb2.ChangeReply]  # type: ignore[assignment]
+    """Lets another voter lead. Any node takes it and passes it on to the leader. OK means: that node leads, or did
+    already. FAILED_PRECONDITION, with the reason, if it is no voter or is not heard from.
+    """
 
 class RaftServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -73,5 +81,15 @@ class RaftServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_raft_pb2.NodeStatusReply, _abc.Awaitable[_raft_pb2.NodeStatusReply]]:
         """Where this node stands: its own view, which a cut-off node may hold for a while after the others moved on."""
+
+    @_abc_1.abstractmethod
+    def TransferLeadership(
+        self,
+        request: _raft_pb2.TransferReq,
+        context: _ServicerContext,
+    ) -> _typing.Union[_raft_pb2.ChangeReply, _abc.Awaitable[_raft_pb2.ChangeReply]]:
+        """Lets another voter lead. Any node takes it and passes it on to the leader. OK means: that node leads, or did
+        already. FAILED_PRECONDITION, with the reason, if it is no voter or is not heard from.
+        """
 
 def add_RaftServiceServicer_to_server(servicer: RaftServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

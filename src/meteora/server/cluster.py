@@ -1,4 +1,4 @@
-"""Membership changes, wherever they are asked for: done here if this node leads, else passed on to the leader.
+"""Changes of the members and of the leader, asked for anywhere: made by the leader, to whom others pass them on.
 
 - A newcomer joins as a learner, and becomes a voter by itself once it has caught up: until then it can't cost the
   cluster its majority.
@@ -7,6 +7,7 @@
 - A data directory that was removed is never let in again, even if it was removed before it had begun.
 - A leader that is to be removed hands over first, and is removed by its successor: who takes a member out stays, and
   so what the others must know of that is not lost.
+- Leadership goes only to a voter that the leader hears: writes wait until it has taken over.
 - What would leave too few voters that answer to be a majority is refused: it could never be undone.
 """
 
@@ -179,6 +180,52 @@ class Cluster:
             f"meteora leave -i {min(silent)}"
         )
 
+    async def transfer(self, node_id: int, deadline: float, *, was_forwarded: bool) -> None:
+        """Let `node_id` lead: it does when this returns, or did already. `deadline` is in the loop's time.
+
+        Raises `InvalidRequest`, `ChangeRefused` if it is no voter or is silent, `NotApplied`, or `OutcomeUnknown`.
+        """
+        if node_id == 0:
+            raise InvalidRequest("node_id is missing: 0 is no node's id")
+        remaining = await self._wait_for_leader(deadline)
+        if not self._node.leads:
+            before = self._node.leader_id
+            await self._pass_on(lambda channel: _transfer_there(channel, node_id, remaining), was_forwarded)
+            await self._hear_of_successor(before, node_id, deadline)
+        elif node_id != self._node.node_id:
+            await self._find_ready(node_id, deadline)
+            await self._node.hand_over_to(node_id, deadline)
+            _log.info("handed leadership over, as was asked for", leader=node_id)
+
+    async def _find_ready(self, successor: int, deadline: float) -> None:
+        """Raises `ChangeRefused` if `successor` could not lead. A leader that is new has yet to hear of everybody."""
+        loop = asyncio.get_running_loop()
+        patience_ends_at = min(loop.time() + HEARD_SECONDS, deadline)
+        while True:
+            self._check_voter(successor)
+            if self._node.hears(successor) or not self._node.leads:
+                return
+            if loop.time() >= patience_ends_at:
+                at = self._node.members.by_id[successor].raft_address
+                raise ChangeRefused(f"node {successor} at {at} is silent: it can't lead until it is heard from again")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _check_voter(self, node_id: int) -> None:
+        members = self._node.members
+        voters = ", ".join(map(str, sorted(members.configuration.voters)))
+        if node_id not in members.by_id:
+            raise ChangeRefused(f"node {node_id} is no member of the cluster; those who could lead: {voters}")
+        if node_id not in members.configuration.voters:
+            what = "being removed" if node_id in members.configuration.outgoing else "a learner, which gets no votes"
+            raise ChangeRefused(f"node {node_id} is {what}; those who could lead: {voters}")
+
+    async def _hear_of_successor(self, before: int, successor: int, deadline: float) -> None:
+        """Until this node has heard who leads in place of `before`, so that its answer names the right one."""
+        while before != successor and self._node.leader_id in (0, before):
+            if asyncio.get_running_loop().time() >= deadline:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
     async def leave(self, timeout_seconds: float) -> bool:
         """Take this node out of the cluster. False if it stays, as the last voter or no member. Raises as `change`."""
         loop = asyncio.get_running_loop()
@@ -250,3 +297,8 @@ async def _change_there(
     stub = RaftServiceStub(channel)
     reply = await stub.ChangeConfig(request, timeout=timeout_seconds, metadata=_FORWARDED)
     return reply.state
+
+
+async def _transfer_there(channel: grpc.aio.Channel, node_id: int, timeout_seconds: float) -> None:
+    request = raft_pb2.TransferReq(node_id=node_id)
+    await RaftServiceStub(channel).TransferLeadership(request, timeout=timeout_seconds, metadata=_FORWARDED)

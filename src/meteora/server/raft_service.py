@@ -1,4 +1,4 @@
-"""`meteora.raft.RaftService`: the cluster, as this node sees it, and changes of its membership."""
+"""`meteora.raft.RaftService`: the cluster, as this node sees it, and changes of its members and its leader."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ def was_forwarded(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
 
 
 class RaftService(RaftServiceServicer):
-    """Status and membership."""
+    """Status, membership, leadership."""
 
     def __init__(self, node: Node, cluster: Cluster, replies: Replies, *, timeout_seconds: float) -> None:
         self._node = node
@@ -80,3 +80,16 @@ class RaftService(RaftServiceServicer):
         except RequestError as error:
             await abort(context, error)
         return self._replies.change(state)
+
+    async def TransferLeadership(  # noqa: N802  the method's name in the proto
+        self,
+        request: raft_pb2.TransferReq,
+        context: grpc.aio.ServicerContext[raft_pb2.TransferReq, raft_pb2.ChangeReply],
+    ) -> raft_pb2.ChangeReply:
+        """Let another node lead."""
+        deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
+        try:
+            await self._cluster.transfer(request.node_id, deadline, was_forwarded=was_forwarded(context))
+        except RequestError as error:
+            await abort(context, error)
+        return self._replies.change(common_pb2.OK)

@@ -97,3 +97,15 @@ def test_a_refused_leave_fails_with_the_reason(run: Run, node: Remote) -> None:
     ended = run("leave", "-i", "1", "-a", node.endpoint)
     assert (ended.status, ended.out) == (1, b"")
     assert "node 1 is the last voter" in ended.err
+
+
+def test_transfer_lets_the_node_lead_and_says_so(run: Run, node: Remote) -> None:
+    assert run("transfer", "-i", "3", "-a", node.endpoint) == (0, b"OK\n", "")
+    assert node.requests == [raft_pb2.TransferReq(node_id=3)]
+
+
+def test_a_refused_transfer_fails_with_the_reason(run: Run, node: Remote) -> None:
+    node.always = aborts(grpc.StatusCode.FAILED_PRECONDITION, "node 4 is a learner", "not-applied")
+    ended = run("transfer", "-i", "4", "-a", node.endpoint)
+    assert (ended.status, ended.out) == (1, b"")
+    assert "node 4 is a learner" in ended.err

@@ -13,7 +13,7 @@ import grpc
 from meteora.client.fate import OUTCOME_METADATA_KEY
 from meteora.pb import common_pb2, kv_pb2, kv_pb2_grpc, raft_pb2, raft_pb2_grpc
 
-Request = kv_pb2.GetReq | kv_pb2.PutReq | kv_pb2.DeleteReq | raft_pb2.ConfChange
+Request = kv_pb2.GetReq | kv_pb2.PutReq | kv_pb2.DeleteReq | raft_pb2.ConfChange | raft_pb2.TransferReq
 Step = Callable[[grpc.ServicerContext], common_pb2.State | None]
 """What a node does with one request instead of serving it: answers with a state, aborts, or hangs. None serves it."""
 
@@ -114,6 +114,11 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
 
     def ChangeConfig(self, request: raft_pb2.ConfChange, context: grpc.ServicerContext) -> raft_pb2.ChangeReply:
         return self._reply(raft_pb2.ChangeReply(state=self._step(request)(context) or common_pb2.OK))
+
+    def TransferLeadership(self, request: raft_pb2.TransferReq, context: grpc.ServicerContext) -> raft_pb2.ChangeReply:
+        state = self._step(request)(context) or common_pb2.OK
+        self.leader_id = request.node_id
+        return self._reply(raft_pb2.ChangeReply(state=state))
 
     def NodeStatus(self, request: common_pb2.Null, context: grpc.ServicerContext) -> raft_pb2.NodeStatusReply:
         return node_status(self.node_id, self.leader_id, self.advertised, self.learners)

@@ -105,6 +105,29 @@ def test_a_member_that_leaves_is_named_to_the_cluster() -> None:
         assert node.requests == [raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=3)]
 
 
+def test_the_node_that_is_to_lead_is_named_to_the_cluster_and_is_asked_first_from_then_on() -> None:
+    async def scenario(client: AsyncClient) -> None:
+        await client.transfer(2)
+        await client.put("k", "v")
+
+    with remotes(2, leader_id=1) as nodes:
+        nodes[1].leader_id = 2
+        run(nodes[0].endpoint, scenario)
+        assert nodes[0].requests == [raft_pb2.TransferReq(node_id=2)]
+        assert nodes[1].store == {b"k": b"v"}
+
+
+def test_a_transfer_that_is_refused_is_not_tried_elsewhere() -> None:
+    async def scenario(client: AsyncClient) -> None:
+        with pytest.raises(ChangeRefused, match="node 2 is silent"):
+            await client.transfer(2)
+
+    with remotes(2, leader_id=1) as nodes:
+        nodes[0].always = aborts(grpc.StatusCode.FAILED_PRECONDITION, "node 2 is silent", "not-applied")
+        run(nodes[0].endpoint, scenario)
+        assert nodes[1].requests == []
+
+
 def test_a_node_that_is_no_member_can_not_leave() -> None:
     async def scenario(client: AsyncClient) -> None:
         assert not await client.leave(9)

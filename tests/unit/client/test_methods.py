@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from meteora.client.methods import CHANGE_CONFIG, DELETE, GET, NODE_STATUS, PUT, Method
+from meteora.client.methods import CHANGE_CONFIG, DELETE, GET, NODE_STATUS, PUT, TRANSFER_LEADERSHIP, Method
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from meteora.client.methods import CHANGE_CONFIG, DELETE, GET, NODE_STATUS, PUT,
         (PUT, "/meteora.kv.KvService/Put", True),
         (DELETE, "/meteora.kv.KvService/Delete", True),
         (CHANGE_CONFIG, "/meteora.raft.RaftService/ChangeConfig", True),
+        (TRANSFER_LEADERSHIP, "/meteora.raft.RaftService/TransferLeadership", True),
         (NODE_STATUS, "/meteora.raft.RaftService/NodeStatus", False),
     ],
     ids=lambda value: value.name if isinstance(value, Method) else None,

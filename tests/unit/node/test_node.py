@@ -708,6 +708,66 @@ def test_who_is_alone_has_nobody_to_hand_over_to(tmp_path: Path) -> None:
     alone(tmp_path, story)
 
 
+def test_a_leader_hands_over_to_the_one_that_was_named(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old, named = trio.leader, trio.followers[1]
+            await old.node.hand_over_to(named.node.node_id, soon())
+            assert (old.node.leader_id, named.node.leads) == (named.node.node_id, True)
+
+    asyncio.run(run())
+
+
+def test_who_does_not_lead_has_nothing_to_hand_over(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            handing_over = trio.followers[0].node.hand_over_to(trio.followers[1].node.node_id, soon())
+            assert isinstance(await error_of(handing_over), NotApplied)
+
+    asyncio.run(run())
+
+
+def test_a_leader_leads_on_and_says_that_it_is_not_sure_when_the_one_named_does_not_take_over(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old, named = trio.leader, trio.followers[0].node.node_id
+            trio.network.cut_off.add(named)
+            error = await error_of(old.node.hand_over_to(named, soon()))
+            assert (type(error), old.node.leads) == (OutcomeUnknown, True)
+            await old.put(b"k", b"v")
+
+    asyncio.run(run())
+
+
+def test_a_hand_over_ends_when_another_one_than_was_named_leads(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old, named, third = trio.leader, *trio.followers
+            trio.network.cut_off.add(named.node.node_id)
+            handing_over = asyncio.create_task(old.node.hand_over_to(named.node.node_id, soon()))
+            await asyncio.sleep(0)
+            # As if it had been told to campaign before; the others obey.
+            me, other = old.node.node_id, third.node.node_id
+            third.node.receive(me, [Message(MessageKind.TIMEOUT_NOW, me, other, term=old.node.status().term)])
+            assert isinstance(await error_of(handing_over), NotApplied)
+            assert old.node.leader_id == other
+
+    asyncio.run(run())
+
+
+def test_stopping_leaves_a_hand_over_to_a_named_node_in_doubt(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old, named = trio.leader, trio.followers[0].node.node_id
+            trio.network.cut_off.add(named)
+            handing_over = asyncio.create_task(old.node.hand_over_to(named, soon()))
+            await asyncio.sleep(0)
+            await old.node.stop()
+            assert isinstance(await error_of(handing_over), OutcomeUnknown)
+
+    asyncio.run(run())
+
+
 # A disk that does not answer
 
 
