@@ -11,7 +11,7 @@ from meteora.cli.exit_status import SUCCESS
 from meteora.cli.help_text import examples
 
 if TYPE_CHECKING:
-    from meteora.client import Client
+    from meteora.client import Client, SerializableRead
 
 
 @click.command(
@@ -36,16 +36,32 @@ def put(client: "Client", key: str, value: str) -> int:
     return SUCCESS
 
 
-@click.command(epilog=examples("meteora get greeting", "meteora get picture > picture.png"))
+@click.command(
+    epilog=examples(
+        "meteora get greeting",
+        "meteora get picture > picture.png",
+        "meteora get --serializable greeting",
+    )
+)
 @click.argument("key")
+@click.option(
+    "--serializable",
+    is_flag=True,
+    help="Take what the node has, even if it can't reach the others. Says on stderr how old that may be.",
+)
 @with_client
-def get(client: "Client", key: str) -> int:
+def get(client: "Client", key: str, serializable: bool) -> int:
     """Print the value of KEY.
 
     The value goes to stdout byte for byte; a newline is added only on a terminal. The exit status is 1 if there is no
     such key.
     """
-    value = client.get(os.fsencode(key))
+    if serializable:
+        read = client.get_serializable(os.fsencode(key))
+        click.echo(f"meteora: {_age_of(read)}", err=True)
+        value = read.value
+    else:
+        value = client.get(os.fsencode(key))
     if value is None:
         raise click.ClickException(f"there is no key {_readable(os.fsencode(key))}")
     write_output(value + b"\n" if sys.stdout.isatty() else value)
@@ -63,6 +79,12 @@ def delete(client: "Client", key: str) -> int:
     client.delete(os.fsencode(key))
     write_line("OK")
     return SUCCESS
+
+
+def _age_of(read: "SerializableRead") -> str:
+    if read.staleness_seconds is None:
+        return f"as of entry {read.applied_index}; how old that is isn't known: no leader was heard since the start"
+    return f"as of entry {read.applied_index}; writes of the last {read.staleness_seconds:.3f} s may be missing"
 
 
 def _readable(key: bytes) -> str:

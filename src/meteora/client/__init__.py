@@ -7,5 +7,6 @@ pure modules decide, `async_wire` and `blocking_wire` carry.
 from meteora.client.async_client import AsyncClient
 from meteora.client.blocking_client import Client
 from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress
+from meteora.client.reading import SerializableRead
 
-__all__ = ["AsyncClient", "Client", "ClusterStatus", "MemberRole", "MemberStatus", "NodeProgress"]
+__all__ = ["AsyncClient", "Client", "ClusterStatus", "MemberRole", "MemberStatus", "NodeProgress", "SerializableRead"]

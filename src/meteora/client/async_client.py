@@ -28,6 +28,7 @@ from meteora.client.methods import (
     RequestT,
 )
 from meteora.client.operation import Attempt, Operation
+from meteora.client.reading import SerializableRead, serializable_read, value_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
@@ -74,11 +75,25 @@ class AsyncClient:
         """Ends all connections. Requests under way end with an error that says what is known of them."""
         await self._wire.close()
 
-    async def get(self, key: bytes | str) -> bytes | None:
-        """The value of `key`, at least as new as every write acknowledged before this call; None if there is none."""
+    async def get(self, key: bytes | str, *, serializable: bool = False) -> bytes | None:
+        """The value of `key`, at least as new as every write acknowledged before this call; None if there is none.
+
+        With `serializable` it may be older, and is had without a majority: see `get_serializable`.
+        """
+        if serializable:
+            return (await self.get_serializable(key)).value
         request = kv_pb2.GetReq(key=as_bytes(key))
         reply = await self._call(GET, lambda _: request, self._timeout_seconds)
-        return None if reply.state == common_pb2.NOT_FOUND else reply.value
+        return value_of(reply)
+
+    async def get_serializable(self, key: bytes | str) -> SerializableRead:
+        """The value of `key` as the first node that answers has it, and how old it may be.
+
+        The node answers at once from what it has, even if it is cut off from all others. Who reads twice may see the
+        older value the second time, from another node.
+        """
+        request = kv_pb2.GetReq(key=as_bytes(key), serializable=True)
+        return serializable_read(await self._call(GET, lambda _: request, self._timeout_seconds))
 
     async def put(self, key: bytes | str, value: bytes | str) -> None:
         """Sets `key`. Returns once that is on the disks of a majority, and applied."""

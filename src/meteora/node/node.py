@@ -27,11 +27,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
-from meteora.errors import ChangeRefused, DiskFull, NotApplied, OutcomeUnknown, RequestError, SnapshotDamaged
+from meteora.errors import (
+    ChangeRefused,
+    DiskFull,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    RequestError,
+    SnapshotDamaged,
+)
 from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
+from meteora.node.freshness import Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds, give_up
@@ -161,6 +170,7 @@ class Node:
         )
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
+        self._freshness = Freshness()
         self._changes = PendingChanges(self._loop)
         self._inbox: list[Message] = []
         self._contacts: dict[int, _Contact] = {}
@@ -246,6 +256,8 @@ class Node:
             self._look_after_disk(self._loop.time())
             self._tidy_disk_if_due()
             self._promote_learners()
+            if self.leader_id and self._freshness.wants_look(self._loop.time()):
+                self._look_how_fresh()
             self._wake()
 
     def _tell_tick_watchers(self) -> None:
@@ -307,6 +319,28 @@ class Node:
         result = self._reads.add(key, deadline)
         self._wake()
         return await result
+
+    async def get_stale(self, key: bytes, deadline: float) -> StaleRead:
+        """The value of a key as this node has it, and how old it may be. Waits for no other node.
+
+        `deadline` is in the loop's time. Raises `Overloaded`, or `NotApplied` if this node is stopping or has failed.
+        """
+        self._ensure_running()
+        # Both from before the read: the state that answers may be newer, and never older.
+        applied_index, whole_until = self._state_machine.applied_index, self._freshness.whole_until
+        if not self._freshness.is_looking:
+            self._look_how_fresh()
+        result = self._reads.add_stale(key, deadline)
+        self._wake()
+        value = await result
+        # What was waited for the answer counts, too.
+        staleness_seconds = None if whole_until is None else self._loop.time() - whole_until
+        return StaleRead(value, applied_index, staleness_seconds)
+
+    def _look_how_fresh(self) -> None:
+        now = self._loop.time()
+        with suppress(Overloaded):
+            self._freshness.looks(now, self._reads.add(b"", now + self._patience_seconds))
 
     def _ensure_running(self, *, may_be_applied: bool = False) -> None:
         if self._is_stopping:

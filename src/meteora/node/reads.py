@@ -58,6 +58,12 @@ class ReadRounds:
         self._waiting.append(read)
         return read.result
 
+    def add_stale(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
+        """Queue a read of the state as it is: it waits for no round. Returns and raises as `add` does."""
+        future = self.add(key, deadline)
+        self._confirmed.append((0, [self._waiting.pop()]))
+        return future
+
     @property
     def wants_round(self) -> bool:
         """Whether reads wait and no question is under way."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from meteora.pb import common_pb2 as common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x08kv.proto\x12\nmeteora.kv\x1a\x0c\x63ommon.proto\"Z\n\tRequestId\x12\x11\n\tclient_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x19\n\x11\x66irst_outstanding\x18\x03 \x01(\x04\x12\r\n\x05retry\x18\x04 \x01(\x08\"\x15\n\x06GetReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"\xdd\x01\n\x08GetReply\x12\r\n\x05value\x18\x01 \x01(\x0c\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x03 \x03(\x0b\x32$.meteora.kv.GetReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x04 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"O\n\x06PutReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12)\n\nrequest_id\x18\x03 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xce\x01\n\x08PutReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32$.meteora.kv.PutReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"C\n\tDeleteReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12)\n\nrequest_id\x18\x02 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xd4\x01\n\x0b\x44\x65leteReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12<\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32\'.meteora.kv.DeleteReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x32\xad\x01\n\tKvService\x12\x31\n\x03Get\x12\x12.meteora.kv.GetReq\x1a\x14.meteora.kv.GetReply\"\x00\x12\x31\n\x03Put\x12\x12.meteora.kv.PutReq\x1a\x14.meteora.kv.PutReply\"\x00\x12:\n\x06\x44\x65lete\x12\x15.meteora.kv.DeleteReq\x1a\x17.meteora.kv.DeleteReply\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x08kv.proto\x12\nmeteora.kv\x1a\x0c\x63ommon.proto\"Z\n\tRequestId\x12\x11\n\tclient_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x19\n\x11\x66irst_outstanding\x18\x03 \x01(\x04\x12\r\n\x05retry\x18\x04 \x01(\x08\"+\n\x06GetReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\"\xb4\x02\n\x08GetReply\x12\r\n\x05value\x18\x01 \x01(\x0c\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x03 \x03(\x0b\x32$.meteora.kv.GetReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x04 \x01(\x04\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12#\n\x16staleness_milliseconds\x18\x06 \x01(\x04H\x00\x88\x01\x01\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x42\x19\n\x17_staleness_milliseconds\"O\n\x06PutReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12)\n\nrequest_id\x18\x03 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xce\x01\n\x08PutReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32$.meteora.kv.PutReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"C\n\tDeleteReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12)\n\nrequest_id\x18\x02 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xd4\x01\n\x0b\x44\x65leteReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12<\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32\'.meteora.kv.DeleteReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x32\xad\x01\n\tKvService\x12\x31\n\x03Get\x12\x12.meteora.kv.GetReq\x1a\x14.meteora.kv.GetReply\"\x00\x12\x31\n\x03Put\x12\x12.meteora.kv.PutReq\x1a\x14.meteora.kv.PutReply\"\x00\x12:\n\x06\x44\x65lete\x12\x15.meteora.kv.DeleteReq\x1a\x17.meteora.kv.DeleteReply\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,23 +41,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTID']._serialized_start=38
   _globals['_REQUESTID']._serialized_end=128
   _globals['_GETREQ']._serialized_start=130
-  _globals['_GETREQ']._serialized_end=151
-  _globals['_GETREPLY']._serialized_start=154
-  _globals['_GETREPLY']._serialized_end=375
-  _globals['_GETREPLY_ADDRESSMAPENTRY']._serialized_start=297
-  _globals['_GETREPLY_ADDRESSMAPENTRY']._serialized_end=375
-  _globals['_PUTREQ']._serialized_start=377
-  _globals['_PUTREQ']._serialized_end=456
-  _globals['_PUTREPLY']._serialized_start=459
-  _globals['_PUTREPLY']._serialized_end=665
-  _globals['_PUTREPLY_ADDRESSMAPENTRY']._serialized_start=297
-  _globals['_PUTREPLY_ADDRESSMAPENTRY']._serialized_end=375
-  _globals['_DELETEREQ']._serialized_start=667
-  _globals['_DELETEREQ']._serialized_end=734
-  _globals['_DELETEREPLY']._serialized_start=737
-  _globals['_DELETEREPLY']._serialized_end=949
-  _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_start=297
-  _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_end=375
-  _globals['_KVSERVICE']._serialized_start=952
-  _globals['_KVSERVICE']._serialized_end=1125
+  _globals['_GETREQ']._serialized_end=173
+  _globals['_GETREPLY']._serialized_start=176
+  _globals['_GETREPLY']._serialized_end=484
+  _globals['_GETREPLY_ADDRESSMAPENTRY']._serialized_start=379
+  _globals['_GETREPLY_ADDRESSMAPENTRY']._serialized_end=457
+  _globals['_PUTREQ']._serialized_start=486
+  _globals['_PUTREQ']._serialized_end=565
+  _globals['_PUTREPLY']._serialized_start=568
+  _globals['_PUTREPLY']._serialized_end=774
+  _globals['_PUTREPLY_ADDRESSMAPENTRY']._serialized_start=379
+  _globals['_PUTREPLY_ADDRESSMAPENTRY']._serialized_end=457
+  _globals['_DELETEREQ']._serialized_start=776
+  _globals['_DELETEREQ']._serialized_end=843
+  _globals['_DELETEREPLY']._serialized_start=846
+  _globals['_DELETEREPLY']._serialized_end=1058
+  _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_start=379
+  _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_end=457
+  _globals['_KVSERVICE']._serialized_start=1061
+  _globals['_KVSERVICE']._serialized_end=1234
 # @@protoc_insertion_point(module_scope)

@@ -20,13 +20,15 @@ class RequestId(_message.Message):
     def __init__(self, client_id: _Optional[int] = ..., sequence: _Optional[int] = ..., first_outstanding: _Optional[int] = ..., retry: _Optional[bool] = ...) -> None: ...
 
 class GetReq(_message.Message):
-    __slots__ = ("key",)
+    __slots__ = ("key", "serializable")
     KEY_FIELD_NUMBER: _ClassVar[int]
+    SERIALIZABLE_FIELD_NUMBER: _ClassVar[int]
     key: bytes
-    def __init__(self, key: _Optional[bytes] = ...) -> None: ...
+    serializable: bool
+    def __init__(self, key: _Optional[bytes] = ..., serializable: _Optional[bool] = ...) -> None: ...
 
 class GetReply(_message.Message):
-    __slots__ = ("value", "state", "address_map", "leader_id")
+    __slots__ = ("value", "state", "address_map", "leader_id", "applied_index", "staleness_milliseconds")
     class AddressMapEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,11 +40,15 @@ class GetReply(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_MAP_FIELD_NUMBER: _ClassVar[int]
     LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     value: bytes
     state: _common_pb2.State
     address_map: _containers.MessageMap[int, _common_pb2.NodeAddress]
     leader_id: int
-    def __init__(self, value: _Optional[bytes] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ...) -> None: ...
+    applied_index: int
+    staleness_milliseconds: int
+    def __init__(self, value: _Optional[bytes] = ..., state: _Optional[_Union[_common_pb2.State, str]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ..., applied_index: _Optional[int] = ..., staleness_milliseconds: _Optional[int] = ...) -> None: ...
 
 class PutReq(_message.Message):
     __slots__ = ("key", "value", "request_id")

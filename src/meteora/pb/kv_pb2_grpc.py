@@ -55,7 +55,8 @@ class KvServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Get(self, request, context):
-        """The value of a key, linearizable: at least as new as every write acknowledged before the call.
+        """The value of a key, linearizable: at least as new as every write acknowledged before the call. With
+        GetReq.serializable it is what the node that is asked has, and may be old; the reply says how old.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

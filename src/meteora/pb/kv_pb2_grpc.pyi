@@ -32,7 +32,9 @@ class KvServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> KvServiceAsyncStub: ...
     Get: _grpc.UnaryUnaryMultiCallable[_kv_pb2.GetReq, _kv_pb2.GetReply]
-    """The value of a key, linearizable: at least as new as every write acknowledged before the call."""
+    """The value of a key, linearizable: at least as new as every write acknowledged before the call. With
+    GetReq.serializable it is what the node that is asked has, and may be old; the reply says how old.
+    """
     Put: _grpc.UnaryUnaryMultiCallable[_kv_pb2.PutReq, _kv_pb2.PutReply]
     """Sets a key. OK means: on the disks of a majority, and applied."""
     Delete: _grpc.UnaryUnaryMultiCallable[_kv_pb2.DeleteReq, _kv_pb2.DeleteReply]
@@ -42,7 +44,9 @@ class KvServiceStub:
 class KvServiceAsyncStub(KvServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Get: _aio.UnaryUnaryMultiCallable[_kv_pb2.GetReq, _kv_pb2.GetReply]  # type: ignore[assignment]
-    """The value of a key, linearizable: at least as new as every write acknowledged before the call."""
+    """The value of a key, linearizable: at least as new as every write acknowledged before the call. With
+    GetReq.serializable it is what the node that is asked has, and may be old; the reply says how old.
+    """
     Put: _aio.UnaryUnaryMultiCallable[_kv_pb2.PutReq, _kv_pb2.PutReply]  # type: ignore[assignment]
     """Sets a key. OK means: on the disks of a majority, and applied."""
     Delete: _aio.UnaryUnaryMultiCallable[_kv_pb2.DeleteReq, _kv_pb2.DeleteReply]  # type: ignore[assignment]
@@ -55,7 +59,9 @@ class KvServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kv_pb2.GetReq,
         context: _ServicerContext,
     ) -> _typing.Union[_kv_pb2.GetReply, _abc.Awaitable[_kv_pb2.GetReply]]:
-        """The value of a key, linearizable: at least as new as every write acknowledged before the call."""
+        """The value of a key, linearizable: at least as new as every write acknowledged before the call. With
+        GetReq.serializable it is what the node that is asked has, and may be old; the reply says how old.
+        """
 
     @_abc_1.abstractmethod
     def Put(

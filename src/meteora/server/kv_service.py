@@ -35,10 +35,12 @@ class KvService(KvServiceServicer):
     async def Get(  # noqa: N802  the method's name in the proto
         self, request: kv_pb2.GetReq, context: grpc.aio.ServicerContext[kv_pb2.GetReq, kv_pb2.GetReply]
     ) -> kv_pb2.GetReply:
-        """The value of a key."""
+        """The value of a key, linearizable unless it is asked for as this node has it."""
         try:
             self._check_key(request.key)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            if request.serializable:
+                return self._replies.stale(await self._node.get_stale(request.key, deadline))
             if not (self._forwards or await self._leads(deadline)):
                 return self._elsewhere(self._replies.get(None))
             value = await self._node.get(request.key, deadline)

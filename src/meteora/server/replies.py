@@ -1,5 +1,8 @@
 """What all public replies share: the members' addresses and the leader. Made once for each state of the cluster."""
 
+import math
+
+from meteora.node.freshness import StaleRead
 from meteora.node.members import Members
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
@@ -43,6 +46,14 @@ class Replies:
             reply.state = common_pb2.NOT_FOUND
         else:
             reply.value = value
+        return reply
+
+    def stale(self, read: StaleRead) -> kv_pb2.GetReply:
+        """OK with the value, or NOT_FOUND; and how old that may be."""
+        reply = self.get(read.value)
+        reply.applied_index = read.applied_index
+        if read.staleness_seconds is not None:
+            reply.staleness_milliseconds = math.ceil(read.staleness_seconds * 1000)
         return reply
 
     def status(self) -> raft_pb2.StatusReply:

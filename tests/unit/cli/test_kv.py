@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from meteora.pb import kv_pb2
 from tests.unit.cli.conftest import Run
 from tests.unit.client.remote import Remote
 
@@ -36,6 +37,21 @@ def test_get_ends_the_line_on_a_terminal(run: Run, node: Remote, monkeypatch: py
     node.store[b"key"] = b"value"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run("get", "key", "-a", node.endpoint).out == b"value\n"
+
+
+def test_a_serializable_get_writes_the_value_and_says_beside_it_how_old_it_may_be(run: Run, node: Remote) -> None:
+    node.store[b"key"] = b"value"
+    assert run("get", "--serializable", "key", "-a", node.endpoint) == (
+        0,
+        b"value",
+        "meteora: as of entry 10; writes of the last 1.250 s may be missing\n",
+    )
+    assert node.requests == [kv_pb2.GetReq(key=b"key", serializable=True)]
+
+
+def test_a_serializable_get_of_an_absent_key_fails_and_says_how_old_that_may_be(run: Run, node: Remote) -> None:
+    ended = run("get", "--serializable", "absent", "-a", node.endpoint)
+    assert (ended.status, ended.out, len(ended.err.splitlines())) == (1, b"", 2)
 
 
 def test_get_of_an_absent_key_fails_and_names_it(run: Run, node: Remote) -> None:

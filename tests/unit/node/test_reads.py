@@ -40,6 +40,23 @@ def test_a_read_waits_until_the_index_of_its_round_is_applied() -> None:
     with_rounds(story)
 
 
+def test_a_stale_read_is_answered_from_what_is_applied_and_wants_no_round() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add_stale(b"a", DEADLINE)
+        assert (rounds.wants_round, answerable(rounds, 0)) == (False, [b"a"])
+
+    with_rounds(story)
+
+
+def test_a_stale_read_leaves_those_alone_that_wait_for_a_round() -> None:
+    def story(rounds: ReadRounds) -> None:
+        rounds.add(b"a", DEADLINE)
+        rounds.add_stale(b"b", DEADLINE)
+        assert (rounds.wants_round, answerable(rounds, 0)) == (True, [b"b"])
+
+    with_rounds(story)
+
+
 def test_a_read_is_taken_once() -> None:
     def story(rounds: ReadRounds) -> None:
         rounds.add(b"a", DEADLINE)
