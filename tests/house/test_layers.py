@@ -27,8 +27,11 @@ ROOMS: dict[str, set[str]] = {
 }
 """Which other rooms a room may import; a dotted one means that module of it only."""
 
-WIRING: dict[str, set[str]] = {"meteora.server.assembly": {"kv", "storage"}}
-"""What one module may import beyond its room: the one that builds the parts and hands them to one another."""
+WIRING: dict[str, set[str]] = {
+    "meteora.server.assembly": {"kv", "storage"},
+    "meteora.server.verification": {"kv", "storage"},
+}
+"""What one module may import beyond its room: those that put the parts of a node, or of its disk, together."""
 
 ENGINE = {"RawNode", "candidate", "core", "follower", "leader", "log", "progress", "raw_node", "reads"}
 """The moving parts of the core. Its other names are plain data, for those that may import it."""

@@ -1,6 +1,7 @@
 """The command `meteora`.
 
-One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them.
+One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them,
+`disk` looks at what a stopped node has.
 The rule: whatever goes wrong is one line on stderr that begins with `meteora: error:`, and an exit status that says
 what kind of thing it was (`exit_status`). Nothing heavy is imported before a command needs it.
 """
@@ -14,6 +15,7 @@ from click.core import ParameterSource
 
 from meteora import __version__
 from meteora.cli.cluster import leave, status, transfer
+from meteora.cli.disk import verify
 from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_status_of
 from meteora.cli.help_text import examples, listing
 from meteora.cli.kv import delete, get, put
@@ -33,7 +35,7 @@ _EXAMPLES = examples(
 _EXIT_STATUS = listing(
     "Exit status",
     "0  done",
-    "1  there is no such key or member, the request was refused, or the node could not start",
+    "1  there is no such key or member, the request was refused, the node could not start, or its disk is damaged",
     "2  the command line makes no sense",
     "3  nobody served the request in time, or the fate of a write is unknown",
 )
@@ -52,7 +54,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave, transfer):
+for command in (start, put, get, delete, status, leave, transfer, verify):
     commands.add_command(command)
 
 

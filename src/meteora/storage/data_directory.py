@@ -18,7 +18,8 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -66,7 +67,7 @@ class DataDirectory:
         """
         lock = _lock(path)
         try:
-            identity = _read_identity(path)
+            identity = read_identity(path)
             _refuse_foreign(path, identity, node_id)
         except BaseException:
             os.close(lock)
@@ -174,8 +175,36 @@ def _lock(path: Path) -> int:
     return lock
 
 
+@contextmanager
+def held_still(path: Path) -> Iterator[None]:
+    """Keep every node out of the directory at `path` without writing anything there.
+
+    Raises `DataDirectoryError` if one is using it, or none ever has.
+    """
+    try:
+        lock = os.open(path / "LOCK", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise DataDirectoryError(f"{path} is not the data directory of a node: there is no LOCK in it") from error
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        _flock(lock, path)
+        yield
+    finally:
+        os.close(lock)
+
+
 def _take(lock: int, path: Path) -> None:
     """Lock the open file `lock`, and write into it which process that was."""
+    _flock(lock, path)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _flock(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -188,14 +217,10 @@ def _take(lock: int, path: Path) -> None:
         raise DataDirectoryError(
             f"data directory {path} can't be locked ({error.strerror}): choose one on a local disk with -d"
         ) from error
-    try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        raise _unusable(path, error) from error
 
 
-def _read_identity(path: Path) -> Identity | None:
+def read_identity(path: Path) -> Identity | None:
+    """Whose state is in the directory at `path`; None if nobody's. Changes nothing. Raises `DataDirectoryError`."""
     try:
         content = (path / "identity").read_bytes()
     except FileNotFoundError:

@@ -345,6 +345,11 @@ class Rocks:
         self._scans.add(scan)
         return scan
 
+    def table_bounds(self) -> list[bytes]:
+        """The first and last keys of all tables, ascending: where a scan can go on after a table that is damaged."""
+        tables = self._database.live_files()
+        return sorted({table[end] for table in tables for end in ("start_key", "end_key")})
+
     def write_delay_seconds(self, size_bytes: int) -> float:
         """How long RocksDB would make a write of this size wait, on purpose, because flushes or compactions lag.
 

@@ -44,7 +44,11 @@ class Watermark:
             content = os.pread(self._descriptor, _SIZE_BYTES + 1, 0)
         except OSError as error:
             raise DiskFailure(f"{path}: {error}. Check the disk, then start the node again.") from error
-        self.number = self._decode(content)
+        try:
+            self.number = _decode(path, content)
+        except BaseException:
+            self.close()
+            raise
 
     def advance(self, number: int) -> None:
         """Note that everything up to the write `number` is durable. Raises `DiskFailure`."""
@@ -59,16 +63,26 @@ class Watermark:
         """Let go of the file."""
         os.close(self._descriptor)
 
-    def _decode(self, content: bytes) -> int:
-        # A power loss soon after the file was made leaves it empty, or without its content.
-        if not content.strip(b"\0"):
-            return 0
-        if len(content) == _SIZE_BYTES:
-            version, number = _MARK.unpack_from(content)
-            if content == _encode(number) and version == VERSION:
-                return int(number)
-        self.close()
-        raise Corruption(f"{self._path}: {content.hex()} is not a watermark. {CORRUPTION_ADVICE}")
+
+def read_watermark(path: Path) -> int:
+    """The mark in the file at `path`, 0 if there is none; changes nothing. Raises `Corruption` or `DiskFailure`."""
+    try:
+        return _decode(path, path.read_bytes())
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise DiskFailure(f"{path}: {error}. Check the disk.") from error
+
+
+def _decode(path: Path, content: bytes) -> int:
+    # A power loss soon after the file was made leaves it empty, or without its content.
+    if not content.strip(b"\0"):
+        return 0
+    if len(content) == _SIZE_BYTES:
+        version, number = _MARK.unpack_from(content)
+        if content == _encode(number) and version == VERSION:
+            return int(number)
+    raise Corruption(f"{path}: {content[:_SIZE_BYTES].hex()} is not a watermark. {CORRUPTION_ADVICE}")
 
 
 def _encode(number: int) -> bytes:
