@@ -454,14 +454,14 @@ class Node:
             self._raw.transfer_leader(successor)
         self._wake()
         while self.leader_id != successor:
-            await self._next_tick()
             self._ensure_hand_over(successor, deadline)
+            await self._next_tick()
 
     def _ensure_hand_over(self, successor: int, deadline: float) -> None:
-        """Raises what `hand_over_to` does, unless `successor` leads or is about to."""
+        """Raises what `hand_over_to` does, unless `successor` may be about to lead."""
         if self._is_stopping:
             raise OutcomeUnknown(f"node {self.node_id} is stopping: node {successor} may yet lead")
-        if self.leader_id not in (0, self.node_id, successor):
+        if self.leader_id not in (0, self.node_id):
             raise NotApplied(f"node {self.leader_id} was elected meanwhile, and not node {successor}")
         has_given_up = self.leads and self._raw.transferee != successor
         if has_given_up or self._loop.time() >= deadline:

@@ -1,6 +1,7 @@
 """What is told of a disk that was damaged, and that nothing is changed by looking at it."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,26 @@ def test_what_is_wrong_with_the_state_is_told_with_its_place(root: Path, change:
 def test_a_damaged_watermark_is_told(root: Path) -> None:
     flip(root / "raft" / "watermark", 3)
     assert any("is not a watermark" in damage for damage in told(root))
+
+
+def test_a_bit_that_flips_in_what_only_the_write_ahead_log_has_is_told(root: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+
+    async def append_and_be_killed(log: RaftLog) -> None:
+        await log.append([put(8)], HardState(term=2, vote=1, commit=7))
+        shutil.copytree(root, killed)
+
+    reopened(root, append_and_be_killed)
+    assert verify(killed, pytest.fail) == WHOLE._replace(entries=8)
+    (ahead,) = (file for file in (killed / "raft").glob("*.log") if file.stat().st_size)
+    whole = ahead.read_bytes()
+    untold = []
+    for position in range(0, len(whole), 7):
+        flip(ahead, position)
+        if not told(killed):
+            untold.append(position)
+        ahead.write_bytes(whole)
+    assert untold == []
 
 
 def test_a_bit_that_flips_anywhere_in_a_table_but_in_its_filter_is_told(
