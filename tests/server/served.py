@@ -16,6 +16,7 @@ import uvloop
 
 from meteora.config import NodeConfig, RpcServerKind
 from meteora.kv.command import Command, Operation, encode_batch
+from meteora.kv.installation import current_state_path
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node
 from meteora.node.members import encode_context
@@ -243,7 +244,7 @@ def make_member_of_three(config: NodeConfig, others: dict[int, str], key: bytes,
     asyncio.run(log.append(entries, HardState(term=1, vote=0, commit=len(entries))))
     log.close()
     disk.close()
-    StateMachine.open(directory.kv_path).close()
+    StateMachine.open(current_state_path(config.data_directory)).close()
     directory.close()
 
 

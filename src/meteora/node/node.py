@@ -356,8 +356,7 @@ class Node:
         await self.wait_for_changes(deadline)
         self._propose_change(change)
         await self._applied_here(deadline)
-        if self.leads:
-            await self._spread_commit(deadline)
+        await self._spread_commit(deadline)
 
     async def wait_for_changes(self, deadline: float) -> None:
         """Until this node leads and no membership change is under way.
@@ -387,12 +386,28 @@ class Node:
         """Until a majority of the members, as they are now, has on disk that the last change of them is committed.
 
         Whoever has the empty entry that comes after it has with it, by the same write, the commit index that came with
-        it. Before, the others might count on who was removed, should this node be lost.
+        it. Before, the others might count on who was removed, should this node be lost. Raises `OutcomeUnknown`.
         """
+        # A leader that removed itself stays until as many know it.
+        while not (self.removed.done() if self._parting is not None else self._proposed_nothing()):
+            await self._next_tick()
+            has_lost_lead = not self.leads and self._parting is None
+            if self._is_stopping or has_lost_lead or self._loop.time() >= deadline:
+                raise OutcomeUnknown(f"node {self.node_id} can't tell whether the change will last: look at the status")
+        if self._parting is not None:
+            return
+        try:
+            await self._applied_here(deadline)
+        except NotApplied as error:
+            raise OutcomeUnknown("another leader took over, which may or may not know of the change") from error
+
+    def _proposed_nothing(self) -> bool:
+        """Whether an empty entry could be proposed: not while this leader hands over, for one."""
+        is_proposed = False
         with self._stops_on_error(), suppress(ProposalDropped):
             self._raw.propose([b""])
-        with suppress(NotApplied):  # Another leader sees to it.
-            await self._applied_here(deadline)
+            is_proposed = True
+        return is_proposed
 
     def _propose_change(self, change: ConfChange) -> None:
         refusal: RequestError | None = None
@@ -656,6 +671,9 @@ class Node:
             self._send_snapshot(peer)
 
     def _begin_persist(self, persist: Persist) -> None:
+        if persist.snapshot is not None:
+            # It holds all of these; and nothing may be applied to a state that is being replaced.
+            self._to_apply.clear()
         if persist.writes:
             self._is_persisting = True
             self._own(self._persist(persist))
@@ -822,8 +840,8 @@ class Node:
         if len(self._flushed_indexes) == KEPT_FLUSHES:
             index = max(index, self._flushed_indexes[0])
         index = int(min(index, self._snapshots.outgoing.held_index))
-        # Not for every few entries: a cut is a write with an fsync.
-        if index - self._log_store.first_index() >= max(self._settings.snapshot_catchup_entries // 10, 1):
+        # With an fsync, but no oftener than the state is flushed or a snapshot let go.
+        if index >= self._log_store.first_index():
             await self._log_store.compact(index)
 
     # Snapshots
@@ -894,8 +912,6 @@ class Node:
     async def _install_snapshot(self, hard_state: HardState | None) -> None:
         state, self._built_state = self._built_state, None
         assert state is not None
-        # It holds all of these; and nothing may be applied to a state that is being replaced.
-        self._to_apply.clear()
         await self._snapshots.install(state, hard_state)
         self._changes.skipped(state.index)
         _log.info("installed a snapshot", index=state.index, term=state.term)

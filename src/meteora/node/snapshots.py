@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
 
-from meteora.errors import MeteoraError, SnapshotDamaged
+from meteora.errors import DiskFailure, MeteoraError, SnapshotDamaged
 from meteora.kv.installation import INCOMING, OUTGOING, build, install
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
@@ -23,10 +23,13 @@ from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest, decode_manifest, remove
 from meteora.storage.snapshot_transfer import Chunk, Position, SnapshotReceiver, SnapshotSource
-from meteora.transport.interface import SnapshotChunk, SnapshotPosition
+from meteora.transport.interface import SnapshotChunk, SnapshotNotSent, SnapshotPosition, SnapshotUnusable
 
 KEEP_SECONDS = 60.0
 """How long a snapshot that nobody takes any more is kept: longer than the pauses between attempts to send it."""
+
+PROGRESS_SECONDS = 5.0
+"""Between log lines about one that is received."""
 
 _log = get_logger("snapshot")
 
@@ -40,13 +43,22 @@ class Outgoing:
 
     def __init__(self, term: int, source: SnapshotSource) -> None:
         self.term = term
-        self.index = source.manifest.index
         self.manifest = source.manifest.encode()
         self._source = source
 
     async def read(self, position: SnapshotPosition) -> tuple[SnapshotChunk, SnapshotPosition] | None:
-        """The chunk at `position`, and where the next one begins; None at the end."""
-        chunk = await self._source.read(Position(*position))
+        """The chunk at `position`, and where the next one begins; None at the end.
+
+        Raises `SnapshotNotSent` if there is no such place, `SnapshotUnusable` if the snapshot can't be read.
+        """
+        wanted = Position(*position)
+        if not self._source.has(wanted):
+            raise SnapshotNotSent(f"{wanted} was asked for, which the snapshot does not have")
+        try:
+            chunk = await self._source.read(wanted)
+        except (SnapshotDamaged, DiskFailure) as error:
+            # What is on this disk is only a copy: another one can be made of the state.
+            raise SnapshotUnusable(str(error)) from error
         if chunk is None:
             return None
         table_number, end_bytes = position.table_number, position.offset_bytes + len(chunk.data)
@@ -66,11 +78,8 @@ class OutgoingSnapshots:
         self._users = 0
         self._used_at = 0.0
         self._changed = asyncio.Condition()
-
-    @property
-    def held_index(self) -> float:
-        """The log keeps the entries after this one."""
-        return inf if self._manifest is None else self._manifest.index
+        self.held_index: float = inf
+        """The log keeps the entries after this one, for whom the snapshot is made, or was made."""
 
     @asynccontextmanager
     async def lent(self, least_index: int) -> AsyncIterator[SnapshotSource | None]:
@@ -97,7 +106,13 @@ class OutgoingSnapshots:
                     # An older one is on its way to somebody, in the place of the new one.
                     await self._changed.wait()
                     continue
-                self._manifest = await self._state_machine.create_snapshot(self._directory)
+                self.doubt()
+                # It will be at this index or later, and whoever gets it goes on after it.
+                self.held_index = self._state_machine.applied_index
+                try:
+                    self._manifest = await self._state_machine.create_snapshot(self._directory)
+                finally:
+                    self.held_index = inf if self._manifest is None else self._manifest.index
                 if self._manifest is None:
                     return None
                 _log.info("made a snapshot", index=self._manifest.index, mebibytes=_mebibytes(self._manifest))
@@ -105,15 +120,15 @@ class OutgoingSnapshots:
             return self._manifest
 
     def doubt(self) -> None:
-        """A receiver could make nothing of it: lend it to nobody else."""
-        self._manifest = None
+        """It is of no use any more: lend it to nobody else."""
+        self._manifest, self.held_index = None, inf
 
     async def drop_unused(self, now: float) -> None:
         """Remove the snapshot if nobody has taken it for long. Raises `DiskFailure`."""
         if self._manifest is None or self._users or now - self._used_at < KEEP_SECONDS or self._changed.locked():
             return
         async with self._changed:
-            self._manifest = None
+            self.doubt()
             await self._disk.run(remove, self._directory)
 
 
@@ -128,6 +143,7 @@ class Incoming:
         self._manifest = manifest
         self._take = take
         self._is_taken = False
+        self._told_at = asyncio.get_running_loop().time()
 
     async def begin(self) -> SnapshotPosition:
         """From where on it is wanted."""
@@ -135,8 +151,9 @@ class Incoming:
 
     async def write(self, chunk: SnapshotChunk) -> SnapshotPosition:
         """Take in a chunk; what is wanted now."""
-        position = Position(*chunk.position)
-        return SnapshotPosition(*await self._receiver.write(Chunk(position, chunk.data, chunk.checksum)))
+        wanted = await self._receiver.write(Chunk(Position(*chunk.position), chunk.data, chunk.checksum))
+        self._tell_progress()
+        return SnapshotPosition(*wanted)
 
     @property
     def is_complete(self) -> bool:
@@ -147,6 +164,13 @@ class Incoming:
         """All of it is here: returns once the node has taken it over."""
         self._is_taken = True
         await self._take(self._receiver.take())
+
+    def _tell_progress(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at >= PROGRESS_SECONDS:
+            self._told_at = now
+            received, size = self._receiver.received_bytes, self._manifest.size_bytes
+            _log.info("receiving a snapshot", received_mebibytes=received >> 20, of_mebibytes=size >> 20)
 
     def close(self) -> None:
         """Nothing more comes."""
@@ -198,11 +222,13 @@ class Snapshots:
 
         Raises `SnapshotDamaged` if it can't be one, `DiskFull` or `DiskFailure`.
         """
+        state: State | None = None
         try:
-            return await build(self._root, manifest, self._state_machine)
-        except SnapshotDamaged:
-            self.incoming.settled()
-            raise
+            state = await build(self._root, manifest, self._state_machine)
+        finally:
+            if state is None:
+                self.incoming.settled()
+        return state
 
     async def install(self, state: State, hard_state: HardState | None) -> None:
         """Replace log and state. Nothing may be applied meanwhile. Raises as `meteora.kv.installation.install`."""

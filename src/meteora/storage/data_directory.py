@@ -89,11 +89,6 @@ class DataDirectory:
         """Where the raft log is."""
         return self._path / "raft"
 
-    @property
-    def kv_path(self) -> Path:
-        """Where the state machine is."""
-        return self._path / "kv"
-
     def create_identity(self, node_id: int, instance_id: int) -> Identity:
         """Make a directory this node's, durably, whose node, if it has one, is in no cluster.
 

@@ -29,7 +29,6 @@ from meteora.storage.snapshot_files import (
     new_digest,
     read_manifest,
     refuse_without_room,
-    remove,
     table_path,
     write_manifest,
 )
@@ -62,20 +61,23 @@ class SnapshotSource:
         self._directory = directory
         self._disk = disk
 
+    def has(self, position: Position) -> bool:
+        """Whether this is a place in the snapshot, its end among them."""
+        number, offset_bytes = position
+        tables = self.manifest.tables
+        if position == (len(tables), 0):
+            return True
+        return 0 <= number < len(tables) and 0 <= offset_bytes < tables[number].size_bytes
+
     async def read(self, position: Position, max_bytes: int = CHUNK_BYTES) -> Chunk | None:
         """The bytes at `position`, to the end of their table at most; None at the end of the snapshot.
 
         Raises `InvariantViolation` if there is no such place, `SnapshotDamaged` if the file isn't there as it was,
         `DiskFailure`.
         """
-        tables = self.manifest.tables
-        if position == (len(tables), 0):
+        ensure(self.has(position), f"{position} of a snapshot of {len(self.manifest.tables)} tables")
+        if position.table_number == len(self.manifest.tables):
             return None
-        ensure(
-            0 <= position.table_number < len(tables)
-            and 0 <= position.offset_bytes < tables[position.table_number].size_bytes,
-            f"{position} of a snapshot of {len(tables)} tables",
-        )
         return await self._disk.run(self._read, position, max_bytes)
 
     def _read(self, position: Position, max_bytes: int) -> Chunk:
@@ -106,11 +108,6 @@ class SnapshotReceiver:
         self._position = Position(0, 0)
         self._digest: hashlib.blake2b = new_digest()
         """Of what is here of the table that `_position` is in."""
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """Of the snapshot that is being received; None if there is none."""
-        return self._manifest
 
     async def begin(self, manifest: Manifest) -> Position:
         """Receive this snapshot, and go on if some of it is here already: from where on it is wanted.
@@ -150,7 +147,7 @@ class SnapshotReceiver:
 
     @property
     def received_bytes(self) -> int:
-        """How much is here of `manifest.size_bytes`."""
+        """How much is here of the snapshot that is being received; 0 if there is none."""
         if self._manifest is None:
             return 0
         number, offset_bytes = self._position
@@ -162,11 +159,6 @@ class SnapshotReceiver:
         manifest, self._manifest = self._manifest, None
         assert manifest is not None
         return manifest
-
-    async def discard(self) -> None:
-        """Remove what is here. Raises `DiskFailure`."""
-        self._manifest = None
-        await self._disk.run(remove, self._directory)
 
     # On the disk thread.
 

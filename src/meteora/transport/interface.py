@@ -37,7 +37,7 @@ class SnapshotNotSent(MeteoraError):
 
 
 class SnapshotUnusable(SnapshotNotSent):
-    """The receiver found that it is not what its manifest says."""
+    """It can't be read, or the receiver found that it is not what its manifest says."""
 
 
 class SnapshotPosition(NamedTuple):
@@ -68,7 +68,7 @@ class OutgoingSnapshot(Protocol):
         """What the receiver has to know of it before it has any of it."""
 
     async def read(self, position: SnapshotPosition) -> tuple[SnapshotChunk, SnapshotPosition] | None:
-        """The chunk at `position`, and where the next one begins; None at the end. Raises `MeteoraError`."""
+        """The chunk at `position`, and where the next one begins; None at the end. Raises `SnapshotNotSent`."""
 
 
 class IncomingSnapshot(Protocol):

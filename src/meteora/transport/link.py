@@ -170,7 +170,10 @@ class PeerLink:
 
     def _tell_ending(self, ending: Ending) -> None:
         state = ending.refusal or "unreachable"
-        if state == self._state or (ending.refusal is None and not self._has_been_patient()):
+        now = time.monotonic()
+        self._unreachable_since = min(self._unreachable_since, now)
+        is_early = ending.refusal is None and now - self._unreachable_since < UNREACHABLE_PATIENCE_SECONDS
+        if state == self._state or is_early:
             return
         self._state = state
         if ending.refusal is None:
@@ -180,12 +183,6 @@ class PeerLink:
             tell = _log.info if ending.refusal is Refusal.REMOVED_SENDER else _log.error
             tell("refused by peer", peer=self._peer, address=self.address, reason=state, detail=ending.cause)
             self._loop.call_soon(self._inbox.refused, self._peer, ending.refusal, ending.cause)
-
-    def _has_been_patient(self) -> bool:
-        """Whether the peer has been unreachable for long enough to be told of."""
-        now = time.monotonic()
-        self._unreachable_since = min(self._unreachable_since, now)
-        return now - self._unreachable_since >= UNREACHABLE_PATIENCE_SECONDS
 
 
 async def _ending_of(call: _Call) -> Ending:

@@ -10,11 +10,10 @@ from collections import deque
 
 import grpc
 
-from meteora.errors import MeteoraError
 from meteora.observability.logs import get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
-from meteora.transport.channel import CLIENT_OPTIONS
+from meteora.transport.channel import open_channel
 from meteora.transport.codec import INSTANCE_METADATA_KEY, PROTOCOL_VERSION
 from meteora.transport.interface import (
     Identity,
@@ -41,7 +40,7 @@ _log = get_logger("transport")
 
 async def send_snapshot(identity: Identity, peer: int, address: str, snapshot: OutgoingSnapshot) -> None:
     """Send it to the peer at this address. Raises `SnapshotNotSent`, `SnapshotUnusable` among them."""
-    async with grpc.aio.insecure_channel(f"dns:///{address}", options=CLIENT_OPTIONS) as channel:
+    async with open_channel(address) as channel:
         call = PeerServiceStub(channel).SendSnapshot(metadata=((INSTANCE_METADATA_KEY, str(identity.instance_id)),))
         try:
             await call.write(peer_pb2.SnapshotPart(offer=_offer(identity, peer, snapshot)))
@@ -96,10 +95,7 @@ class _Sending:
             raise SnapshotNotSent(f"node {self._peer} wants more than there is")
 
     async def _send_next(self, position: SnapshotPosition) -> None:
-        try:
-            found = await self._snapshot.read(position)
-        except MeteoraError as error:
-            raise SnapshotNotSent(str(error)) from error
+        found = await self._snapshot.read(position)
         if found is None:
             self._next = None
             return

@@ -935,6 +935,53 @@ def test_a_change_that_was_made_is_known_as_committed_to_the_disks_of_a_majority
     asyncio.run(run())
 
 
+def test_a_change_while_the_leader_hands_over_is_not_called_unknown_if_it_leads_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            index = leader.log.last_index() + 1
+            changing = asyncio.create_task(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon()))
+            await asyncio.sleep(0)
+            # Proposals are dropped until it is given up after an election timeout, because its successor hears nothing.
+            successor = trio.followers[0].node.node_id
+            leader.node._raw.transfer_leader(successor)
+            trio.network.cut_off.add(successor)
+            await changing
+            knowing = [each for each in trio.nodes if each.log.hard_state.commit >= index]
+            assert len(knowing) >= 2
+
+    asyncio.run(run())
+
+
+def test_a_change_that_was_applied_and_not_spread_is_not_called_made(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            changing = asyncio.create_task(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon()))
+            async with asyncio.timeout(10):
+                while 4 not in leader.node.members.by_id:
+                    await asyncio.sleep(0)
+            trio.network.cut_off.add(leader.node.node_id)
+            await trio.until_replaced(leader)
+            assert isinstance(await error_of(changing), OutcomeUnknown)
+
+    asyncio.run(run())
+
+
+def test_a_change_that_was_applied_when_its_leader_stops_is_not_called_made(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader = trio.leader
+            changing = asyncio.create_task(leader.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon()))
+            async with asyncio.timeout(10):
+                while 4 not in leader.node.members.by_id:
+                    await asyncio.sleep(0)
+            await leader.node.stop()
+            assert isinstance(await error_of(changing), OutcomeUnknown)
+
+    asyncio.run(run())
+
+
 def test_a_change_is_known_to_all_members(tmp_path: Path) -> None:
     async def run() -> None:
         async with three(tmp_path) as trio:

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import inf
@@ -9,14 +10,23 @@ import pytest
 from meteora.errors import SnapshotDamaged
 from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.installation import OUTGOING
+from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
-from meteora.node.snapshots import KEEP_SECONDS, IncomingSnapshots, Outgoing, OutgoingSnapshots, SnapshotUnwanted
+from meteora.node.snapshots import (
+    KEEP_SECONDS,
+    IncomingSnapshots,
+    Outgoing,
+    OutgoingSnapshots,
+    Snapshots,
+    SnapshotUnwanted,
+)
 from meteora.raft import Entry
 from meteora.storage.disk_thread import DiskThread
+from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
 from meteora.storage.snapshot_transfer import Position
-from meteora.transport.interface import SnapshotNotSent, SnapshotPosition
-from tests.unit.node.nodes import Running, Trio, three, until
+from meteora.transport.interface import SnapshotNotSent, SnapshotPosition, SnapshotUnusable
+from tests.unit.node.nodes import Network, Running, Trio, running, three, until
 
 CATCHUP_ENTRIES = 10
 
@@ -118,15 +128,12 @@ def test_a_snapshot_that_is_abandoned_is_lent_to_nobody(tmp_path: Path) -> None:
             [Entry(1, 2, encode_batch(Command(Operation.PUT, 0, 1, 1, False, b"%d" % n, b"v") for n in range(20_000)))]
         )
 
-        async def lend() -> bool:
-            async with one.snapshots.lent(1) as source:
-                return source is None
-
-        lending = asyncio.create_task(lend())
+        lending = asyncio.create_task(_lends(one, 1))
         while not one.directory.exists():
             await asyncio.sleep(0)
         one.state_machine.abandon_snapshots()
-        assert await lending
+        assert not await lending
+        assert one.snapshots.held_index == inf
 
     with_maker(tmp_path, story)
 
@@ -167,6 +174,45 @@ def test_what_is_sent_says_where_its_next_part_begins(tmp_path: Path) -> None:
             assert await outgoing.read(found[1]) is None
 
     with_maker(tmp_path, story)
+
+
+def test_a_snapshot_that_can_not_be_read_any_more_had_better_be_another_one(tmp_path: Path) -> None:
+    async def story(one: Maker) -> None:
+        async with one.snapshots.lent(1) as source:
+            assert source is not None
+            shutil.rmtree(one.directory)
+            with pytest.raises(SnapshotUnusable, match="not there any more"):
+                await Outgoing(7, source).read(SnapshotPosition(0, 0))
+
+    with_maker(tmp_path, story)
+
+
+@pytest.mark.parametrize("place", [SnapshotPosition(0, 1 << 40), SnapshotPosition(1, 1), SnapshotPosition(9, 0)])
+def test_a_peer_that_asks_for_a_place_that_there_is_not_gets_nothing(tmp_path: Path, place: SnapshotPosition) -> None:
+    async def story(one: Maker) -> None:
+        async with one.snapshots.lent(1) as source:
+            assert source is not None
+            with pytest.raises(SnapshotNotSent, match="which the snapshot does not have"):
+                await Outgoing(7, source).read(place)
+
+    with_maker(tmp_path, story)
+
+
+def test_the_log_is_held_from_the_moment_at_which_a_snapshot_is_begun(tmp_path: Path) -> None:
+    async def story(one: Maker) -> None:
+        one.apply()
+        lending = asyncio.create_task(_lends(one, 1))
+        await asyncio.sleep(0)
+        one.apply()
+        assert one.snapshots.held_index == 2
+        await lending
+
+    with_maker(tmp_path, story)
+
+
+async def _lends(one: Maker, least_index: int) -> bool:
+    async with one.snapshots.lent(least_index) as source:
+        return source is not None
 
 
 # Those that are received
@@ -241,6 +287,37 @@ def test_a_snapshot_that_is_whole_is_told_and_keeps_its_place_until_it_is_settle
     with_maker(tmp_path, story)
 
 
+def test_a_snapshot_of_which_no_state_is_made_keeps_its_place_no_longer(tmp_path: Path) -> None:
+    async def story(one: Maker) -> None:
+        disk, raft_disk = DiskThread("in"), DiskThread("raft log")
+        log = RaftLog.open(tmp_path / "raft", raft_disk)
+        snapshots = Snapshots(tmp_path, log, one.state_machine, disk)
+        async with one.snapshots.lent(1) as source:
+            assert source is not None
+            outgoing = Outgoing(7, source)
+            built: list[State | None] = []
+
+            async def take(manifest: Manifest) -> None:
+                building = asyncio.create_task(snapshots.build(manifest))
+                await asyncio.sleep(0)
+                snapshots.abandon()
+                built.append(await building)
+
+            incoming = snapshots.incoming.open(2, outgoing.manifest, 0, take)
+            found = await outgoing.read(await incoming.begin())
+            assert found is not None
+            await incoming.write(found[0])
+            await incoming.finish()
+            incoming.close()
+            assert built == [None]
+            snapshots.incoming.open(2, outgoing.manifest, 0, nobody)
+        log.close()
+        raft_disk.close()
+        disk.close()
+
+    with_maker(tmp_path, story)
+
+
 # A node with both
 
 
@@ -277,6 +354,20 @@ def test_the_log_is_cut_behind_what_the_state_has_durably_and_keeps_what_is_set(
         assert leader.log.first_index() == flushed_index - CATCHUP_ENTRIES + 1
 
     with_three(tmp_path, story)
+
+
+def test_the_log_keeps_no_more_than_a_few_flushes_whatever_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meteora.kv.state_machine.REPLAY_BOUND_BYTES", 2)
+
+    async def run() -> None:
+        async with running(tmp_path, Network(), snapshot_catchup_entries=1_000_000) as one:
+            await one.until_leading()
+            while one.log.first_index() == 1:
+                await one.put(b"key")
+
+    asyncio.run(asyncio.wait_for(run(), 30))
 
 
 def test_a_follower_that_lacks_what_the_log_no_longer_has_catches_up_and_stays(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def member(path: Path, node_id: int = 1) -> None:
     with opened(path, node_id) as directory:
         directory.create_identity(node_id, instance_id=77)
         directory.set_cluster(88)
-        for database in (directory.raft_path, directory.kv_path):
+        for database in (directory.raft_path, path / "kv"):
             database.mkdir()
             (database / "file").write_text(database.name)
 

@@ -110,13 +110,6 @@ def test_another_snapshot_begins_at_the_beginning_and_leaves_nothing_of_the_firs
     assert contents(tmp_path / "in") == contents(tmp_path / "other")
 
 
-def test_what_is_discarded_is_gone(tmp_path: Path, source: SnapshotSource, receiver: SnapshotReceiver) -> None:
-    receive(source, receiver, max_chunks=7)
-    asyncio.run(receiver.discard())
-    assert (receiver.manifest, (tmp_path / "in").exists()) == (None, False)
-    assert asyncio.run(receiver.begin(source.manifest)) == (0, 0)
-
-
 # Chunks that are not what they should be
 
 

@@ -233,9 +233,9 @@ def test_to_who_is_no_peer_nothing_is_sent() -> None:
 def test_a_snapshot_that_can_not_be_read_is_not_sent() -> None:
     class Broken(Sent):
         async def read(self, position: SnapshotPosition) -> tuple[SnapshotChunk, SnapshotPosition] | None:
-            raise MeteoraError("table 0 is not there any more")
+            raise SnapshotUnusable("table 0 is not there any more")
 
-    with pytest.raises(SnapshotNotSent, match="table 0 is not there any more"):
+    with pytest.raises(SnapshotUnusable, match="table 0 is not there any more"):
         asyncio.run(send("h2corn", Broken(), Received()))
 
 
