@@ -87,12 +87,14 @@ class StateMachine:
         new_batch: Callable[[], WriteBatch] = WriteBatch,
         new_database: Callable[[Path], Rocks] = new_database,
         new_table: Callable[[Path], TableWriter] = new_table,
+        new_pace: Callable[[], Pace] = Pace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Use `open`; a simulation hands in models of the databases, their batches, the threads and the clock."""
+        """Use `open`; a simulation hands in models of all that these make, and the clock."""
         self._new_batch = new_batch
         self._new_database = new_database
         self._new_table = new_table
+        self._new_pace = new_pace
         self._clock = clock
         self._failure: StorageError | None = None
         self._applied_bytes = self._flushed_bytes = 0
@@ -228,7 +230,7 @@ class StateMachine:
             pace.abandon()
 
     async def _abandonable(self, work: Callable[[Pace, *Arguments], T], *arguments: *Arguments) -> T | None:
-        pace = Pace()
+        pace = self._new_pace()
         self._paces.add(pace)
         try:
             return await self._snapshots.run(work, pace, *arguments)

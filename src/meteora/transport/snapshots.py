@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 30.0
 PROGRESS_SECONDS = 5.0
 """Between log lines about one snapshot."""
 
-_Call = grpc.aio.StreamStreamCall[peer_pb2.SnapshotPart, peer_pb2.SnapshotWanted]
+SnapshotCall = grpc.aio.StreamStreamCall[peer_pb2.SnapshotPart, peer_pb2.SnapshotWanted]
 
 _log = get_logger("transport")
 
@@ -42,16 +42,21 @@ async def send_snapshot(identity: Identity, peer: int, address: str, snapshot: O
     """Send it to the peer at this address. Raises `SnapshotNotSent`, `SnapshotUnusable` among them."""
     async with open_channel(address) as channel:
         call = PeerServiceStub(channel).SendSnapshot(metadata=((INSTANCE_METADATA_KEY, str(identity.instance_id)),))
-        try:
-            await call.write(peer_pb2.SnapshotPart(offer=_offer(identity, peer, snapshot)))
-            await _Sending(call, peer, snapshot).run()
-        except TimeoutError:
-            raise SnapshotNotSent(f"node {peer} gave no answer for {PATIENCE_SECONDS:g} s") from None
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            # The status of the call says more.
-            raise SnapshotNotSent(f"node {peer} ended it: {await call.details() or await call.code()}") from error
-        finally:
-            call.cancel()
+        await send_over(call, identity, peer, snapshot)
+
+
+async def send_over(call: SnapshotCall, identity: Identity, peer: int, snapshot: OutgoingSnapshot) -> None:
+    """Send it to the peer at the other end of this call, and end that. Raises as `send_snapshot`."""
+    try:
+        await call.write(peer_pb2.SnapshotPart(offer=_offer(identity, peer, snapshot)))
+        await _Sending(call, peer, snapshot).run()
+    except TimeoutError:
+        raise SnapshotNotSent(f"node {peer} gave no answer for {PATIENCE_SECONDS:g} s") from None
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+        # The status of the call says more.
+        raise SnapshotNotSent(f"node {peer} ended it: {await call.details() or await call.code()}") from error
+    finally:
+        call.cancel()
 
 
 def _offer(identity: Identity, receiver: int, snapshot: OutgoingSnapshot) -> peer_pb2.SnapshotOffer:
@@ -68,7 +73,7 @@ def _offer(identity: Identity, receiver: int, snapshot: OutgoingSnapshot) -> pee
 class _Sending:
     """One snapshot on its way."""
 
-    def __init__(self, call: _Call, peer: int, snapshot: OutgoingSnapshot) -> None:
+    def __init__(self, call: SnapshotCall, peer: int, snapshot: OutgoingSnapshot) -> None:
         self._call = call
         self._peer = peer
         self._snapshot = snapshot
