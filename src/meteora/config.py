@@ -44,6 +44,9 @@ class NodeConfig:
     """The longest value taken, in bytes."""
     request_timeout_seconds: float = 5.0
     """How long a request waits for its answer at most; less if its own deadline comes sooner."""
+    lease_reads: bool = False
+    """A leader that a majority has just answered serves reads without asking again. Relies on clocks: for as long as a
+    leader's lease lasts (`election_ticks // 2` of its ticks), no member's clock may run nearly twice as fast."""
     snapshot_catchup_entries: int = 5_000
     """Applied entries that the log keeps for slow followers; who lacks more gets a snapshot."""
     tick_seconds: float = 0.1

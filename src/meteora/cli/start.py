@@ -77,6 +77,14 @@ def _choice(values: Any) -> "click.Choice[str]":
     help="Answer WRONG_LEADER instead of passing requests on to the leader.",
 )
 @_option(
+    "--lease-reads",
+    is_flag=True,
+    type=Switch(),
+    help="Serve reads without asking a majority each time, for half a second after one has answered the leader. On all "
+    "members or none. Only where clocks can be trusted: were a member's to run nearly twice as fast as the leader's, "
+    "reads could be old.",
+)
+@_option(
     "--snapshot-catchup-entries",
     metavar="COUNT",
     type=click.IntRange(min=0),

@@ -42,6 +42,7 @@ from meteora.kv.state_machine import StateMachine
 from meteora.node.changes import PendingChanges
 from meteora.node.freshness import Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
+from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds, give_up
 from meteora.node.snapshots import Outgoing, Snapshots, SnapshotUnwanted
@@ -137,6 +138,10 @@ class NodeSettings:
     heartbeat_ticks: int
     snapshot_catchup_entries: int
     """Applied entries that the log keeps for followers that are slow; who lacks more gets a snapshot."""
+    lease_reads: bool
+    """See `meteora.raft.core.Settings`: clocks must be good enough, and all members must have it."""
+    clock: Callable[[], float]
+    """In seconds; goes on while this process, or the machine, stands still. Leases are measured by it."""
     random_below: Callable[[int], int]
 
 
@@ -165,12 +170,17 @@ class Node:
             hard_state=log.hard_state,
             configuration=self._members.configuration,
             applied=state_machine.applied_index,
-            settings=Settings(election_ticks=settings.election_ticks, heartbeat_ticks=settings.heartbeat_ticks),
+            settings=Settings(
+                election_ticks=settings.election_ticks,
+                heartbeat_ticks=settings.heartbeat_ticks,
+                lease_reads=settings.lease_reads,
+            ),
             random_below=settings.random_below,
         )
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._freshness = Freshness()
+        self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
         self._inbox: list[Message] = []
         self._contacts: dict[int, _Contact] = {}
@@ -184,8 +194,7 @@ class Node:
         self._is_slowness_told = False
         """Of that write."""
         self._is_tidying = False
-        self._work_is_scheduled = False
-        self._is_stopping = False
+        self._work_is_scheduled = self._is_stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_watchers: dict[asyncio.Future[None], None] = {}
@@ -250,6 +259,7 @@ class Node:
         self._tell_tick_watchers()
         with self._stops_on_error():
             self._raw.tick()
+            self._missed_ticks.note_tick()
             self._look_after_requests(self._loop.time())
             self._say_farewell(self._loop.time())
             self._ask_to_be_refused(self._loop.time())
@@ -259,6 +269,17 @@ class Node:
             if self.leader_id and self._freshness.wants_look(self._loop.time()):
                 self._look_how_fresh()
             self._wake()
+
+    def _age_lease(self) -> None:
+        """A leader that stood still makes up for it, as far as its lease goes: it may not be one any more.
+
+        No further, or it would look twice for a quorum whose answers lie unread in its sockets. Whoever doesn't lead
+        has nothing to make up for: its promises last longer so.
+        """
+        owed = self._missed_ticks.take() if self._settings.lease_reads else 0
+        for _ in range(min(owed, self._settings.election_ticks // 2)):
+            if self.leads:
+                self._raw.tick()
 
     def _tell_tick_watchers(self) -> None:
         for watcher in self._tick_watchers:
@@ -622,6 +643,7 @@ class Node:
 
     def _take_in(self) -> None:
         inbox, self._inbox = self._inbox, []
+        self._age_lease()
         is_stalled = self._applies_too_slowly
         for message in inbox:
             if message.kind is MessageKind.PROPOSE:
@@ -713,6 +735,8 @@ class Node:
 
     def _persisted(self, persist: Persist) -> None:
         self._transport.send(persist.messages)
+        # What is committed by this answers the reads that came before the term's first commit.
+        self._age_lease()
         self._raw.persisted(persist)
 
     async def _fetch(self, fetch: Fetch) -> None:

@@ -26,6 +26,7 @@ from meteora.errors import DataDirectoryError
 from meteora.kv.installation import current_state_path, remove_leftovers
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings, Removal
+from meteora.node.missed_ticks import seconds_awake_or_not
 from meteora.node.recovery import create_cluster, replay
 from meteora.node.snapshots import Snapshots
 from meteora.observability.logs import get_logger
@@ -223,6 +224,8 @@ class Server:
             election_ticks=config.election_ticks,
             heartbeat_ticks=config.heartbeat_ticks,
             snapshot_catchup_entries=config.snapshot_catchup_entries,
+            lease_reads=config.lease_reads,
+            clock=seconds_awake_or_not,
             random_below=random.SystemRandom().randrange,
         )
         self.node = Node(settings, log, state_machine, snapshots)

@@ -325,6 +325,8 @@ class Machine:
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=HEARTBEAT_TICKS,
             snapshot_catchup_entries=sys.maxsize,
+            lease_reads=self._cluster.lease_reads,
+            clock=self._cluster.loop.time,
             random_below=lambda bound: random.randrange(max(1, bound // self._cluster.timeout_likeness)),
         )
         thread = SimulatedThread(self.disk, random)
@@ -427,6 +429,8 @@ class Cluster:
         """How much faster or slower than true time clocks may run."""
         self.timeout_likeness = 1
         """The larger, the more alike the election timeouts are, and the more elections are split."""
+        self.lease_reads = False
+        """Of all nodes. Clocks that are skewed by up to a tenth must do for them."""
         self._write_trace = write_trace
 
     def add_machine(self) -> Machine:

@@ -28,6 +28,7 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
 FLAGS = [
     (["-l", "--enable-auto-leaving"], "METEORA_ENABLE_AUTO_LEAVING", "enable_auto_leaving"),
     (["--no-forward"], "METEORA_NO_FORWARD", "no_forward"),
+    (["--lease-reads"], "METEORA_LEASE_READS", "lease_reads"),
 ]
 
 NOT_OPTIONS = {"tick_seconds", "heartbeat_ticks", "election_ticks"}

@@ -4,6 +4,7 @@ be cut: the network is not what is tested here.
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -158,9 +159,13 @@ async def running(
     voters: Sequence[int] = (1,),
     instance_id: int | None = None,
     snapshot_catchup_entries: int = 1_000_000,
+    clock: Callable[[], float] | None = None,
     random_below: Callable[[int], int] = random.randrange,
 ) -> AsyncIterator[Running]:
-    """Node `node_id` with its disk in `folder`, founded with these voters if it is empty; none: not yet a member."""
+    """Node `node_id` with its disk in `folder`, founded with these voters if it is empty; none: not yet a member.
+
+    With a `clock` it reads by leases, which that clock measures.
+    """
     async with AsyncExitStack() as parts:
         disk = DiskThread("raft log")
         parts.callback(disk.close)
@@ -180,6 +185,8 @@ async def running(
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=1,
             snapshot_catchup_entries=snapshot_catchup_entries,
+            lease_reads=clock is not None,
+            clock=clock or time.monotonic,
             random_below=random_below,
         )
         snapshot_disk = DiskThread("snapshots")
@@ -223,7 +230,9 @@ class Trio:
 
 
 @asynccontextmanager
-async def three(folder: Path, *, snapshot_catchup_entries: int = 1_000_000) -> AsyncIterator[Trio]:
+async def three(
+    folder: Path, *, snapshot_catchup_entries: int = 1_000_000, clock: Callable[[], float] | None = None
+) -> AsyncIterator[Trio]:
     """Three voters, once all of them know the leader."""
     network = Network()
     async with AsyncExitStack() as stack:
@@ -235,6 +244,7 @@ async def three(folder: Path, *, snapshot_catchup_entries: int = 1_000_000) -> A
                     node_id,
                     voters=(1, 2, 3),
                     snapshot_catchup_entries=snapshot_catchup_entries,
+                    clock=clock,
                 )
             )
             for node_id in (1, 2, 3)
