@@ -1,6 +1,7 @@
 """Calls that end before their handlers do: by the deadline, or because the client goes."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -8,6 +9,7 @@ import grpc
 import pytest
 
 from meteora.config import RpcServerKind
+from meteora.rpc.call import Call
 from tests.rpc.http2_client import framed, http2_client
 from tests.rpc.probe import (
     METHOD,
@@ -334,3 +336,39 @@ def test_an_error_of_a_handler_that_was_cancelled_is_logged(caplog: pytest.LogCa
 
     run(story())
     assert "cleanup failed" in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["the client goes", "the deadline passes", "the handler fails"])
+def test_a_call_that_did_not_end_well_is_out_of_memory_without_the_garbage_collector(ending: str) -> None:
+    handler = Hanging()
+
+    async def handle(request: bytes, context: Context) -> bytes:
+        if ending == "the handler fails":
+            raise ValueError("no")
+        return await handler.handle(request, context)
+
+    async def end_badly(channel: grpc.aio.Channel) -> None:
+        call = channel.unary_unary(METHOD)(b"", timeout=SHORT_SECONDS if ending == "the deadline passes" else None)
+        if ending == "the client goes":
+            before = handler.started
+            await until(lambda: handler.started > before)
+            call.cancel()
+            await until(lambda: handler.cancelled == handler.started)
+        else:
+            await failure_of(call)
+
+    async def story() -> None:
+        async with calling("h2corn", unary_unary(handle)) as channel:
+            await end_badly(channel)
+            await until(lambda: not calls_in_memory())
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(story())
+    finally:
+        gc.enable()
+
+
+def calls_in_memory() -> list[object]:
+    return [each for each in gc.get_objects() if isinstance(each, Call)]

@@ -178,10 +178,14 @@ class Call:
         else:
             await self._end(self._status, self._status_details)
 
-    async def fail(self, error: BaseException) -> None:
-        """Ends the call whose handler, or whose request, raised `error`. Raises that again if the client has gone."""
+    async def fail(self, error: BaseException) -> bool:
+        """Ends the call whose handler, or whose request, raised `error`; False if that must go on, as nobody listens.
+
+        It isn't raised from here: an error whose traceback leads to a frame that holds it keeps the whole call in
+        memory, with its request, until the garbage collector comes by.
+        """
         if self._has_ended:
-            raise error
+            return False
         if isinstance(error, Exception) and not isinstance(error, CallFailed | grpc.aio.AbortError):
             _log.exception("handler failed", method=self.method.path)
         if self._interruption is not None or self._is_aborted:
@@ -189,11 +193,12 @@ class Call:
         elif isinstance(error, CallFailed):
             await self._fail_with(error)
         elif isinstance(error, asyncio.CancelledError):
-            await self._fail_cancelled(error)
+            return await self._fail_cancelled()
         elif isinstance(error, Exception):
             await self._end(self._status or _UNKNOWN, f"Unexpected {type(error)}: {error}")
         else:
-            raise error
+            return False
+        return True
 
     def leave(self) -> None:
         """To be called last, however the call ended."""
@@ -215,12 +220,13 @@ class Call:
             self._trailers.append((b"grpc-accept-encoding", ACCEPTED_ENCODINGS))
         await self._end(number_of(failure.code), failure.details)
 
-    async def _fail_cancelled(self, error: asyncio.CancelledError) -> None:
+    async def _fail_cancelled(self) -> bool:
         self._status = _CANCELLED
         if self.task is not None and self.task.cancelling():
-            raise error
+            return False
         # The handler awaited something that somebody else cancelled. Without an answer the client would wait on.
         await self._end(_CANCELLED, "the call was cancelled by the server")
+        return True
 
     async def _end(self, code: int, details: str) -> None:
         self._has_ended = True

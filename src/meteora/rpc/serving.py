@@ -22,8 +22,9 @@ async def serve_unary(context: CallContext) -> None:
             context.reader.feed(event)
             message = await context.reader.read_only()
         await context.answer(await method.behaviour(method.parse(message), context))
-    except BaseException as error:  # noqa: BLE001  `fail` answers what can be answered, and raises the rest again
-        await context.fail(error)
+    except BaseException as error:
+        if not await context.fail(error):
+            raise
     finally:
         context.leave()
 
@@ -40,8 +41,9 @@ async def serve_streaming(context: CallContext) -> None:
             await context.finish()
         else:
             await context.answer(await outcome)
-    except BaseException as error:  # noqa: BLE001  `fail` answers what can be answered, and raises the rest again
-        await context.fail(error)
+    except BaseException as error:
+        if not await context.fail(error):
+            raise
     finally:
         context.leave()
 
