@@ -9,6 +9,7 @@ import pytest
 from meteora.config import RpcServerKind
 from meteora.node import Removal
 from meteora.pb import common_pb2, raft_pb2
+from meteora.server import cluster
 from tests.server.served import (
     LoopThread,
     ServedCluster,
@@ -184,6 +185,35 @@ def test_a_leader_that_is_removed_hands_over_first(trio: ServedCluster) -> None:
     assert [each.put(b"k", b"v").state for each in others] == [common_pb2.OK] * 2
     # One election, not one that had to wait for a time-out and may have been split.
     assert {each.status().term for each in others} == {term + 1}
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_leader_is_removed_by_way_of_another_node_with_one_call(trio: ServedCluster, which: int) -> None:
+    removed, others = trio.leader, trio.followers
+    assert others[which].change(raft_pb2.RemoveNode, removed.config.node_id).state == common_pb2.OK
+    assert removed.config.node_id not in roles(others[which])
+
+
+def test_a_leader_whose_removal_is_refused_leads_on(trio: ServedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "HEARD_SECONDS", 0.1)
+    leader, (there, lost) = trio.leader, trio.followers
+    term = leader.status().term
+    lost.stop()
+    wait_until(lambda: lost.config.node_id not in leader.node._raw.heard, "the leader knows that it is alone")
+    code, details, _ = refusal_of(lambda: there.change(raft_pb2.RemoveNode, leader.config.node_id))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "too many are silent to be a majority" in details
+    assert (leader.status().term, leader.status().leader_id) == (term, leader.config.node_id)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:0", "host:99999", "a b:1", "http://host:1", ":1"])
+@pytest.mark.parametrize("name", ["raft_address", "kv_address"])
+def test_an_address_that_is_none_is_refused_by_name(alone: ServedNode, name: str, address: str) -> None:
+    context = common_pb2.NodeAddress(kv_address=NOWHERE.kv_address, raft_address=NOWHERE.raft_address)
+    setattr(context, name, address)
+    code, details, outcome = refusal_of(lambda: alone.change(raft_pb2.AddNode, 2, context.SerializeToString()))
+    assert (code, outcome) == (grpc.StatusCode.INVALID_ARGUMENT, "not-applied")
+    assert details.startswith(f"{name}: {address!r} is not an address")
 
 
 def test_a_voter_becomes_a_learner(trio: ServedCluster) -> None:

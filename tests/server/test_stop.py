@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,11 +66,15 @@ def test_a_membership_change_that_a_stopping_node_can_not_finish_is_left_in_doub
 ) -> None:
     with served_cluster(tmp_path, free_port, 2, kind) as cluster:
         leader, (follower,) = cluster.leader, cluster.followers
-        follower.end()
+        # Its own disk is busy, and so the change is handed to the follower and not committed.
+        go_on = threading.Event()
+        leader.node._log_store._disk._jobs.put(go_on.wait)
         context = leader.address.SerializeToString()
         request = raft_pb2.ConfChange(change_type=raft_pb2.AddLearnerNode, node_id=3, context=context)
         changing = leader.raft.ChangeConfig.future(request, timeout=CALL_SECONDS)
+        changing.add_done_callback(lambda _: go_on.set())
         wait_until(lambda: leader.node._changes._pending, "the change waits")
+        follower.end()
         leader.stop()
         assert refusal_of(changing.result) == (
             grpc.StatusCode.DEADLINE_EXCEEDED,

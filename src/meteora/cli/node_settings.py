@@ -7,7 +7,7 @@ Raises `ConfigurationError`, and names the option.
 from dataclasses import replace
 from typing import Final
 
-from meteora.client.addresses import Address, is_ipv6, is_wildcard, parse_address
+from meteora.addresses import Address, is_ipv6, is_wildcard, parse_address
 from meteora.config import NodeConfig
 from meteora.errors import ConfigurationError
 

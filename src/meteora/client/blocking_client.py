@@ -11,7 +11,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from meteora.client.addresses import parse_endpoints
+from meteora.addresses import parse_endpoints
 from meteora.client.arguments import as_bytes, checked_timeout_seconds
 from meteora.client.blocking_wire import BlockingWire
 from meteora.client.cluster_status import ClusterStatus, cluster_status

@@ -13,7 +13,7 @@ Threads may share it without a lock: what a reply said is replaced as a whole, a
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from meteora.client.addresses import reachable_endpoint
+from meteora.addresses import reachable_endpoint
 
 DISTRUST_SECONDS: Final = 10.0
 """How long an endpoint that failed is asked last. Long enough that a member that is advertised under an address that

@@ -99,6 +99,9 @@ FAREWELL_SECONDS = 1.0
 MAX_STRANGERS = 64
 """Nodes that are answered although they are no members here yet: more than join while this node is behind."""
 
+_NO_KEY = b""
+"""Keys have a byte at least."""
+
 T = TypeVar("T")
 
 _log = get_logger("node")
@@ -362,6 +365,10 @@ class Node:
         now = self._loop.time()
         with suppress(Overloaded):
             self._freshness.looks(now, self._reads.add(b"", now + self._patience_seconds))
+
+    async def catch_up(self, deadline: float) -> None:
+        """Until all is applied here that was acknowledged anywhere before the call. Deadline and errors as `get`."""
+        await self.get(_NO_KEY, deadline)
 
     def _ensure_running(self, *, may_be_applied: bool = False) -> None:
         if self._is_stopping:

@@ -18,7 +18,8 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
-from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown
+from meteora.addresses import parse_address
+from meteora.errors import ChangeRefused, ConfigurationError, InvalidRequest, NotApplied, OutcomeUnknown
 from meteora.node.members import Member, encode_context
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
@@ -60,6 +61,7 @@ class Cluster:
         """
         if not (request.node_id and request.instance_id and request.address.raft_address):
             raise InvalidRequest("who joins has a node_id and an instance_id that are not 0, and a raft_address")
+        _ensure_address(request.address)
         remaining = await self._wait_for_leader(deadline)
         if not self._node.leads:
             await self._pass_on(lambda channel: _join_there(channel, request, remaining), was_forwarded)
@@ -111,8 +113,8 @@ class Cluster:
             raise InvalidRequest("node_id is missing: 0 is no node's id")
         if request.change_type not in raft_pb2.ConfChangeType.values():
             raise InvalidRequest(f"change_type {request.change_type} is none that this release knows")
-        if request.change_type == raft_pb2.RemoveNode and request.node_id == self._node.node_id:
-            await self._hand_over()
+        if request.change_type != raft_pb2.RemoveNode:
+            _ensure_address(_address_in(request.context))
         return await self._make(request, deadline, was_forwarded=was_forwarded)
 
     async def _make(self, request: raft_pb2.ConfChange, deadline: float, *, was_forwarded: bool) -> common_pb2.State:
@@ -120,16 +122,31 @@ class Cluster:
         if not self._node.leads:
             return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded)
         if request.change_type == raft_pb2.RemoveNode:
+            if request.node_id == self._node.node_id:
+                return await self._remove_by_successor(request, deadline)
             is_member = await self._change(lambda: self._removal(request.node_id), deadline)
             return common_pb2.OK if is_member else common_pb2.NOT_FOUND
         await self._change(lambda: self._addition(request), deadline)
         return common_pb2.OK
 
+    async def _remove_by_successor(self, request: raft_pb2.ConfChange, deadline: float) -> common_pb2.State:
+        """Remove this node, which leads: hand over, unless the removal will be refused anyway, and ask who leads then.
+
+        Whoever passed the request on did so to the one that led: that it goes on from here is no going round.
+        """
+        if await self._decided(lambda: self._removal(request.node_id), deadline) is None:
+            return common_pb2.NOT_FOUND
+        await self._hand_over(deadline)
+        if self._node.leads:
+            raise NotApplied(f"node {self._node.node_id} leads, and no other could take over; nothing was changed")
+        remaining = await self._wait_for_leader(deadline)
+        return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded=False)
+
     def _addition(self, request: raft_pb2.ConfChange) -> ConfChange:
         known = self._node.members.by_id.get(request.node_id)
         address = _address_in(request.context)
-        if address is None or (known is None and not address.raft_address):
-            raise InvalidRequest("to add a node, context must be its serialized meteora.common.NodeAddress")
+        if known is None and not address.raft_address:
+            raise InvalidRequest(_NEEDS_ADDRESS)
         member = known or Member("", "")
         if address.raft_address:
             member = member._replace(kv_address=address.kv_address, raft_address=address.raft_address)
@@ -145,27 +162,35 @@ class Cluster:
             return None
         if members.configuration.voters == {node_id}:
             raise ChangeRefused(f"node {node_id} is the last voter: without it there is no cluster; just stop it")
-        if node_id == self._node.node_id:
-            raise NotApplied(f"node {node_id} leads, and no other could take over; nothing was changed, try again")
         return ConfChange((Change(ChangeKind.REMOVE, node_id),))
 
     async def _change(self, decide: Callable[[], ConfChange | None], deadline: float) -> bool:
         """Make the change that `decide` names, at the instant at which it does; False if it names none.
 
-        Raises `ChangeRefused` if too few of the voters that the change would leave are there.
+        Raises as `_decided`, and as `Node.change_membership`.
         """
+        change = await self._decided(decide, deadline)
+        if change is not None:
+            await self._node.change_membership(change, deadline)
+        return change is not None
+
+    async def _decided(self, decide: Callable[[], ConfChange | None], deadline: float) -> ConfChange | None:
+        """What `decide` says of the members as they are at the instant at which this returns.
+
+        Raises `ChangeRefused` if too few of the voters that the change would leave are there; `NotApplied` if this node
+        doesn't lead, or can't tell whether it does.
+        """
+        # A leader that was deposed and doesn't know it knows of no member that joined or left since.
+        await self._node.catch_up(deadline)
         loop = asyncio.get_running_loop()
         patience_ends_at = min(loop.time() + HEARD_SECONDS, deadline)
         while True:
             await self._node.wait_for_changes(deadline)
             # No `await` from here to the proposal: what was decided would be about members that are no more.
             change = decide()
-            if change is None:
-                return False
-            silent = self._node.silent_voters_after(change)
-            if not silent:
-                await self._node.change_membership(change, deadline)
-                return True
+            silent = self._node.silent_voters_after(change) if change is not None else frozenset()
+            if change is None or not silent:
+                return change
             if loop.time() >= patience_ends_at:
                 raise self._stranding(change, silent)
             await asyncio.sleep(_POLL_SECONDS)
@@ -233,7 +258,7 @@ class Cluster:
         request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=self._node.node_id)
         if self._may_leave:
             # Once: if all leave together, they must not go on handing leadership to one another.
-            await self._hand_over()
+            await self._hand_over(deadline)
         while self._may_leave:
             try:
                 await self._make(request, deadline, was_forwarded=False)
@@ -251,9 +276,9 @@ class Cluster:
         configuration, me = self._node.members.configuration, self._node.node_id
         return me in configuration.members and configuration.voters != {me}
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, deadline: float) -> None:
         if self._node.leads and len(self._node.members.configuration.voters) > 1:
-            await self._node.hand_over(HAND_OVER_SECONDS)
+            await self._node.hand_over(min(HAND_OVER_SECONDS, deadline - asyncio.get_running_loop().time()))
 
     async def _wait_for_leader(self, deadline: float) -> float:
         """The seconds that are left once a leader is known. Raises `NotApplied` if none turns up."""
@@ -273,14 +298,26 @@ class Cluster:
                 raise error_of(failure, f"the leader, node {leader_id}, answered") from failure
 
 
+_NEEDS_ADDRESS = "to add a node, context must be its serialized meteora.common.NodeAddress"
+
 _FORWARDED = ((FORWARDED_KEY, "1"),)
 
 
-def _address_in(context: bytes) -> common_pb2.NodeAddress | None:
+def _address_in(context: bytes) -> common_pb2.NodeAddress:
     try:
         return common_pb2.NodeAddress.FromString(context)
-    except DecodeError:
-        return None
+    except DecodeError as error:
+        raise InvalidRequest(_NEEDS_ADDRESS) from error
+
+
+def _ensure_address(address: common_pb2.NodeAddress) -> None:
+    """Raise `InvalidRequest` unless what is said of a node is where one could be."""
+    for name, text in (("kv_address", address.kv_address), ("raft_address", address.raft_address)):
+        try:
+            if text:
+                parse_address(text)
+        except ConfigurationError as error:
+            raise InvalidRequest(f"{name}: {error}") from error
 
 
 def _change_of(kind: ChangeKind, node_id: int, member: Member) -> ConfChange:

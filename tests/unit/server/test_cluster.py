@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,32 @@ def test_a_leader_that_can_not_hand_over_does_not_remove_itself(
             with pytest.raises(NotApplied, match="leads, and no other could take over; nothing was changed"):
                 await change
             assert leader.node_id in leader.members.by_id
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("request_of", ["removal", "join"])
+def test_a_leader_that_was_deposed_and_does_not_know_it_does_not_say_who_is_a_member(
+    tmp_path: Path, request_of: str
+) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            follower = trio.followers[0].node.node_id
+            # It would lead on in its own eyes until it has checked its quorum.
+            old.node._raw._raft.settings = replace(old.node._raw._raft.settings, election_ticks=1_000_000)
+            trio.network.cut_off.add(old.node.node_id)
+            new = await trio.until_replaced(old)
+            members = Cluster(new.node, 1)
+            await members.join(joining(4, 40), soon(), was_forwarded=False)
+            assert old.node.leads
+            stale = Cluster(old.node, 1)
+            if request_of == "removal":
+                answer = outcome_of(stale.change(removing(4), soon(0.5), was_forwarded=False))
+            else:
+                known = join_request(follower, 10 * follower, f"host{follower}:5000", f"host{follower}:7000")
+                answer = outcome_of(stale.join(known, soon(0.5), was_forwarded=False))
+            assert await answer is NotApplied
 
     asyncio.run(run())
 

@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
     directory.set_cluster(77)
     disk = DiskThread("raft log")
     log = RaftLog.open(directory.raft_path, disk)
-    state_machine = StateMachine.open(directory.kv_path)
+    state_machine = StateMachine.open(tmp_path / "data" / "kv")
     asyncio.run(log.append([founding(), *map(put, range(2, 8))], HardState(term=2, vote=1, commit=7)))
     replay(log, state_machine)
     state_machine.close()

@@ -1,6 +1,6 @@
 import pytest
 
-from meteora.client.addresses import Address, parse_address, parse_endpoints, reachable_endpoint
+from meteora.addresses import Address, parse_address, parse_endpoints, reachable_endpoint
 from meteora.errors import ConfigurationError
 
 
