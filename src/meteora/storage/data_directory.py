@@ -17,6 +17,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ from meteora.storage.durable_files import make_directory, move, replace_file
 FORMAT_VERSION: Final = 1
 
 _ASIDE: Final = "removed-"
+
+_MAY_BE_THERE: Final = re.compile(r"\..*|lost\+found|LOCK|identity.*|raft|kv(-[0-9]+)?|snapshot-(in|out)|removed-.*")
+"""What may be in a directory before a node has it: hidden files, what a file system keeps there, what is ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,7 @@ class DataDirectory:
         It may be that of a node with another id if that one never became a member of a cluster. Raises
         `DataDirectoryError` if it is in use, can't be written, or holds anything but this node's state.
         """
+        _refuse_strangers(path)
         lock = _lock(path)
         try:
             identity = read_identity(path)
@@ -229,6 +234,21 @@ def read_identity(path: Path) -> Identity | None:
             f"data directory {path}: the file identity is damaged ({error!r}): restore it from a copy, or remove this "
             "node from the cluster and let it join anew with an empty directory"
         ) from error
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise `DataDirectoryError` if the directory is somebody else's; before anything is written there."""
+    try:
+        names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise _unusable(path, error) from error
+    strangers = [name for name in names if not _MAY_BE_THERE.fullmatch(name)]
+    if strangers and "identity" not in names:
+        more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
+        raise DataDirectoryError(
+            f"data directory {path} has things in it that are not Meteora's ({', '.join(strangers[:3])}{more}): choose "
+            "an empty one with -d"
+        )
 
 
 def _refuse_foreign(path: Path, identity: Identity | None, node_id: int) -> None:

@@ -66,6 +66,21 @@ def removed(path: Path) -> None:
 # Whose it is
 
 
+@pytest.mark.parametrize("names", [["notes.txt"], ["a", "b", "c", "d"]])
+def test_a_directory_with_other_things_in_it_is_refused_and_left_as_it_is(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    message = refusal(tmp_path)
+    assert "things in it that are not Meteora's (" + ", ".join(names[:3]) in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("name", [".keep", "lost+found"])
+def test_what_a_file_system_or_a_repository_keeps_in_an_empty_directory_is_no_harm(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert identity_at(tmp_path) is None
+
+
 def test_a_directory_that_is_not_there_is_made(tmp_path: Path) -> None:
     assert identity_at(tmp_path / "some" / "where" / "data") is None
 
