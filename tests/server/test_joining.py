@@ -1,10 +1,19 @@
-"""A member that came back under a new address tells the cluster, unless its id is that of another node by now."""
+"""A member that came back under a new address tells the cluster, unless its id is that of another node by now; and a
+newcomer that nobody speaks to finds out why.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from meteora.config import RpcServerKind
+from meteora.node import Removal
+from meteora.pb import common_pb2, raft_pb2
+from meteora.server import joining
 from meteora.server.cluster import Cluster
 from meteora.server.joining import announce, join_request
-from tests.server.served import LoopThread, ServedNode
+from tests.server.served import LoopThread, ServedNode, config_of, served_node, wait_until
 
 REFUSED = "the cluster refuses the new address of this node"
 
@@ -30,3 +39,22 @@ def test_an_address_that_a_peer_refuses_is_told_once_and_not_again(
 ) -> None:
     said = refused(alone, leaderless, leaderless.thread, caplog)
     assert said.startswith(f'{REFUSED} raft_address=127.0.0.1:4 cause="node id 1 belongs to the member at ')
+
+
+def test_who_is_removed_before_any_member_has_spoken_to_it_learns_it(
+    tmp_path: Path,
+    free_port: Callable[[], int],
+    kind: RpcServerKind,
+    loop_thread: LoopThread,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joining, "ASK_AGAIN_SECONDS", 0.1)
+    founder = config_of(tmp_path, free_port, 1, kind)
+    # It can't be reached where it says that it is.
+    newcomer = config_of(
+        tmp_path, free_port, 2, kind, peer_raft_address=founder.raft_address, advertise_address="127.0.0.2"
+    )
+    with served_node(loop_thread, founder) as leader, served_node(loop_thread, newcomer) as waiting:
+        assert leader.change(raft_pb2.RemoveNode, 2).state == common_pb2.OK
+        wait_until(waiting.node.removed.done, "the newcomer knows that it was removed")
+        assert waiting.node.removed.result() is Removal.WHILE_RUNNING

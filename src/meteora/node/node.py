@@ -612,10 +612,10 @@ class Node:
         if self._parting.is_over(self._members.configuration):
             self.note_removal()
 
-    def note_removal(self) -> None:
-        """This node is no longer a member."""
+    def note_removal(self, how: Removal | None = None) -> None:
+        """This node is no longer a member; None: how is to be told from whether it has heard of a leader."""
         if not self.removed.done():
-            self.removed.set_result(Removal.WHILE_RUNNING if self._has_known_leader else Removal.WHILE_DOWN)
+            self.removed.set_result(how or (Removal.WHILE_RUNNING if self._has_known_leader else Removal.WHILE_DOWN))
 
     # Work
 

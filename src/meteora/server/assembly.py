@@ -12,7 +12,7 @@ in; and the disk is closed when nobody can write to it any more.
 import asyncio
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -35,7 +35,7 @@ from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
 from meteora.rpc import RpcServer, create_rpc_server
 from meteora.server.cluster import Cluster
-from meteora.server.joining import announce, join, join_request
+from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
 from meteora.server.peer_service import PeerService
 from meteora.server.raft_service import RaftService
@@ -80,6 +80,8 @@ class Server:
         self._parts = AsyncExitStack()
         self._health = health.aio.HealthServicer()
         self._directory: DataDirectory
+        self._has_just_joined = False
+        """In this run."""
         self.node: Node
         self._cluster: Cluster
 
@@ -147,6 +149,7 @@ class Server:
             self._make_log(identity.node_id)
             request = join_request(config.node_id, identity.instance_id, config.kv_address, config.raft_address)
             directory.set_cluster(await join(config.peer_raft_address, request))
+            self._has_just_joined = True
         else:
             await self._found_cluster(identity.instance_id)
 
@@ -235,6 +238,8 @@ class Server:
         self._cluster = Cluster(self.node, identity.cluster_id)
         self.node.start(transport)
         self._announce_address(identity.instance_id)
+        if not self.node.members.by_id and config.peer_raft_address is not None:
+            self._run_beside(self._stay_only_if_let_in(config.peer_raft_address, identity.instance_id))
 
     @property
     def _identity(self) -> Identity:
@@ -249,7 +254,16 @@ class Server:
             return
         peers = [member.raft_address for member in self.node.members.by_id.values() if member is not known]
         request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
-        task = asyncio.create_task(announce(peers, request, self._cluster))
+        self._run_beside(announce(peers, request, self._cluster))
+
+    async def _stay_only_if_let_in(self, peer_raft_address: str, instance_id: int) -> None:
+        config = self._config
+        request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
+        if not await ask_until_heard(self.node, peer_raft_address, request):
+            self.node.note_removal(Removal.WHILE_RUNNING if self._has_just_joined else Removal.WHILE_DOWN)
+
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._parts.push_async_callback(_cancel, task)
 
     def _bind(self) -> tuple[RpcServer, RpcServer]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import grpc
 
 from meteora.errors import ChangeRefused, InvalidRequest, JoinRefused, NotApplied, OutcomeUnknown, Overloaded
+from meteora.node.node import Node
 from meteora.observability.logs import Logger, get_logger
 from meteora.pb import common_pb2, peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
@@ -22,6 +23,9 @@ ANNOUNCE_SECONDS = 2.0
 
 PAUSE_SECONDS = 0.5
 """Between attempts."""
+
+ASK_AGAIN_SECONDS = 5.0
+"""For a cluster that has let a node in to speak to it."""
 
 TOLD_AGAIN_SOON_SECONDS = 5.0
 """After the first log line about a trouble, so that whoever looks on sees that it lasts."""
@@ -80,6 +84,23 @@ async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
                 ) from None
             troubles.tell(cause_of(failure))
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def ask_until_heard(node: Node, peer_raft_address: str, request: peer_pb2.JoinReq) -> bool:
+    """Once let in: ask again and again until the cluster has told this node so. False if it is not let in any more.
+
+    Who is removed before any member has spoken to it would otherwise wait for ever: it is nobody's peer.
+    """
+    while True:
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
+        if node.members.by_id:
+            return True
+        try:
+            await _ask(peer_raft_address, request)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() in _REFUSALS:
+                _log.warning("the cluster lets this node in no more", peer=peer_raft_address, cause=failure.details())
+                return False
 
 
 def cause_of(failure: grpc.aio.AioRpcError) -> str:
