@@ -1,7 +1,8 @@
 """The command `meteora`.
 
 One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them,
-`disk` looks at what a stopped node has.
+`disk` looks at what a stopped node has, and makes a new cluster of it.
+
 The rule: whatever goes wrong is one line on stderr that begins with `meteora: error:`, and an exit status that says
 what kind of thing it was (`exit_status`). Nothing heavy is imported before a command needs it.
 """
@@ -15,7 +16,7 @@ from click.core import ParameterSource
 
 from meteora import __version__
 from meteora.cli.cluster import leave, status, transfer
-from meteora.cli.disk import verify
+from meteora.cli.disk import recover, verify
 from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_status_of
 from meteora.cli.help_text import examples, listing
 from meteora.cli.kv import delete, get, put
@@ -54,7 +55,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave, transfer, verify):
+for command in (start, put, get, delete, status, leave, transfer, verify, recover):
     commands.add_command(command)
 
 

@@ -47,6 +47,21 @@ def replay(log: RaftLog, state_machine: StateMachine) -> int:
     return state_machine.applied_index - began_at
 
 
+def members_at_end(log: RaftLog, members: Members, applied_index: int) -> Members:
+    """The members once all of the log is applied, committed or not; blocks. `members` are those at `applied_index`.
+
+    Raises `Corruption`.
+    """
+    low = applied_index + 1
+    while low <= log.last_index():
+        entries = log.read(low, log.last_index() + 1, REPLAY_BATCH_BYTES)
+        for entry in entries:
+            if entry.kind is EntryKind.CONF_CHANGE:
+                members = _after(members, entry)
+        low = entries[-1].index + 1
+    return members
+
+
 def _runs(entries: list[Entry]) -> list[list[Entry]]:
     """Commands together, each membership change alone."""
     runs: list[list[Entry]] = []
@@ -62,10 +77,14 @@ def _apply(run: list[Entry], state_machine: StateMachine) -> None:
     if run[0].kind is EntryKind.COMMAND:
         state_machine.apply(run)
         return
-    members = Members.decode(state_machine.membership)
-    try:
-        change = decode_conf_change(run[0].data)
-        members = members.after(change, members.configuration.after(change))
-    except InvalidConfChange:
-        pass  # Ignored by the node that applied it first, too, and logged there.
+    members = _after(Members.decode(state_machine.membership), run[0])
     state_machine.apply_membership(run[0], members.encode())
+
+
+def _after(members: Members, entry: Entry) -> Members:
+    """The members once the membership change in `entry` is applied."""
+    try:
+        change = decode_conf_change(entry.data)
+        return members.after(change, members.configuration.after(change))
+    except InvalidConfChange:
+        return members  # Ignored by the node that applied it first, too, and logged there.

@@ -97,6 +97,7 @@ class Server:
         config = self._config
         self._directory = DataDirectory.open(config.data_directory, config.node_id)
         self._parts.callback(self._directory.close)
+        self._refuse_recovering()
         self._refuse_removed()
         raft_server, kv_server = self._bind()
         self._set_aside_removed()
@@ -112,6 +113,15 @@ class Server:
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
 
     # Identity
+
+    def _refuse_recovering(self) -> None:
+        identity = self._directory.identity
+        if identity is not None and identity.recovering:
+            path = self._config.data_directory
+            raise DataDirectoryError(
+                f"data directory {path} was being made a new cluster, and that is not done: go on with it by meteora "
+                f"recover --force-new-cluster -d {path}"
+            )
 
     def _refuse_removed(self) -> None:
         identity = self._directory.identity

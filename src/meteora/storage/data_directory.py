@@ -49,6 +49,8 @@ class Identity:
     """0 while the node has not joined one."""
     removed: bool = False
     """The node was removed from its cluster: it must not take part with this state again."""
+    recovering: bool = False
+    """The node is being made a cluster of its own, `cluster_id`, and that is not done yet: it must not take part."""
     peers: tuple[str, ...] = ()
     """Of a removed node: the Raft addresses of the members that it knew last, any of which can let it in anew."""
 
@@ -112,6 +114,19 @@ class DataDirectory:
     def mark_removed(self, peers: Iterable[str]) -> Identity:
         """Note, durably, that the node was removed from its cluster, and the Raft addresses of those who stay."""
         return self._store(replace(self._known_identity(), removed=True, peers=tuple(peers)))
+
+    def begin_recovery(self, cluster_id: int, instance_id: int) -> Identity:
+        """Note, durably, that this becomes another node, in a new cluster of its own, and that this is not done yet.
+
+        Both ids are random and not 0.
+        """
+        ensure(cluster_id != 0 and instance_id != 0, "id 0")
+        new = replace(self._known_identity(), cluster_id=cluster_id, instance_id=instance_id, recovering=True)
+        return self._store(new)
+
+    def end_recovery(self) -> Identity:
+        """Note, durably, that the node is in its new cluster."""
+        return self._store(replace(self._known_identity(), recovering=False))
 
     def set_aside(self, now: datetime) -> Path:
         """Move the state of a removed node to a directory named for `now`, and return that; nothing is deleted.
