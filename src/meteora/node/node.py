@@ -45,7 +45,7 @@ from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds, give_up
-from meteora.node.snapshots import Outgoing, Snapshots, SnapshotUnwanted
+from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
 from meteora.raft import (
@@ -920,7 +920,12 @@ class Node:
             if damage is not None:
                 raise damage
 
-        return self._snapshots.incoming.open(sender, manifest, commit_index, take)
+        try:
+            return self._snapshots.incoming.open(sender, manifest, commit_index, take)
+        except SnapshotOvertaken as overtaken:
+            # The leader has missed an answer of this node, and would offer the same again for ever: the core answers.
+            self._receive_snapshot(sender, term, overtaken.manifest)
+            raise
 
     async def _take_snapshot(self, sender: int, term: int, manifest: Manifest) -> SnapshotDamaged | None:
         """Make a state of what was received, and let the core decide about it; what is wrong with it, if anything."""
@@ -929,16 +934,24 @@ class Node:
         except SnapshotDamaged as damage:
             return damage
         if self._built_state is not None:
-            snapshot = _snapshot_of(manifest)
-            self.receive(sender, [Message(MessageKind.SNAPSHOT, sender, self.node_id, term, snapshot=snapshot)])
+            self._receive_snapshot(sender, term, manifest)
         return None
+
+    def _receive_snapshot(self, sender: int, term: int, manifest: Manifest) -> None:
+        snapshot = _snapshot_of(manifest)
+        self.receive(sender, [Message(MessageKind.SNAPSHOT, sender, self.node_id, term, snapshot=snapshot)])
 
     def _step_snapshot(self, message: Message) -> None:
         self._raw.step(message)
-        if self._built_state is not None and not self._raw.is_restoring:
+        if self._is_of_built_state(message) and not self._raw.is_restoring:
             # The log has come that far by itself meanwhile.
             state, self._built_state = self._built_state, None
+            assert state is not None
             self._own(self._snapshots.discard(state))
+
+    def _is_of_built_state(self, message: Message) -> bool:
+        state, snapshot = self._built_state, message.snapshot
+        return state is not None and snapshot is not None and state.index == snapshot.index
 
     async def _install_snapshot(self, hard_state: HardState | None) -> None:
         state, self._built_state = self._built_state, None

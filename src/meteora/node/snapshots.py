@@ -38,6 +38,14 @@ class SnapshotUnwanted(MeteoraError):
     """A snapshot that was offered is not taken. The sender is told why."""
 
 
+class SnapshotOvertaken(SnapshotUnwanted):
+    """A snapshot that was offered holds nothing that is not here."""
+
+    def __init__(self, manifest: Manifest, commit_index: int) -> None:
+        super().__init__(f"the log is committed up to {commit_index} here, beyond {manifest.index}")
+        self.manifest = manifest
+
+
 class Outgoing:
     """A snapshot on its way to a peer: a `meteora.transport.interface.OutgoingSnapshot`."""
 
@@ -190,11 +198,11 @@ class IncomingSnapshots:
     ) -> Incoming:
         """Begin to receive; once all of it is here, `take` takes it over, and says by `settled` when it is done with.
 
-        Raises `SnapshotUnwanted`, or `SnapshotDamaged` if the manifest can't be read.
+        Raises `SnapshotUnwanted`, `SnapshotOvertaken` among them, or `SnapshotDamaged` if the manifest can't be read.
         """
         manifest = decode_manifest(encoded_manifest)
         if manifest.index <= commit_index:
-            raise SnapshotUnwanted(f"the log is committed up to {commit_index} here, beyond {manifest.index}")
+            raise SnapshotOvertaken(manifest, commit_index)
         if self._is_busy:
             raise SnapshotUnwanted("another snapshot is being received here")
         self._is_busy = True

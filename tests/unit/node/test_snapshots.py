@@ -20,7 +20,7 @@ from meteora.node.snapshots import (
     Snapshots,
     SnapshotUnwanted,
 )
-from meteora.raft import Entry
+from meteora.raft import Entry, MessageKind
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
@@ -443,3 +443,23 @@ def test_a_snapshot_of_a_term_that_is_over_is_not_wanted(tmp_path: Path) -> None
             follower.offered(trio.leader.node.node_id, 1, b"")
 
     with_three(tmp_path, story)
+
+
+def test_a_leader_that_offers_what_is_here_already_is_told_how_far_this_log_is(tmp_path: Path) -> None:
+    async def story(trio: Trio) -> None:
+        leader, follower = trio.leader, trio.followers[0]
+        await leader.put(b"key")
+        await until(lambda: follower.node.status().commit_index == leader.node.status().commit_index)
+        term, told = leader.node.status().term, len(acknowledged_by(trio, follower))
+        async with leader.node._snapshots.outgoing.lent(1) as source:
+            assert source is not None
+            with pytest.raises(SnapshotUnwanted, match="the log is committed up to"):
+                follower.node.offered(leader.node.node_id, term, source.manifest.encode())
+            await until(lambda: len(acknowledged_by(trio, follower)) > told)
+            assert acknowledged_by(trio, follower)[-1] >= source.manifest.index
+
+    with_three(tmp_path, story)
+
+
+def acknowledged_by(trio: Trio, one: Running) -> list[int]:
+    return [message.index for message in trio.network.sent_by(one.node.node_id, MessageKind.APPEND_RESPONSE)]
