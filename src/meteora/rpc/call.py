@@ -204,6 +204,8 @@ class Call:
         """To be called last, however the call ended."""
         self._has_ended = True
         self._running.discard(self)
+        # A task that ended with an error keeps that, and by its traceback this call.
+        self.task = None
         if self._timer is not None:
             self._timer.cancel()
         for callback in self._done_callbacks or ():
