@@ -11,6 +11,7 @@ from meteora.node import Removal
 from meteora.pb import common_pb2, raft_pb2
 from meteora.server import cluster
 from tests.server.served import (
+    CALL_SECONDS,
     LoopThread,
     ServedCluster,
     ServedNode,
@@ -204,6 +205,18 @@ def test_a_leader_whose_removal_is_refused_leads_on(trio: ServedCluster, monkeyp
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert "too many are silent to be a majority" in details
     assert (leader.status().term, leader.status().leader_id) == (term, leader.config.node_id)
+
+
+def test_a_leader_is_removed_by_way_of_another_node_although_it_leaves_no_majority_if_that_is_forced(
+    trio: ServedCluster,
+) -> None:
+    leader, (there, lost) = trio.leader, trio.followers
+    lost.end()
+    wait_until(lambda: lost.config.node_id not in leader.node._raw.heard, "the leader knows that it is alone")
+    request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=leader.config.node_id, force=True)
+    code, _, outcome = refusal_of(lambda: there.raft.ChangeConfig(request, timeout=CALL_SECONDS))
+    assert (code, outcome) == (grpc.StatusCode.DEADLINE_EXCEEDED, "unknown")
+    assert leader.config.node_id not in roles(there)
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:0", "host:99999", "a b:1", "http://host:1", ":1"])

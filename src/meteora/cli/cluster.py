@@ -41,13 +41,16 @@ def status(client: "Client", output_format: str) -> int:
 
 @click.command(epilog=examples("meteora leave -i 3"))
 @click.option("-i", "--id", "node_id", metavar="ID", type=node_id, required=True, help="The node to remove.")
+@click.option(
+    "--force", is_flag=True, help="Even if too few of those who stay are heard to be a majority: nothing works then."
+)
 @with_client
-def leave(client: "Client", node_id: int) -> int:
+def leave(client: "Client", node_id: int, force: bool) -> int:
     """Remove a node from its cluster.
 
     The node may be down. To remove a node when it is stopped, see `meteora start --enable-auto-leaving`.
     """
-    if not client.leave(node_id):
+    if not client.leave(node_id, force=force):
         raise click.ClickException(f"node {node_id} is not a member of the cluster")
     write_line("OK")
     return SUCCESS

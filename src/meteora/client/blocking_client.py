@@ -109,12 +109,14 @@ class Client:
         with self._request_ids.issue() as name:
             self._call(DELETE, lambda retry: kv_pb2.DeleteReq(key=key, request_id=name(retry)), self._timeout_seconds)
 
-    def leave(self, node_id: int) -> bool:
+    def leave(self, node_id: int, *, force: bool = False) -> bool:
         """Removes a node from the cluster. True if it was a member, False if it is none, or is none any more.
 
-        Raises `ChangeRefused` with the reason if that can't be done now.
+        Raises `ChangeRefused` with the reason if that can't be done now. With `force` it is done even if too few of
+        those who stay are heard to be a majority: then nothing is served until enough of them are there, and the answer
+        is `OutcomeUnknown`, because nobody can confirm it.
         """
-        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id)
+        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id, force=force)
         reply = self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
         return reply.state == common_pb2.OK
 

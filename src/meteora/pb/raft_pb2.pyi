@@ -29,16 +29,18 @@ CANDIDATE: Role
 LEADER: Role
 
 class ConfChange(_message.Message):
-    __slots__ = ("id", "change_type", "node_id", "context")
+    __slots__ = ("id", "change_type", "node_id", "context", "force")
     ID_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TYPE_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     id: int
     change_type: ConfChangeType
     node_id: int
     context: bytes
-    def __init__(self, id: _Optional[int] = ..., change_type: _Optional[_Union[ConfChangeType, str]] = ..., node_id: _Optional[int] = ..., context: _Optional[bytes] = ...) -> None: ...
+    force: bool
+    def __init__(self, id: _Optional[int] = ..., change_type: _Optional[_Union[ConfChangeType, str]] = ..., node_id: _Optional[int] = ..., context: _Optional[bytes] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class TransferReq(_message.Message):
     __slots__ = ("node_id",)

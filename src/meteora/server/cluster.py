@@ -8,7 +8,8 @@
 - A leader that is to be removed hands over first, and is removed by its successor: who takes a member out stays, and
   so what the others must know of that is not lost.
 - Leadership goes only to a voter that the leader hears: writes wait until it has taken over.
-- What would leave too few voters that answer to be a majority is refused: it could never be undone.
+- What would leave too few voters that answer to be a majority is refused, unless it is forced: it could not be undone
+  until enough of them are there.
 """
 
 import asyncio
@@ -124,9 +125,9 @@ class Cluster:
         if request.change_type == raft_pb2.RemoveNode:
             if request.node_id == self._node.node_id:
                 return await self._remove_by_successor(request, deadline)
-            is_member = await self._change(lambda: self._removal(request.node_id), deadline)
+            is_member = await self._change(lambda: self._removal(request.node_id), deadline, is_forced=request.force)
             return common_pb2.OK if is_member else common_pb2.NOT_FOUND
-        await self._change(lambda: self._addition(request), deadline)
+        await self._change(lambda: self._addition(request), deadline, is_forced=request.force)
         return common_pb2.OK
 
     async def _remove_by_successor(self, request: raft_pb2.ConfChange, deadline: float) -> common_pb2.State:
@@ -134,7 +135,8 @@ class Cluster:
 
         Whoever passed the request on did so to the one that led: that it goes on from here is no going round.
         """
-        if await self._decided(lambda: self._removal(request.node_id), deadline) is None:
+        removal = await self._decided(lambda: self._removal(request.node_id), deadline, is_forced=request.force)
+        if removal is None:
             return common_pb2.NOT_FOUND
         await self._hand_over(deadline)
         if self._node.leads:
@@ -164,21 +166,25 @@ class Cluster:
             raise ChangeRefused(f"node {node_id} is the last voter: without it there is no cluster; just stop it")
         return ConfChange((Change(ChangeKind.REMOVE, node_id),))
 
-    async def _change(self, decide: Callable[[], ConfChange | None], deadline: float) -> bool:
+    async def _change(
+        self, decide: Callable[[], ConfChange | None], deadline: float, *, is_forced: bool = False
+    ) -> bool:
         """Make the change that `decide` names, at the instant at which it does; False if it names none.
 
         Raises as `_decided`, and as `Node.change_membership`.
         """
-        change = await self._decided(decide, deadline)
+        change = await self._decided(decide, deadline, is_forced=is_forced)
         if change is not None:
             await self._node.change_membership(change, deadline)
         return change is not None
 
-    async def _decided(self, decide: Callable[[], ConfChange | None], deadline: float) -> ConfChange | None:
+    async def _decided(
+        self, decide: Callable[[], ConfChange | None], deadline: float, *, is_forced: bool
+    ) -> ConfChange | None:
         """What `decide` says of the members as they are at the instant at which this returns.
 
-        Raises `ChangeRefused` if too few of the voters that the change would leave are there; `NotApplied` if this node
-        doesn't lead, or can't tell whether it does.
+        Raises `ChangeRefused` if too few of the voters that the change would leave are there, unless it is forced;
+        `NotApplied` if this node doesn't lead, or can't tell whether it does.
         """
         # A leader that was deposed and doesn't know it knows of no member that joined or left since.
         await self._node.catch_up(deadline)
@@ -191,6 +197,9 @@ class Cluster:
             silent = self._node.silent_voters_after(change) if change is not None else frozenset()
             if change is None or not silent:
                 return change
+            if is_forced:
+                _log.warning("a change is forced that leaves no majority", silent=", ".join(map(str, sorted(silent))))
+                return change
             if loop.time() >= patience_ends_at:
                 raise self._stranding(change, silent)
             await asyncio.sleep(_POLL_SECONDS)
@@ -202,7 +211,7 @@ class Cluster:
         return ChangeRefused(
             f"of the voters that would be left ({', '.join(map(str, sorted(left)))}) too many are silent to be a "
             f"majority: {names}; start what is silent, or, if it is lost for good, remove that first: "
-            f"meteora leave -i {min(silent)}"
+            f"meteora leave -i {min(silent)}; or force the change"
         )
 
     async def transfer(self, node_id: int, deadline: float, *, was_forwarded: bool) -> None:

@@ -86,6 +86,11 @@ def test_leave_removes_the_node_and_says_so(run: Run, node: Remote) -> None:
     assert node.requests == [raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=3)]
 
 
+def test_a_forced_leave_says_so_to_the_node(run: Run, node: Remote) -> None:
+    assert run("leave", "-i", "3", "--force", "-a", node.endpoint).status == 0
+    assert node.requests == [raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=3, force=True)]
+
+
 def test_leave_of_a_node_that_is_no_member_fails_and_names_it(run: Run, node: Remote) -> None:
     node.always = answers(common_pb2.NOT_FOUND)
     ended = run("leave", "-i", "9", "-a", node.endpoint)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meteora.errors import ChangeRefused, MeteoraError, NotApplied
+from meteora.errors import ChangeRefused, MeteoraError, NotApplied, OutcomeUnknown
 from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.server import cluster
 from meteora.server.cluster import Cluster
@@ -140,11 +140,49 @@ def test_who_is_needed_for_a_majority_that_answers_stays_a_voter(
             assert str(refusal.value) == (
                 f"of the voters that would be left ({left}) too many are silent to be a majority: node {lost} at "
                 f"host{lost}:7000; start what is silent, or, if it is lost for good, remove that first: "
-                f"meteora leave -i {lost}"
+                f"meteora leave -i {lost}; or force the change"
             )
             # As it says:
             for node_id in (lost, there):
                 assert await members.change(removing(node_id), soon(), was_forwarded=False) == common_pb2.OK
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", [raft_pb2.RemoveNode, raft_pb2.AddLearnerNode])
+def test_a_change_that_leaves_no_majority_is_made_if_it_is_forced_and_unconfirmed_until_there_is_one(
+    tmp_path: Path, kind: raft_pb2.ConfChangeType
+) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            lost, there = await lose_a_follower(trio)
+            leader = trio.leader.node
+            request = raft_pb2.ConfChange(change_type=kind, node_id=there, force=True)
+            changing = outcome_of(Cluster(leader, 1).change(request, soon(0.5), was_forwarded=False))
+            assert await changing is OutcomeUnknown
+            assert leader.members.configuration.voters == {leader.node_id, lost}
+            trio.network.cut_off.clear()
+            await until(lambda: all(there not in each.node.members.configuration.voters for each in trio.nodes))
+
+    asyncio.run(run())
+
+
+def test_a_forced_change_that_leaves_a_majority_is_made_like_any_other(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            lost, _ = await lose_a_follower(trio)
+            request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=lost, force=True)
+            assert await Cluster(trio.leader.node, 1).change(request, soon(), was_forwarded=False) == common_pb2.OK
+
+    asyncio.run(run())
+
+
+def test_the_last_voter_is_not_removed_by_force(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=1, force=True)
+            assert await outcome_of(Cluster(one.node, 1).change(request, soon(), was_forwarded=False)) is ChangeRefused
 
     asyncio.run(run())
 
