@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from meteora.errors import DiskFailure
-from meteora.kv import state_machine
 from meteora.kv.command import Command
 from meteora.kv.sessions import Outcome, Sessions
+from meteora.kv.state import APPLIED_KEY, encode_position
 from meteora.kv.state_machine import StateMachine
 from meteora.observability.logs import configure
 from meteora.raft import core
@@ -27,7 +27,8 @@ from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.quorum import VoteResult, joint_committed, joint_vote
 from meteora.raft.reads import PendingReads, ReadRequest
-from meteora.testing.disk import Disk, SimulatedLog
+from meteora.testing.databases import SimulatedLog
+from meteora.testing.disk import Disk
 from meteora.testing.invariants import Violation
 from meteora.testing.simulation import Simulation
 
@@ -139,7 +140,7 @@ def _position_apart_from_the_data(machine: StateMachine, batch: Any, entries: Se
     last = entries[-1]
     machine._database.write(batch)
     position = machine._new_batch()
-    position.put(state_machine._APPLIED, state_machine._POSITION.pack(1, machine.applied_index, machine.applied_term))
+    position.put(APPLIED_KEY, encode_position(machine.applied_index, machine.applied_term))
     _write(machine, position, entries)
     assert machine.applied_index == last.index
 
@@ -152,11 +153,12 @@ async def _answers_before_the_sync(log: SimulatedLog) -> None:
 
 
 async def _syncs_again_after_a_failure(log: SimulatedLog) -> None:
-    await log._platter.work()
+    platter = log._platter
+    await platter.work()
     try:
-        log._platter.sync_log()
+        await platter.guarded(platter.sync_log)
     except DiskFailure:
-        log._platter.sync_log()
+        await platter.guarded(platter.sync_log)
 
 
 def _follows_old_leaders(raft: Raft, message: Message) -> None:

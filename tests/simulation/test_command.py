@@ -14,7 +14,9 @@ MISTAKE = MUTANTS["acknowledges entries before they are durable"]
 def test_runs_without_a_failure_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--first-seed", "5", "--seeds", "2", "--seconds", "3"]) == 0
     runs, faults = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"2 runs, \d+ virtual seconds in .* s, \d+ operations checked, 0 failed", runs)
+    assert re.fullmatch(
+        r"2 runs, \d+ virtual seconds in .* s, \d+ operations checked, \d+ snapshots installed, 0 failed", runs
+    )
     assert re.fullmatch(r"faults: (\S[^,]* \d+(, )?)+", faults)
 
 

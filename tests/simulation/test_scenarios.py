@@ -91,7 +91,7 @@ def test_a_member_that_missed_a_newcomer_follows_it_when_it_leads() -> None:
 def test_a_directory_that_was_removed_before_it_heard_of_its_admission_is_not_let_in_again() -> None:
     async def story(cluster: Cluster) -> None:
         await grow(cluster, 1)
-        address = common_pb2.NodeAddress(kv_address="n2.kv", raft_address="n2.raft")
+        address = common_pb2.NodeAddress(kv_address="n2:5001", raft_address="n2:7001")
         request = peer_pb2.JoinReq(node_id=2, address=address, instance_id=22)
         member = cluster.machines[1]
         await member.admit(request)

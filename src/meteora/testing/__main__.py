@@ -67,6 +67,7 @@ def summary_text(reports: list[Report], took_seconds: float) -> str:
     lines = [
         f"{len(reports)} runs, {virtual_seconds:.0f} virtual seconds in {took_seconds:.1f} s,"
         f" {sum(report.operations for report in reports)} operations checked,"
+        f" {sum(report.snapshots for report in reports)} snapshots installed,"
         f" {len(failed)} failed{': ' + ' '.join(map(str, failed)) if failed else ''}",
         "faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(faults.items())),
     ]

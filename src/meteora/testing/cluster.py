@@ -6,7 +6,9 @@ directories stay.
 """
 
 import asyncio
-import sys
+import shutil
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -15,9 +17,19 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from meteora.errors import ChangeRefused, JoinRefused, NotApplied, RequestError, StorageError
+from meteora.errors import (
+    ChangeRefused,
+    Corruption,
+    JoinRefused,
+    NotApplied,
+    OutcomeUnknown,
+    RequestError,
+    StorageError,
+)
 from meteora.kv.command import Command
 from meteora.kv.command import Operation as CommandKind
+from meteora.kv.installation import INCOMING, remove_leftovers
+from meteora.kv.state import State
 from meteora.kv.state_machine import Applied, StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.recovery import create_cluster, replay
@@ -31,7 +43,18 @@ from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message
 from meteora.raft.text import configuration_text, entry_text, message_text
 from meteora.server.cluster import Cluster as Membership
-from meteora.testing.disk import Disk, SimulatedBatch, SimulatedDatabase, SimulatedLog, SimulatedThread
+from meteora.storage.raft_records import Base
+from meteora.storage.rocks import WriteBatch
+from meteora.storage.snapshot_files import Manifest
+from meteora.testing.databases import (
+    SimulatedBatch,
+    SimulatedDatabase,
+    SimulatedLog,
+    SimulatedPace,
+    SimulatedReceiver,
+    SimulatedTable,
+)
+from meteora.testing.disk import FIRST_STATE, Disk, SimulatedThread
 from meteora.testing.invariants import Invariants
 from meteora.testing.loop import Process, SimulatedLoop
 from meteora.testing.network import Network, SimulatedTransport
@@ -55,9 +78,10 @@ class ConnectionRefused(Exception):
 class Directory:
     """A data directory: what makes a machine the member that it is."""
 
-    def __init__(self, name: str, random: Random) -> None:
+    def __init__(self, name: str, random: Random, root: Path) -> None:
+        """Its files are in the directory `root`."""
         self.name = name
-        self.disk = Disk(random)
+        self.disk = Disk(random, root)
         self.instance_id = random.getrandbits(63) + 1
         self.cluster_id = 0
         """0 until it has founded or joined a cluster."""
@@ -69,7 +93,7 @@ class Machine:
 
     def __init__(self, cluster: "Cluster", node_id: int) -> None:
         self.node_id = node_id
-        self.raft_address = f"n{node_id}.raft"
+        self.raft_address = f"n{node_id}:7001"
         self._cluster = cluster
         self._directories = 0
         self.directory = self._new_directory()
@@ -80,12 +104,14 @@ class Machine:
         self._core: Raft
         self._looked_at: tuple[object, ...] = ()
         """What of the core was last checked."""
-        self._database: SimulatedDatabase | None = None
+        self._state_machine: _WatchedStateMachine
         self._stop: asyncio.Future[None]
         self.stall_until = 0.0
         """True time until when the state machine's database takes no writes."""
         self.flush_bytes = cluster.random.choice([2_000, 20_000, 200_000])
         self.cache_bytes = cluster.random.choice([0, 2_000, 1 << 20])
+        self.table_bytes = cluster.random.choice([300, 5_000, 1 << 20])
+        self.chunk_bytes = cluster.random.choice([100, 2_000, 1 << 18])
         self._limits = self._draw_limits()
 
     def _draw_limits(self) -> Settings:
@@ -103,7 +129,10 @@ class Machine:
 
     def _new_directory(self) -> Directory:
         self._directories += 1
-        return Directory(f"n{self.node_id}#{self._directories}", self._cluster.random)
+        name = f"n{self.node_id}#{self._directories}"
+        directory = Directory(name, self._cluster.random, self._cluster.files / name)
+        directory.disk.power_lost = self.kill
+        return directory
 
     # As meteora.testing.invariants.Member
 
@@ -150,8 +179,7 @@ class Machine:
     @property
     def state(self) -> dict[bytes, bytes]:
         """Everything in the state machine's database."""
-        assert self._database is not None
-        return self._database.pairs
+        return self._state_machine.pairs
 
     def describe(self) -> str:
         """Where it stands, for people."""
@@ -197,6 +225,7 @@ class Machine:
     def _gone(self) -> None:
         assert self.process is not None
         self.process.kill()
+        self.process.after_step = None
         self.process = self.node = None
         self._cluster.network.endpoints.pop(self.raft_address, None)
         self.disk.crash()
@@ -217,17 +246,18 @@ class Machine:
         error = task.exception()
         if error is not None and not isinstance(error, StorageError | JoinRefused):
             raise error
-        self._cluster.trace(f"{self.name} has ended: {error!r}" if error else f"{self.name} has ended")
+        why = f": {self._cluster.error_text(error)}" if error else ""
+        self._cluster.trace(f"{self.name} has ended{why}")
         # Who was refused is started anew with an empty directory, if at all.
         self.directory.is_removed |= isinstance(error, JoinRefused)
         self._gone()
 
     async def _live(self, joins: bool) -> None:
         await self._know_cluster(joins)
-        log, state_machine = self._open_disk()
+        log, state_machine = await self.disk.guarded(self._open_disk)
         node = self._new_node(log, state_machine)
         identity = self._identity()
-        transport = SimulatedTransport(self._cluster.network, self._running(), identity, node)
+        transport = SimulatedTransport(self._cluster.network, self._running(), identity, node, self.chunk_bytes)
         self._stop = asyncio.get_running_loop().create_future()
         self._core = node._raw._raft  # noqa: SLF001  what is checked is what nobody else may see
         self._core.settings = self._limits
@@ -261,12 +291,13 @@ class Machine:
         self, node: Node, transport: SimulatedTransport, log: SimulatedLog, state_machine: StateMachine
     ) -> None:
         self._cluster.network.endpoints.pop(self.raft_address, None)
+        await transport.snapshots.close()
         await node.stop()
         await transport.close()
         log.close()
         # A disk that has failed may fail again; the next start finds out what is left.
         with suppress(StorageError):
-            state_machine.close()
+            await self.disk.guarded(state_machine.close)
 
     async def _know_cluster(self, joins: bool) -> None:
         directory = self.directory
@@ -295,25 +326,29 @@ class Machine:
                 await asyncio.sleep(JOIN_PAUSE_SECONDS)
 
     def _member(self) -> Member:
-        return Member(f"n{self.node_id}.kv", self.raft_address, self.directory.instance_id)
+        return Member(f"n{self.node_id}:5001", self.raft_address, self.directory.instance_id)
 
     def _identity(self) -> Identity:
         return Identity(self.directory.cluster_id, self.node_id, self.directory.instance_id, self.raft_address)
 
     def _open_disk(self) -> tuple[SimulatedLog, StateMachine]:
-        self._database = SimulatedDatabase(self.disk, self._stall_seconds)
-        state_machine = _WatchedStateMachine(self, self._cluster, self._database)
+        disk = self.disk
+        state_path = disk.root / disk.state_directory
+        if disk.state_directory != FIRST_STATE and not state_path.is_dir():
+            raise Corruption(f"simulated: {state_path}, which holds the state, is gone")
+        state_machine = self._state_machine = _WatchedStateMachine(self, self._cluster, state_path)
         log = self._open_log(state_machine.applied_index)
         replay(log, state_machine)
         log.release(state_machine.applied_index)
+        remove_leftovers(disk.root, state_path)
         return log, state_machine
 
-    def _stall_seconds(self) -> float:
+    def stall_seconds(self) -> float:
+        """For which the state machine's database takes no writes."""
         return inf if self.stall_until > self._cluster.loop.now else 0.0
 
     def _open_log(self, applied_index: int) -> SimulatedLog:
-        thread = SimulatedThread(self.disk, self._cluster.random)
-        return _WatchedLog(self, self._cluster, thread, applied_index)
+        return _WatchedLog(self, self._cluster, applied_index)
 
     def _new_node(self, log: SimulatedLog, state_machine: StateMachine) -> Node:
         random = self._cluster.random
@@ -324,13 +359,15 @@ class Machine:
             tick_seconds=TICK_SECONDS,
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=HEARTBEAT_TICKS,
-            snapshot_catchup_entries=sys.maxsize,
             lease_reads=self._cluster.lease_reads,
             clock=self._cluster.loop.time,
+            snapshot_catchup_entries=self._cluster.snapshot_catchup_entries,
             random_below=lambda bound: random.randrange(max(1, bound // self._cluster.timeout_likeness)),
         )
         thread = SimulatedThread(self.disk, random)
-        return Node(settings, log, state_machine, Snapshots(Path(self.name), log, state_machine, thread))
+        snapshots = Snapshots(self.disk.root, log, state_machine, thread)
+        snapshots.incoming.receiver = SimulatedReceiver(self.disk.root / INCOMING, thread, self.disk)
+        return Node(settings, log, state_machine, snapshots)
 
     # What it serves
 
@@ -338,14 +375,29 @@ class Machine:
         """PeerService.Join."""
         node = self._serving()
         deadline = asyncio.get_running_loop().time() + JOIN_ATTEMPT_SECONDS
-        await Membership(node, self.directory.cluster_id).join(request, deadline, was_forwarded=True)
+        await _Membership(self, self._cluster, node).join(request, deadline, was_forwarded=True)
         return self.directory.cluster_id
 
-    async def change_membership(self, request: raft_pb2.ConfChange) -> None:
+    async def change_membership(
+        self, request: raft_pb2.ConfChange, timeout_seconds: float = JOIN_ATTEMPT_SECONDS
+    ) -> common_pb2.State:
         """RaftService.ChangeConfig."""
-        node = self._serving()
-        deadline = asyncio.get_running_loop().time() + JOIN_ATTEMPT_SECONDS
-        await Membership(node, self.directory.cluster_id).change(request, deadline, was_forwarded=True)
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        membership = _Membership(self, self._cluster, self._serving())
+        return await membership.change(request, deadline, was_forwarded=True)
+
+    async def change_at(self, address: str, request: raft_pb2.ConfChange, timeout_seconds: float) -> common_pb2.State:
+        """Have another machine make a change. Raises `RequestError`."""
+
+        async def change(machine: Machine) -> common_pb2.State:
+            return await machine.change_membership(request, timeout_seconds)
+
+        try:
+            return await self._cluster.call(self._running(), self.raft_address, address, change, timeout_seconds)
+        except ConnectionRefused as error:
+            raise NotApplied(f"nobody listens at {address}") from error
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"no answer from {address}") from error
 
     async def change_roles(self, change: ConfChange) -> None:
         """Node.change_membership: what no service offers yet."""
@@ -375,8 +427,38 @@ class Machine:
         return self.node
 
 
+class _Membership(Membership):
+    """The real one; what a leader that is to be removed asks its successor goes over the simulated network."""
+
+    def __init__(self, machine: Machine, cluster: "Cluster", node: Node) -> None:
+        super().__init__(node, cluster.cluster_id)
+        self._machine = machine
+
+    async def _pass_on(self, call: Callable[[Any], Awaitable[T]], was_forwarded: bool) -> T:
+        leader = self._node.members.by_id.get(self._node.leader_id)
+        if was_forwarded or leader is None:
+            return await super()._pass_on(call, was_forwarded)
+        return await call(_Channel(self._machine, leader.raft_address))
+
+
+class _Channel:
+    """As much of a gRPC channel as the stub of `RaftService` needs; only changes of the membership go by it."""
+
+    def __init__(self, machine: Machine, address: str) -> None:
+        self._machine = machine
+        self._address = address
+
+    def unary_unary(self, _path: str, **_options: object) -> Callable[..., Awaitable[raft_pb2.ChangeReply]]:
+        async def change(request: raft_pb2.ConfChange, **options: Any) -> raft_pb2.ChangeReply:
+            state = await self._machine.change_at(self._address, request, options["timeout"])
+            return raft_pb2.ChangeReply(state=state)
+
+        return change
+
+
 class _WatchedLog(SimulatedLog):
-    def __init__(self, machine: Machine, cluster: "Cluster", thread: SimulatedThread, applied_index: int) -> None:
+    def __init__(self, machine: Machine, cluster: "Cluster", applied_index: int) -> None:
+        thread = SimulatedThread(machine.disk, cluster.random)
         super().__init__(Path(machine.name), machine.disk, thread, applied_index, machine.cache_bytes)
         self._machine = machine
         self._cluster = cluster
@@ -386,18 +468,38 @@ class _WatchedLog(SimulatedLog):
         self._cluster.invariants.appended(self._machine, entries, previous_term, state)
         await super()._persist(entries, state)
 
+    async def _persist_base(self, base: Base, is_here: bool, state: HardState, state_directory: str | None) -> None:
+        self._cluster.trace(f"{self._machine.name} cuts its log at {base.index}@{base.term}")
+        self._cluster.invariants.cut(self._machine, base, state_directory)
+        await super()._persist_base(base, is_here, state, state_directory)
+
 
 class _WatchedStateMachine(StateMachine):
-    def __init__(self, machine: Machine, cluster: "Cluster", database: SimulatedDatabase) -> None:
+    _database: SimulatedDatabase
+
+    def __init__(self, machine: Machine, cluster: "Cluster", path: Path) -> None:
         self._machine = machine
         self._cluster = cluster
+
+        def new_database(path: Path) -> SimulatedDatabase:
+            return SimulatedDatabase(machine.disk, path, machine.stall_seconds)
+
         super().__init__(
-            Path(machine.name),
-            database,
+            path,
+            new_database(path),
             new_thread=lambda _: SimulatedThread(machine.disk, cluster.random),
             new_batch=SimulatedBatch,
+            new_database=new_database,
+            new_table=lambda _: SimulatedTable(machine.disk, machine.table_bytes),
+            new_pace=lambda: SimulatedPace(machine.disk),
             clock=cluster.loop.time,
         )
+        cluster.invariants.has_state(machine, self.applied_index, self._database.digest)
+
+    @property
+    def pairs(self) -> dict[bytes, bytes]:
+        """Everything in the database."""
+        return self._database.pairs
 
     def needs_flush(self) -> bool:
         return self.unflushed_bytes >= self._machine.flush_bytes
@@ -410,6 +512,22 @@ class _WatchedStateMachine(StateMachine):
     def apply_membership(self, entry: Entry, membership: bytes) -> None:
         super().apply_membership(entry, membership)
         self._cluster.applied(self._machine, [entry], [])
+
+    def _write(self, batch: WriteBatch, entries: Sequence[Entry]) -> None:
+        super()._write(batch, entries)
+        self._cluster.invariants.has_state(self._machine, self.applied_index, self._database.digest)
+
+    async def create_snapshot(self, directory: Path) -> Manifest | None:
+        manifest = await super().create_snapshot(directory)
+        if manifest is not None:
+            self._cluster.trace(f"{self._machine.name} has made a snapshot at {manifest.index}@{manifest.term}")
+        return manifest
+
+    async def adopt(self, state: State) -> None:
+        assert isinstance(state.database, SimulatedDatabase)
+        self._cluster.installs(self._machine, state, self.applied_index)
+        self._cluster.invariants.has_state(self._machine, state.index, state.database.digest)
+        await super().adopt(state)
 
 
 class Cluster:
@@ -431,6 +549,12 @@ class Cluster:
         """The larger, the more alike the election timeouts are, and the more elections are split."""
         self.lease_reads = False
         """Of all nodes. Clocks that are skewed by up to a tenth must do for them."""
+        self.snapshot_catchup_entries = 5_000
+        """As `NodeSettings` has it."""
+        self.installed_snapshots = 0
+        self.files = Path(tempfile.mkdtemp(prefix="meteora-simulation-", dir=_fastest_directory()))
+        """Where the files are that the real code writes and reads; they go with this object."""
+        weakref.finalize(self, shutil.rmtree, self.files, ignore_errors=True)
         self._write_trace = write_trace
 
     def add_machine(self) -> Machine:
@@ -515,9 +639,19 @@ class Cluster:
             self.trace(f"{machine.name} applies {' '.join(map(entry_text, entries))}")
         self.invariants.applied(machine, entries, results)
 
+    def installs(self, machine: Machine, state: State, applied_index: int) -> None:
+        """A machine goes on with the state of a snapshot, in the place of one that was at `applied_index`."""
+        self.trace(f"{machine.name} installs a snapshot at {state.index}@{state.term} over {applied_index}")
+        self.installed_snapshots += 1
+        self.invariants.installs(machine, state.index, state.term, applied_index)
+
+    def error_text(self, error: BaseException) -> str:
+        """Without what differs from run to run."""
+        return repr(error).replace(f"{self.files}/", "")
+
     def node_failed(self, machine: Machine, error: BaseException) -> None:
         """A node could not go on. Only its disk may be the reason."""
-        self.trace(f"{machine.name} has failed: {error!r}")
+        self.trace(f"{machine.name} has failed: {self.error_text(error)}")
         self.faults["node stopped by its disk"] += 1
         if not isinstance(error, StorageError):
             raise error
@@ -532,6 +666,11 @@ class Cluster:
         if self._write_trace is not None:
             for message in messages:
                 self.trace(f"n{message.receiver} gets {message_text(message)}")
+
+
+def _fastest_directory() -> str | None:
+    """In memory, where the system has that; None: the usual one. What survives a crash is up to the model."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _settle(answer: "asyncio.Future[T]", settle: Callable[..., None], outcome: object) -> None:

@@ -1,8 +1,4 @@
-"""The disk of a simulated node: what survives a crash, and the two databases on it.
-
-The raft log is the real `RaftLog` with its thread and its database replaced: what it asks, checks and believes is the
-real code; what is durable, and when, is up to the `Disk`. The state machine's database is a model with the interface of
-`Rocks`.
+"""The disk of a simulated node: what survives a crash, and when it has it.
 
 Rules of the model, each of them what a real disk may do:
 
@@ -12,22 +8,30 @@ Rules of the model, each of them what a real disk may do:
 - A full disk takes no writes and no flushes, until there is space again. What it has, it keeps.
 - What is read back may have a flipped bit.
 - The state machine's database has no write-ahead log: a crash takes it back to some batch at or after its last flush.
+- The files of snapshots are real ones, in a directory that is thrown away. A crash may cut them short or spoil them:
+  nobody may believe in them without a look.
+- The power may be lost at any step of what is done on the disk, in the middle of a function, too. The disk then stays
+  as it was at that step, whatever the function does as it ends.
+
+What is on it is read and written by the models in `meteora.testing.databases`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import NamedTuple, TypeVar, TypeVarTuple, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, TypeVarTuple
 
-from meteora.errors import Corruption, DiskFailure, DiskFull
+from meteora.errors import DiskFailure, DiskFull
+from meteora.kv.installation import INCOMING, OUTGOING
+from meteora.kv.state import APPLIED_KEY, decode_position
 from meteora.raft.entry import Entry
 from meteora.raft.message import HardState
 from meteora.storage.disk_thread import DiskThread
-from meteora.storage.entry_cache import EntryCache
-from meteora.storage.raft_log import RaftLog
-from meteora.storage.rocks import Rocks, Scan, WriteBatch
-from meteora.storage.watermark import Watermark
+from meteora.storage.raft_records import Base
+from meteora.storage.snapshot_files import make_empty
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -35,32 +39,70 @@ Arguments = TypeVarTuple("Arguments")
 PairOrKey = tuple[bytes, bytes | None]
 """A key with its new value; None: it is deleted."""
 
+FIRST_STATE = "kv"
+"""The directory of the state that a node begins with."""
 
 USUAL_SYNC_SECONDS = 0.002
 
 
+class PowerLost(BaseException):
+    """The machine is off: what was being done ends in the middle."""
+
+
+class Cut(NamedTuple):
+    """A new beginning of the log."""
+
+    base: Base
+    is_here: bool
+    """Whether the log has the base, and keeps what follows it."""
+    state_directory: str | None
+    """Which directory has the state that the log goes on from now on; None: the same as before."""
+
+
 class LogWrite(NamedTuple):
-    """One append on its way to the platter."""
+    """One append, or one cut, on its way to the platter."""
 
     entries: tuple[Entry, ...]
     first_index: int
     """Of `entries`; what was there or after it is replaced."""
     state: HardState
+    cut: Cut | None = None
+
+
+@dataclass(slots=True)
+class StateFiles:
+    """One database of a state machine."""
+
+    pairs: dict[bytes, bytes] = field(default_factory=dict)
+    """As of the last flush."""
+    unflushed: list[tuple[PairOrKey, ...]] = field(default_factory=list)
+    """The batches since."""
+
+    def keep(self, count: int) -> None:
+        """The first `count` of the unflushed batches are durable."""
+        for batch in self.unflushed[:count]:
+            apply_batch(batch, self.pairs)
+        del self.unflushed[:count]
 
 
 class Disk:
     """What a node leaves behind when its process dies. Outlives processes, and is used by one at a time."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, root: Path) -> None:
+        """Its files are in the directory `root`, which is made."""
         self._random = random
+        self.root = root
+        make_empty(root)
+        self.base = Base(0, 0)
+        """The last entry that was cut off the log."""
         self.entries: list[Entry] = []
-        """The log as far as it is synced, from index 1."""
+        """The log after the base as far as it is synced."""
         self.hard_state = HardState()
+        self.state_directory = FIRST_STATE
+        """Which of the states the log continues."""
         self.unsynced: list[LogWrite] = []
-        self.pairs: dict[bytes, bytes] = {}
-        """The state machine's database as of its last flush."""
-        self.unflushed: list[tuple[PairOrKey, ...]] = []
-        """The batches since."""
+        self.states: dict[str, StateFiles] = {}
+        """The state machine's databases, by directory."""
         self.sync_seconds = USUAL_SYNC_SECONDS
         self.fails_next_sync = False
         self.fails_next_flush = False
@@ -70,6 +112,37 @@ class Disk:
         self.has_failed = False
         """A sync or a write has failed in the life of the present process."""
         self._working: dict[asyncio.Future[None], None] = {}
+        self.power_lost: Callable[[], None] = lambda: None
+        """Called when the power is lost in the middle of something."""
+        self._steps_left = 0
+        """Until the power is lost; 0: it is not going to be."""
+        self._counts_snapshots_only = False
+        self._files_at_loss: dict[Path, bytes | None] | None = None
+        """Of the files below `root`, None for a directory, when the power was lost; None while it is on."""
+
+    # Power
+
+    def lose_power_after(self, steps: int, *, of_snapshots_only: bool) -> None:
+        """The power is lost at the step after so many others; in what is done about snapshots, or in anything."""
+        self._steps_left, self._counts_snapshots_only = steps, of_snapshots_only
+
+    def step(self, *, of_snapshot: bool = True) -> None:
+        """Between this and the next call, something is done that survives a crash. Raises `PowerLost` at the time."""
+        if self._files_at_loss is not None:
+            raise PowerLost
+        if self._steps_left and (of_snapshot or not self._counts_snapshots_only):
+            self._steps_left -= 1
+            if not self._steps_left:
+                self._files_at_loss = _files_below(self.root)
+                raise PowerLost
+
+    async def guarded(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Call the function; if the power is lost in it, never return."""
+        try:
+            return function(*arguments)
+        except PowerLost:
+            self.power_lost()
+            return await _forever()
 
     # Time
 
@@ -91,7 +164,8 @@ class Disk:
     # The log
 
     def write_log(self, write: LogWrite) -> None:
-        """Hand an append to the operating system. Raises `DiskFull`, with some of it written, or nothing."""
+        """Hand a write to the operating system. Raises `DiskFull`, with some of it written, or nothing."""
+        self.step(of_snapshot=write.cut is not None)
         if self.is_full:
             self.has_failed = True
             if self._random.random() < 0.5:
@@ -104,6 +178,8 @@ class Disk:
 
         The kernel then takes for clean what it could not write, and the next sync would not tell.
         """
+        is_cut = any(write.cut is not None for write in self.unsynced)
+        self.step(of_snapshot=is_cut)
         if self.fails_next_sync:
             self.fails_next_sync = False
             self.has_failed = True
@@ -112,15 +188,28 @@ class Disk:
         for write in self.unsynced:
             self._settle(write)
         self.unsynced.clear()
+        self.step(of_snapshot=is_cut)
 
     def _settle(self, write: LogWrite) -> None:
         if write.entries:
-            self.entries[write.first_index - 1 :] = write.entries
+            self.entries[write.first_index - 1 - self.base.index :] = write.entries
+        if write.cut is not None:
+            self._cut(write.cut)
         self.hard_state = write.state
+
+    def _cut(self, cut: Cut) -> None:
+        self.entries = self.entries[cut.base.index - self.base.index :] if cut.is_here else []
+        self.base = cut.base
+        self.state_directory = cut.state_directory or self.state_directory
+
+    @property
+    def last_index(self) -> int:
+        """Of the log as far as it is synced."""
+        return self.base.index + len(self.entries)
 
     def read_entry(self, index: int) -> bytes:
         """The bytes of an entry, or something like them."""
-        encoded = self.entries[index - 1].encode()
+        encoded = self.entries[index - 1 - self.base.index].encode()
         if not self.corrupts_next_read:
             return encoded
         self.corrupts_next_read = False
@@ -129,45 +218,95 @@ class Disk:
         return bytes(flipped)
 
     def holds(self, index: int, term: int) -> bool:
-        """Whether the entry of `term` is durable at `index`."""
-        return 0 < index <= len(self.entries) and self.entries[index - 1].term == term
+        """Whether the entry of `term` is durable at `index`, or what came of it is, or of another one."""
+        if index <= self.base.index:
+            return index < self.base.index or term == self.base.term
+        return index <= self.last_index and self.entries[index - 1 - self.base.index].term == term
 
-    # The state machine's database
+    # The state machine's databases
 
-    def flush(self, count: int) -> None:
-        """The first `count` of the unflushed batches are durable. Raises `DiskFull`, or `DiskFailure` if it is time."""
+    def open_state(self, path: Path) -> StateFiles:
+        """The database in the directory `path`, made if it isn't there. Raises `DiskFull`."""
+        if not path.is_dir():
+            self.write_file()
+            path.mkdir()
+            self.states[path.name] = StateFiles()
+            self.step()
+        return self.states[path.name]
+
+    def durable_position(self, name: str) -> tuple[int, int]:
+        """Index and term up to which the state in the directory `name` would be there after a crash."""
+        files = self.states.get(name)
+        return (0, 0) if files is None else decode_position(self.root / name, files.pairs.get(APPLIED_KEY))
+
+    def flush(self, files: StateFiles) -> None:
+        """All of a database is durable. Raises `DiskFull`, or `DiskFailure` if it is time."""
+        self.step(of_snapshot=False)
         if self.is_full:
             raise DiskFull("simulated: no space left")
+        self.fail_flush_if_due()
+        files.keep(len(files.unflushed))
+
+    def fail_flush_if_due(self) -> None:
+        """Raise `DiskFailure` if it is time."""
         if self.fails_next_flush:
             self.fails_next_flush = False
             raise DiskFailure("simulated: a flush failed")
-        self._keep(count)
 
-    def _keep(self, count: int) -> None:
-        for batch in self.unflushed[:count]:
-            apply_batch(batch, self.pairs)
-        del self.unflushed[:count]
+    def write_file(self) -> None:
+        """A file of a snapshot is about to be written. Raises `DiskFull`."""
+        self.step()
+        if self.is_full:
+            raise DiskFull("simulated: no space left")
 
     # Crashes
 
     def crash(self) -> None:
         """The process is dead, or the machine: what was not durable is kept as far as chance will have it."""
+        if self._files_at_loss is not None:
+            _restore(self.root, self._files_at_loss)
+            self._files_at_loss = None
+        self._steps_left = 0
         for write in self.unsynced[: self._random.randint(0, len(self.unsynced))]:
             cut = self._cut_short(write)
             self._settle(cut)
             if cut is not write:
                 break
         self.unsynced.clear()
-        # RocksDB may have flushed on its own account at any batch.
-        self._keep(self._random.choice([0, 0, self._random.randint(0, len(self.unflushed))]))
-        self.unflushed.clear()
+        for files in self.states.values():
+            # RocksDB may have flushed on its own account at any batch.
+            files.keep(self._random.choice([0, 0, self._random.randint(0, len(files.unflushed))]))
+            files.unflushed.clear()
+        if self._random.random() < 0.5:
+            self.spoil_snapshots()
         self.has_failed = False
         self._working.clear()
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether files of a snapshot are here, to be sent or being received."""
+        return any((self.root / name).is_dir() for name in (INCOMING, OUTGOING))
+
+    def spoil_snapshots(self) -> None:
+        """Cut short, or spoil, some of their files."""
+        for name in (INCOMING, OUTGOING):
+            for path in sorted((self.root / name).glob("*")):
+                if self._random.random() < 0.5:
+                    self._spoil(path)
+
+    def _spoil(self, path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        if content and self._random.random() < 0.5:
+            content[self._random.randrange(len(content))] ^= 1 << self._random.randrange(8)
+        else:
+            del content[self._random.randint(0, len(content)) :]
+        path.write_bytes(content)
 
     def mend(self) -> None:
         """Nothing fails any more, and nothing is slow."""
         self.fails_next_sync = self.fails_next_flush = self.is_full = False
         self.corrupts_next_read = self.corrupts_next_get = False
+        self._steps_left = 0
         self.change_speed(USUAL_SYNC_SECONDS)
 
     def _cut_short(self, write: LogWrite) -> LogWrite:
@@ -194,115 +333,82 @@ def apply_batch(batch: Sequence[PairOrKey], pairs: dict[bytes, bytes]) -> None:
 
 
 class SimulatedThread(DiskThread):
-    """A disk thread without a thread: what it runs takes as long as the disk says, and the loop goes on meanwhile."""
+    """A disk thread without a thread: what it runs takes as long as the disk says, and the loop goes on meanwhile.
+
+    As on a real one, one thing runs at a time, in the order in which it was handed over, whether or not the caller
+    still waits for it.
+    """
 
     def __init__(self, disk: Disk, random: Random) -> None:
         self._disk = disk
         self._random = random
+        self._waiting: deque[_Job] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Run the function at some instant of the time that it takes."""
-        before = self._random.random()
-        await self._disk.work(before)
-        result = function(*arguments)
-        await self._disk.work(1 - before)
-        return result
+        if self._is_closed:
+            raise RuntimeError("a simulated thread is closed")
+        job = _Job(lambda: function(*arguments), asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.ensure_future(self._run_all())
+        answer: T = await job.answer
+        return answer
+
+    async def _run_all(self) -> None:
+        while self._waiting:
+            before = self._random.random()
+            await self._disk.work(before)
+            if not self._waiting:
+                return
+            job = self._waiting.popleft()
+            settle = await self._disk.guarded(job.run)
+            await self._disk.work(1 - before)
+            settle()
 
     def call(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Run the function at once."""
         return function(*arguments)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Run at once what was handed over before."""
+        self._is_closed = True
+        while self._waiting:
+            self._waiting.popleft().run()()
 
 
-class SimulatedLog(RaftLog):
-    """The real log, on a `Disk`."""
+class _Job(NamedTuple):
+    """What a thread is to do, and who waits for it."""
 
-    def __init__(self, path: Path, disk: Disk, thread: DiskThread, applied_index: int, cache_bytes: int) -> None:
-        """Opens it, with the entries above `applied_index` in memory."""
-        super().__init__(path, thread, cast(Watermark, None), cast(Rocks, None))
-        self._platter = disk
-        self._hard_state = disk.hard_state
-        entries = disk.entries
-        for entry in entries:
-            self._terms.append(entry.term)
-        self._verify_ends(len(entries), applied_index)
-        self._cache = EntryCache(cache_bytes, min(applied_index, len(entries)), applied_index)
-        for entry in entries[applied_index:]:
-            self._cache.append(entry)
+    function: Callable[[], Any]
+    answer: asyncio.Future[Any]
 
-    async def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
-        first_index = entries[0].index if entries else 0
-        self._platter.write_log(LogWrite(tuple(entries), first_index, state))
-        await self._sync()
-
-    async def _sync(self) -> None:
-        await self._platter.work()
-        self._platter.sync_log()
-
-    def _scan(self, low: int, high: int) -> Iterator[Entry]:
-        for index in range(low, high):
-            yield self._verified(index, self._platter.read_entry(index))
-
-    def _close(self) -> None:
-        """Nothing to let go of."""
+    def run(self) -> Callable[[], None]:
+        """Run it; what tells the one who waits."""
+        try:
+            result = self.function()
+        except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
+            failure = error
+            return lambda: None if self.answer.done() else self.answer.set_exception(failure)
+        return lambda: None if self.answer.done() else self.answer.set_result(result)
 
 
-class SimulatedBatch(WriteBatch):
-    """A batch that can be read back."""
-
-    __slots__ = ("changes",)
-
-    def __init__(self) -> None:
-        self.changes: list[PairOrKey] = []
-        self.put = lambda key, value: self.changes.append((key, value))
-        self.delete = lambda key: self.changes.append((key, None))
-
-    def size_bytes(self) -> int:
-        """About as long as the real one."""
-        return sum(len(key) + len(value or b"") + 4 for key, value in self.changes)
+async def _forever() -> NoReturn:
+    while True:
+        await asyncio.get_running_loop().create_future()
 
 
-class SimulatedDatabase(Rocks):
-    """The state machine's database."""
+def _files_below(root: Path) -> dict[Path, bytes | None]:
+    """The content of every file, None for a directory; what holds others comes before them."""
+    return {path: None if path.is_dir() else path.read_bytes() for path in sorted(root.rglob("*"))}
 
-    def __init__(self, disk: Disk, write_delay_seconds: Callable[[], float]) -> None:
-        self._disk = disk
-        self._delay_seconds = write_delay_seconds
-        self.pairs = dict(disk.pairs)
 
-    def get(self, key: bytes) -> bytes | None:
-        """As `Rocks`."""
-        return self.pairs.get(key)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """As `Rocks`."""
-        if self._disk.corrupts_next_get:
-            self._disk.corrupts_next_get = False
-            raise Corruption("simulated: a block of the database fails its checksum")
-        return [self.pairs.get(key) for key in keys]
-
-    def write(self, batch: WriteBatch) -> None:
-        """As `Rocks`."""
-        assert isinstance(batch, SimulatedBatch)
-        changes = tuple(batch.changes)
-        self._disk.unflushed.append(changes)
-        apply_batch(changes, self.pairs)
-
-    def flush(self) -> None:
-        """As `Rocks`."""
-        self._disk.flush(len(self._disk.unflushed))
-
-    def scan(self, lower: bytes, upper: bytes, *, backwards: bool = False, fills_cache: bool = True) -> Scan:  # noqa: ARG002
-        """As `Rocks`."""
-        pairs = sorted((pair for pair in self.pairs.items() if lower <= pair[0] < upper), reverse=backwards)
-        return cast(Scan, iter(pairs))
-
-    def write_delay_seconds(self, size_bytes: int) -> float:  # noqa: ARG002  the model doesn't care
-        """As `Rocks`."""
-        return self._delay_seconds()
-
-    def close(self) -> None:
-        """As `Rocks`: flushes everything."""
-        self.flush()
+def _restore(root: Path, files: dict[Path, bytes | None]) -> None:
+    make_empty(root)
+    for path, content in files.items():
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_bytes(content)

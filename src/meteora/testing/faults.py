@@ -41,6 +41,9 @@ class Nemesis:
             self._kill,
             self._kill_many,
             self._kill_while_writing,
+            self._lose_power,
+            self._leave_behind,
+            self._break_snapshot,
             self._topple,
             self._restart,
             self._pause,
@@ -131,6 +134,54 @@ class Nemesis:
         while machine.is_up and not machine.disk.unsynced and self._cluster.loop.now < give_up_at:  # noqa: ASYNC110  time
             await asyncio.sleep(self._random.uniform(0.0005, 0.005))
         await self._kill_for(machine, self._some_seconds())
+
+    async def _lose_power(self) -> None:
+        """In the middle of something: of what is done about a snapshot, mostly."""
+        machine = self._any()
+        of_snapshots_only = self._random.random() < 0.7
+        machine.disk.lose_power_after(self._random.randint(1, 20), of_snapshots_only=of_snapshots_only)
+        await self._bring_back(machine)
+
+    async def _leave_behind(self) -> None:
+        """A machine is cut off, or down, until others have cut their logs where it needs them; then a snapshot comes.
+
+        Whatever is about to happen to the snapshot happens to this one.
+        """
+        machine = self._random.choice(list(self._cluster.machines.values()))
+        last_index = machine.disk.last_index
+        out, back = self._ways(machine)
+        if self._random.random() < 0.5:
+            machine.kill()
+        else:
+            self._cluster.network.cut |= out | back
+        give_up_at = self._cluster.loop.now + LONGEST_SECONDS
+        while self._cluster.loop.now < give_up_at and not self._has_been_cut(last_index):  # noqa: ASYNC110  time
+            await asyncio.sleep(self._random.uniform(0.01, 0.2))
+        self._cluster.network.cut -= out | back
+        if self._random.random() < 0.5:
+            machine.disk.lose_power_after(self._random.randint(1, 30), of_snapshots_only=True)
+        await self._bring_back(machine)
+
+    def _has_been_cut(self, index: int) -> bool:
+        """Whether the leader no longer has what comes after this index."""
+        leader = self._cluster.leader()
+        return leader is not None and leader.log.first_index > index + 1
+
+    async def _break_snapshot(self) -> None:
+        """One end of a snapshot that is on its way is killed, or its files are spoilt; or nothing is, if none comes."""
+        give_up_at = self._cluster.loop.now + LONGEST_SECONDS
+        while self._cluster.loop.now < give_up_at:
+            ends = [
+                machine for machine in self._cluster.machines.values() if machine.is_up and machine.disk.has_snapshot
+            ]
+            if ends:
+                machine = self._random.choice(ends)
+                if self._random.random() < 0.5:
+                    machine.disk.spoil_snapshots()
+                else:
+                    await self._kill_for(machine, self._some_seconds())
+                return
+            await asyncio.sleep(self._random.uniform(0.005, 0.05))
 
     async def _topple(self) -> None:
         """Leaders fall one after the other, each with entries that not all others have."""
@@ -228,6 +279,7 @@ class Nemesis:
         network.loss_rate = random.choice([0, 0.01, 0.2])
         network.duplicate_rate = random.choice([0, 0.1])
         network.reorder_rate = random.choice([0, 0.1])
+        network.spoil_rate = random.choice([0, 0, 0.1])
 
     # Disks
 
@@ -281,7 +333,11 @@ class Nemesis:
         request = raft_pb2.ConfChange(change_type=kind, node_id=machine.node_id)
         leader = self._cluster.leader()
         if leader is not None:
-            await self._ask(leader, lambda machine: machine.change_membership(request))
+
+            async def change(machine: Machine) -> None:
+                await machine.change_membership(request)
+
+            await self._ask(leader, change)
 
     async def _add(self) -> None:
         """A machine joins: one that was removed before, or a new one."""

@@ -12,6 +12,9 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - A disk that has failed is not written again before a new start.
 - Terms never fall, restarts included; the commit index and the applied index never fall within a run of a node.
 - A write that was acknowledged was applied, once.
+- The log is cut only where it is committed, and only as far as the state survives a crash without it.
+- A snapshot is installed over an older state only, and only what was committed.
+- The same applied index, the same state, byte for byte, and the same membership: after a snapshot, and a crash, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +27,8 @@ from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.log import Log
 from meteora.raft.membership import Configuration
 from meteora.raft.message import HardState, Message, MessageKind
+from meteora.raft.text import configuration_text
+from meteora.storage.raft_records import Base
 from meteora.testing.disk import Disk
 
 
@@ -82,6 +87,10 @@ class Invariants:
         """Term, commit and applied index of each running node at the last look."""
         self._configurations: dict[str, Configuration] = {}
         """Of each node at the last look."""
+        self._states: dict[int, int] = {}
+        """The digest of the state at each applied index at which one was seen."""
+        self._memberships: dict[int, Configuration] = {}
+        """The configuration at each applied index at which one was seen."""
         self._terms: dict[str, int] = {}
         """The highest term that each node has spoken in, restarts included."""
 
@@ -116,6 +125,7 @@ class Invariants:
             )
         self._note_commits(member, 0 if before is None else before[1])
         self._configurations[member.name] = member.configuration
+        self._note_configuration(member)
         if member.is_leader:
             self._note_leader(member)
 
@@ -125,6 +135,15 @@ class Invariants:
         term = self._terms.get(member.name, 0)
         self._ensure(
             member.term >= term, "terms never fall", f"{member.name} spoke in term {term}, is in {member.term}"
+        )
+
+    def _note_configuration(self, member: Member) -> None:
+        known = self._memberships.setdefault(member.log.applied, member.configuration)
+        self._ensure(
+            known == member.configuration,
+            "same index, same members",
+            f"{member.name} has {configuration_text(member.configuration)} at {member.log.applied}, others "
+            f"{configuration_text(known)}",
         )
 
     def _note_leader(self, member: Member) -> None:
@@ -143,7 +162,14 @@ class Invariants:
 
     def _note_commits(self, member: Member, known: int) -> None:
         log = member.log
-        for index in range(known + 1, log.committed + 1):
+        base_index = log.first_index - 1
+        self._ensure(
+            base_index <= self.committed_index,
+            "committed before it is cut",
+            f"the log of {member.name} begins after {base_index}, and {self.committed_index} is committed",
+        )
+        # What is before its base it has as a state.
+        for index in range(max(known + 1, base_index), log.committed + 1):
             term = log.term(index)
             if index < len(self._committed):
                 agreed = self._committed[index]
@@ -177,7 +203,7 @@ class Invariants:
         elif message.kind is MessageKind.VOTE:
             self._note_vote(member, message.term, message.sender)
         elif message.kind is MessageKind.APPEND_RESPONSE and not message.reject:
-            held = len(member.disk.entries)
+            held = member.disk.last_index
             self._ensure(
                 # With a later term on disk, the entry may have been replaced there since.
                 message.index <= held or member.disk.hard_state.term > message.term,
@@ -214,7 +240,42 @@ class Invariants:
             previous_term <= state.term, "log matching", f"{member.name} writes term {previous_term} in {state.term}"
         )
 
+    def cut(self, member: Member, base: Base, state_directory: str | None) -> None:
+        """A log is about to begin after `base`, with the state in `state_directory` (None: as before)."""
+        disk = member.disk
+        self._ensure(not disk.has_failed, "a failed disk is not written again", f"{member.name} cuts its log")
+        self._ensure_committed(member, *base)
+        durable_index, _ = disk.durable_position(state_directory or disk.state_directory)
+        self._ensure(
+            base.index <= durable_index,
+            "what is cut off is in the state",
+            f"{member.name} cuts its log at {base.index}, its state is durable up to {durable_index}",
+        )
+
+    def _ensure_committed(self, member: Member, index: int, term: int) -> None:
+        self._ensure(
+            index <= self.committed_index and self._committed[index] == term,
+            "committed before it is cut",
+            f"{member.name} begins its log after {index}@{term}; {self.committed_index} is committed",
+        )
+
     # What is applied
+
+    def installs(self, member: Member, index: int, term: int, applied_index: int) -> None:
+        """A node replaces its state, which is at `applied_index`, by one at (index, term)."""
+        self._ensure_committed(member, index, term)
+        self._ensure(
+            index > applied_index,
+            "nothing goes back",
+            f"{member.name} installs a snapshot at {index} over what it has applied, {applied_index}",
+        )
+
+    def has_state(self, member: Member, index: int, digest: int) -> None:
+        """A node's state at `index` has this digest."""
+        known = self._states.setdefault(index, digest)
+        self._ensure(
+            known == digest, "same index, same state", f"{member.name} holds other bytes than were seen at {index}"
+        )
 
     def applied(self, member: Member, entries: Sequence[Entry], results: Sequence[Applied]) -> None:
         """A node has applied entries, which led to these results."""

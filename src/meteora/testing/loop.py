@@ -15,6 +15,7 @@ steps is in a livelock: both are failures of what is simulated.
 import asyncio
 import gc
 import heapq
+import sys
 import warnings
 from asyncio import AbstractEventLoop, Future, Handle, Task, TimerHandle
 from collections import deque
@@ -257,9 +258,13 @@ class SimulatedLoop(AbstractEventLoop):
 
     def forget(self) -> None:
         """Drop what has not run yet: the run is over. What is left of its coroutines is closed, and nobody minds."""
-        with warnings.catch_warnings():
-            # Of coroutines that were about to begin.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            self._ready.clear()
-            self._timers.clear()
-            gc.collect()
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            with warnings.catch_warnings():
+                # Of coroutines that were about to begin.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                self._ready.clear()
+                self._timers.clear()
+                gc.collect()
+        finally:
+            sys.unraisablehook = hook

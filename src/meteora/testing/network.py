@@ -13,6 +13,8 @@ from typing import Protocol
 
 from meteora.raft.message import Message
 from meteora.testing.loop import Process, SimulatedLoop
+from meteora.testing.snapshot_streams import SnapshotEndpoint, send_snapshot
+from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, Refusal, SnapshotNotSent, Transport
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -29,6 +31,7 @@ class Endpoint(Protocol):
     process: Process
     identity: Identity
     inbox: Inbox
+    snapshots: SnapshotEndpoint
 
 
 class Network:
@@ -46,6 +49,8 @@ class Network:
         self.loss_rate = 0.0
         self.duplicate_rate = 0.0
         self.reorder_rate = 0.0
+        self.spoil_rate = 0.0
+        """Of the chunks of snapshots."""
         self.watch: Callable[[Message], None] = lambda _message: None
         """Sees every message that a node sends, at the moment when it does."""
         self.watch_delivery: Callable[[Sequence[Message]], None] = lambda _messages: None
@@ -55,7 +60,7 @@ class Network:
         """From now on nothing goes wrong."""
         self.cut.clear()
         self.mean_delay_seconds = 0.002
-        self.loss_rate = self.duplicate_rate = self.reorder_rate = 0.0
+        self.loss_rate = self.duplicate_rate = self.reorder_rate = self.spoil_rate = 0.0
 
     def passes(self, sender: str, receiver: str) -> bool:
         """Whether a single packet gets from one address to the other now."""
@@ -71,15 +76,32 @@ class Network:
         """How long a packet takes."""
         return self.random.expovariate(1 / self.mean_delay_seconds)
 
+    def spoils(self) -> bool:
+        """Whether a chunk of a snapshot arrives spoilt."""
+        is_spoilt = self.random.random() < self.spoil_rate
+        self.faults["chunk spoilt"] += is_spoilt
+        return is_spoilt
+
+    def snapshot_receiver(self, address: str) -> SnapshotEndpoint | None:
+        """Who takes snapshots at this address now."""
+        endpoint = self.endpoints.get(address)
+        return None if endpoint is None else endpoint.snapshots
+
 
 class SimulatedTransport(Transport):
     """The streams of one node to its peers."""
 
-    def __init__(self, network: Network, process: Process, identity: Identity, inbox: Inbox) -> None:
+    def __init__(
+        self, network: Network, process: Process, identity: Identity, inbox: Inbox, chunk_bytes: int = 1 << 18
+    ) -> None:
+        """Snapshots are sent in chunks of about `chunk_bytes`."""
         self._network = network
         self.process = process
         self.identity = identity
         self.inbox = inbox
+        # Nobody joins by this receiver (see `Machine.admit`).
+        self.snapshots = SnapshotEndpoint(process, PeerReceiver(identity, inbox))  # type: ignore[abstract]
+        self._chunk_bytes = chunk_bytes
         self._streams: dict[int, _Stream] = {}
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -102,9 +124,20 @@ class SimulatedTransport(Transport):
             if peer not in self._streams:
                 self._streams[peer] = _Stream(self._network, self, peer, address)
 
-    async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:  # noqa: ARG002  see below
-        """Snapshots are not modelled: no log is cut here, so nobody wants one."""
-        raise SnapshotNotSent(f"node {peer} can't be sent a snapshot in a simulation")
+    async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:
+        """On a call of its own (`meteora.testing.snapshot_streams`)."""
+        stream = self._streams.get(peer)
+        if stream is None:
+            raise SnapshotNotSent(f"node {peer} is no peer any more")
+        await send_snapshot(
+            self._network,
+            self.process,
+            self.identity,
+            snapshot,
+            peer=peer,
+            address=stream.address,
+            chunk_bytes=self._chunk_bytes,
+        )
 
     async def close(self) -> None:
         """End every stream."""

@@ -36,6 +36,8 @@ class Report:
     virtual_seconds: float = 0.0
     steps: int = 0
     operations: int = 0
+    snapshots: int = 0
+    """That were installed."""
     faults: Counter[str] = field(default_factory=Counter)
     failure: BaseException | None = None
 
@@ -81,6 +83,7 @@ class Simulation:
             gc.unfreeze()
             gc.enable()
         report.virtual_seconds, report.steps = self._loop.now, self._loop.steps
+        report.snapshots = self.cluster.installed_snapshots
         report.operations = sum(client.operations for client in self._clients)
         return report
 
@@ -104,6 +107,7 @@ class Simulation:
         random, cluster = self._random, self.cluster
         cluster.clock_skew = random.choice([0.0, 0.01, 0.1])
         cluster.timeout_likeness = random.choice([1, 1, 5])
+        cluster.snapshot_catchup_entries = random.choice([1, 10, 100, 5_000])
         for number in range(random.choice([1, 3, 3, 3, 5])):
             machine = cluster.add_machine()
             machine.start(joins=number > 0)
