@@ -8,6 +8,10 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check --ed
 
 # The tests that answer for the core, and so have to reach every branch of it.
 core_tests := tests/unit/raft tests/paper tests/scenarios tests/properties
+define measured_core_tests
+	$(python) -m coverage run -m pytest --quiet $(core_tests)
+	$(python) -m coverage report
+endef
 
 export PYTHON
 
@@ -28,14 +32,18 @@ cluster: $(run_ready) ## three nodes on this machine, with their data in .cluste
 	@exec $(python) tools/cluster.py
 
 test: $(develop_ready) ## the tests, but for the long ones of make faults; ARGS="tests/unit -k log"
+ifeq ($(strip $(ARGS)),)
+	$(measured_core_tests)
+	$(python) -m pytest $(core_tests:%=--ignore=%)
+else
 	$(python) -m pytest $(ARGS)
+endif
 
 faults: $(develop_ready) ## real nodes whose cables are cut, whose disks fill up or lose bits, and that fall far behind
 	$(python) -m pytest -m faults $(ARGS)
 
 cover: $(develop_ready) ## the tests of the core; fails unless they reach every branch of it
-	$(python) -m coverage run -m pytest --quiet $(core_tests)
-	$(python) -m coverage report
+	$(measured_core_tests)
 
 sim: $(develop_ready) ## 300 simulated clusters under faults; sim_seeds=N sim_first_seed=N, ARGS="--seconds 300"
 	$(python) -m meteora.testing --first-seed $(sim_first_seed) --seeds $(sim_seeds) $(ARGS)
