@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from meteora.errors import (
     ChangeRefused,
@@ -39,6 +39,7 @@ from meteora.errors import (
 from meteora.kv.command import Command, Operation, encode_batch
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
+from meteora.node.addresses import PeerAddresses
 from meteora.node.changes import PendingChanges
 from meteora.node.freshness import Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
@@ -93,12 +94,6 @@ flush comes after `REPLAY_BOUND_BYTES` // 2, so this is about 256 MiB."""
 SNAPSHOT_PAUSE_SECONDS = 1.0
 """Before a snapshot that did not get through is sent again."""
 
-FAREWELL_SECONDS = 1.0
-"""How long a removed member is still sent what was queued for it: that its removal is committed, above all."""
-
-MAX_STRANGERS = 64
-"""Nodes that are answered although they are no members here yet: more than join while this node is behind."""
-
 _NO_KEY = b""
 """Keys have a byte at least."""
 
@@ -114,17 +109,6 @@ class Removal(Enum):
     """It was a member in this run."""
     WHILE_DOWN = "while down"
     """It has not heard of a leader in this run: it was removed before."""
-
-
-class _Contact(NamedTuple):
-    """What a peer says of itself when it opens its stream."""
-
-    instance_id: int
-    raft_address: str
-
-    def is_of(self, member: Member) -> bool:
-        """Whether it speaks of this member, as far as both are known, and not of another one with the same id."""
-        return 0 in (self.instance_id, member.instance_id) or self.instance_id == member.instance_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +170,7 @@ class Node:
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
         self._inbox: list[Message] = []
-        self._contacts: dict[int, _Contact] = {}
-        """Where those who have opened a stream to this node say that they can be reached."""
+        self._addresses = PeerAddresses(settings.node_id, self._members)
         self._forwarded: list[bytes] = []
         self._forwarded_bytes = 0
         self._to_apply: deque[Entry] = deque()
@@ -208,8 +191,6 @@ class Node:
         """Set once the removal of this node is applied here."""
         self._is_search_told = False
         """That no leader is known, and why."""
-        self._farewells: dict[int, str] = {}
-        self._farewell_ends_at = 0.0
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Gets the exception that the node can't go on after."""
         self.removed: asyncio.Future[Removal] = self._loop.create_future()
@@ -220,7 +201,7 @@ class Node:
     def start(self, transport: Transport) -> None:
         """Begin to take part, with `transport` as the way to the peers. It brings what they send to this node."""
         self._transport = transport
-        self._transport.set_peers(self._peer_addresses())
+        self._transport.set_peers(self._addresses.by_peer())
         if (self.node_id, self._settings.instance_id) in self._members.removed:
             self._parting = Parting(self._loop.time())
         if self._members.configuration.voters == {self.node_id}:
@@ -576,11 +557,8 @@ class Node:
     def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
         """A peer has opened its stream to this node."""
         if raft_address and not self._is_stopping:
-            self._contacts[sender] = _Contact(instance_id, raft_address)
-            strangers = [peer for peer in self._contacts if peer not in self._members.by_id]
-            if len(strangers) > MAX_STRANGERS:
-                del self._contacts[strangers[0]]
-            self._transport.set_peers(self._peer_addresses())
+            self._addresses.stated(sender, instance_id, raft_address)
+            self._transport.set_peers(self._addresses.by_peer())
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:  # noqa: ARG002  each message names its sender
         """Messages of a peer have arrived."""
@@ -802,14 +780,12 @@ class Node:
             self._switch_to(members, entry.index)
 
     def _switch_to(self, members: Members, index: int) -> None:
-        self._farewells = {peer: at for peer, at in self._peer_addresses().items() if peer not in members.by_id}
-        self._farewell_ends_at = self._loop.time() + FAREWELL_SECONDS
-        self._forget_old_contacts(members)
+        self._addresses.switch_to(members, self._loop.time())
         before, self._members = self._members.by_id.get(self.node_id), members
         if self._is_in(before) or self._is_in(members.by_id.get(self.node_id)):
             # What was before this node joined it passes as it catches up: news to nobody.
             _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
-        self._transport.set_peers(self._peer_addresses())
+        self._transport.set_peers(self._addresses.by_peer())
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         if self._is_in(before) and self.node_id not in members.by_id:
             _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
@@ -819,38 +795,16 @@ class Node:
         """Whether what is recorded under this node's id is about this data directory."""
         return member is not None and member.instance_id in (0, self._settings.instance_id)
 
-    def _forget_old_contacts(self, members: Members) -> None:
-        """What a member said of itself holds until it is removed, or `members` gives another address in its place."""
-        if self.node_id not in self._members.by_id:
-            return  # As it catches up, a newcomer passes what is long over.
-        for peer, before in self._members.by_id.items():
-            contact = self._contacts.get(peer)
-            # Who catches up may have heard of a successor under the same id, and has yet to pass its forerunner's end.
-            if contact is None or not contact.is_of(before):
-                continue
-            after = members.by_id.get(peer)
-            has_moved = after is not None and after.raft_address != before.raft_address
-            if after is None or (has_moved and contact.raft_address == before.raft_address):
-                del self._contacts[peer]
-
-    def _peer_addresses(self) -> dict[int, str]:
-        members = {peer: member.raft_address for peer, member in self._members.by_id.items() if peer != self.node_id}
-        # What a node says of itself is newer than the record: it came back elsewhere, or has joined by an entry that is
-        # yet to come here, maybe from itself, if it leads. Without answers to it there may be no progress at all.
-        contacts = {peer: contact.raft_address for peer, contact in self._contacts.items()}
-        return {**self._farewells, **members, **contacts}
-
     def _say_farewell(self, now: float) -> None:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""
-        if self._farewells and now >= self._farewell_ends_at:
-            self._farewells = {}
-            self._transport.set_peers(self._peer_addresses())
+        if self._addresses.end_farewell(now):
+            self._transport.set_peers(self._addresses.by_peer())
 
     def _ask_to_be_refused(self, now: float) -> None:
         """Once removed: find out who knows it. Whoever doesn't is answered as before."""
         if self._parting is not None and self._parting.asks(now):
             self._transport.set_peers({})
-            self._transport.set_peers(self._peer_addresses())
+            self._transport.set_peers(self._addresses.by_peer())
 
     def _tidy_disk_if_due(self) -> None:
         if not self._is_tidying:

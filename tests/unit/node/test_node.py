@@ -21,7 +21,7 @@ from meteora.errors import (
     StorageError,
 )
 from meteora.kv.command import Command, Operation
-from meteora.node import Removal, node, reads
+from meteora.node import Removal, addresses, node, reads
 from meteora.node.members import encode_context
 from meteora.node.writes import MAX_PENDING_WRITES
 from meteora.raft import Change, ChangeKind, ConfChange, Message, MessageKind
@@ -1049,7 +1049,7 @@ def test_a_leader_that_is_removed_learns_it_and_another_one_leads(tmp_path: Path
 
 
 def test_who_was_removed_is_heard_out_and_then_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr(addresses, "FAREWELL_SECONDS", 0.1)
 
     async def run() -> None:
         async with three(tmp_path) as trio:
@@ -1064,7 +1064,7 @@ def test_who_was_removed_is_heard_out_and_then_forgotten(tmp_path: Path, monkeyp
 def test_who_was_removed_is_heard_out_even_if_another_one_is_removed_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node, "FAREWELL_SECONDS", 0.5)
+    monkeypatch.setattr(addresses, "FAREWELL_SECONDS", 0.5)
 
     async def run() -> None:
         network = Network()
@@ -1192,10 +1192,10 @@ def test_who_has_joined_anew_is_answered_although_the_end_of_the_one_before_is_y
 
 def test_of_many_that_are_not_known_the_first_is_forgotten(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
-        for stranger in range(4, 4 + node.MAX_STRANGERS + 1):
+        for stranger in range(4, 4 + addresses.MAX_STRANGERS + 1):
             one.node.introduced(2, 20, "elsewhere:7000")
             one.node.introduced(stranger, 1, "stranger:7000")
-        assert one.line.peers.keys() == {2, 3, *range(5, 5 + node.MAX_STRANGERS)}
+        assert one.line.peers.keys() == {2, 3, *range(5, 5 + addresses.MAX_STRANGERS)}
         assert one.line.peers[2] == "elsewhere:7000"
 
     leaderless(tmp_path, story)
