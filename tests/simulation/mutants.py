@@ -7,17 +7,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from meteora.errors import DiskFailure
+from meteora.kv import snapshots as kv_snapshots
 from meteora.kv.command import Command
 from meteora.kv.sessions import Outcome, Sessions
-from meteora.kv.state import APPLIED_KEY, encode_position
+from meteora.kv.state import APPLIED_KEY, State, encode_position, load_state
 from meteora.kv.state_machine import StateMachine
+from meteora.node import node
+from meteora.node import snapshots as node_snapshots
+from meteora.node.snapshots import Incoming, IncomingSnapshots
 from meteora.observability.logs import configure
-from meteora.raft import core
+from meteora.raft import core, follower
 from meteora.raft.core import Raft
 from meteora.raft.entry import Entry
 from meteora.raft.errors import RaftError
@@ -27,6 +33,9 @@ from meteora.raft.membership import ConfChange, Configuration
 from meteora.raft.message import HardState, Message, MessageKind
 from meteora.raft.quorum import VoteResult, joint_committed, joint_vote
 from meteora.raft.reads import PendingReads, ReadRequest
+from meteora.raft.snapshot import Snapshot
+from meteora.storage.raft_log import RaftLog
+from meteora.storage.snapshot_files import Manifest
 from meteora.testing.databases import SimulatedLog
 from meteora.testing.disk import Disk
 from meteora.testing.invariants import Violation
@@ -181,6 +190,89 @@ def _without_vote(raft: Raft) -> HardState:
     return HardState(raft.term, 0, raft.log.committed)
 
 
+def _takes_any_snapshot(raft: Raft, message: Message) -> None:
+    """As the original, without a look at what is here."""
+    assert message.snapshot is not None
+    log, index = raft.log, message.snapshot.index
+    log._snapshot, log._snapshot_handed_out = message.snapshot, False
+    log._unstable.clear()
+    log._unsettled_changes.clear()
+    log._offset = log._handed_out = index + 1
+    log.committed = log._applying = index
+
+
+def _opens_for_any_snapshot(
+    snapshots: IncomingSnapshots, sender: int, manifest: bytes, commit_index: int, take: Any
+) -> Incoming:
+    return _open(snapshots, sender, manifest, 0, take)
+
+
+_open = IncomingSnapshots.open
+
+
+@contextmanager
+def _snapshots_over_newer_state() -> Iterator[None]:
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(core, "handle_snapshot", _takes_any_snapshot))
+        patches.enter_context(patch.object(follower, "handle_snapshot", _takes_any_snapshot))
+        patches.enter_context(patch.object(IncomingSnapshots, "open", _opens_for_any_snapshot))
+        yield
+
+
+def _cuts_what_is_not_flushed() -> AbstractContextManager[Any]:
+    applied_index = property(lambda machine: machine.applied_index, lambda machine, index: None)
+    return patch.object(StateMachine, "flushed_index", applied_index, create=True)
+
+
+async def _claims_one_entry_more(machine: StateMachine, directory: Path) -> Manifest | None:
+    manifest = await _create_snapshot(machine, directory)
+    return None if manifest is None else replace(manifest, index=manifest.index + 1)
+
+
+_create_snapshot = StateMachine.create_snapshot
+
+
+def _believes_the_manifest(pace: Any, database: Any, snapshot: Path, manifest: Manifest, target: Path) -> State:
+    true = replace(manifest, index=manifest.index - 1)
+    return _fill(pace, database, snapshot, true, target)._replace(index=manifest.index)
+
+
+_fill = kv_snapshots._fill
+
+
+@contextmanager
+def _snapshots_at_a_wrong_index() -> Iterator[None]:
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(StateMachine, "create_snapshot", _claims_one_entry_more))
+        patches.enter_context(patch.object(kv_snapshots, "_fill", _believes_the_manifest))
+        yield
+
+
+def _without_the_last_voter(manifest: Manifest) -> Snapshot:
+    snapshot = _snapshot_of(manifest)
+    voters = sorted(snapshot.configuration.voters)
+    configuration = snapshot.configuration._replace(voters=frozenset(voters[:-1] or voters))
+    return snapshot._replace(configuration=configuration)
+
+
+_snapshot_of = node._snapshot_of
+
+
+def _without_sessions(path: Path, database: Any) -> State:
+    return load_state(path, database)._replace(sessions=Sessions())
+
+
+async def _removes_the_old_state_first(
+    state: State, state_machine: StateMachine, log: RaftLog, hard_state: HardState | None
+) -> None:
+    await state_machine.adopt(state)
+    await log.reset(state.index, state.term, hard_state, state.path.name)
+
+
+class _NeverRaised(Exception):
+    """In the place of one that is."""
+
+
 MUTANTS: dict[str, Mutant] = {
     "votes twice in a term": instead(Raft, "_handle_vote_request", _votes_for_anybody),
     "answers a vote request before its vote is durable": _not_waiting_for_the_disk(MessageKind.VOTE_RESPONSE),
@@ -204,6 +296,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "applies a retry twice": instead(Sessions, "judge", _applies_every_retry),
     "stores the applied index apart from the data": instead(StateMachine, "_write", _position_apart_from_the_data),
+    "installs a snapshot over newer state": _snapshots_over_newer_state,
+    "cuts off what the state has not flushed": _cuts_what_is_not_flushed,
+    "takes a snapshot for one entry newer than it is": _snapshots_at_a_wrong_index,
+    "tells the core other members than the snapshot has": instead(node, "_snapshot_of", _without_the_last_voter),
+    "forgets in a snapshot what was applied": instead(kv_snapshots, "load_state", _without_sessions),
+    "removes the old state before the log names the new one": instead(
+        node_snapshots, "install", _removes_the_old_state_first
+    ),
+    "does not answer who offers what is here": instead(node, "SnapshotOvertaken", _NeverRaised),
 }
 """Each by what it does wrong."""
 

@@ -563,6 +563,11 @@ class Cluster:
         self.machines[machine.node_id] = machine
         return machine
 
+    def forget(self) -> None:
+        """Let go of all machines: the run is over."""
+        self.machines.clear()
+        self.network.endpoints.clear()
+
     def new_clock_rate(self) -> float:
         """Of a process."""
         return 1 + self.random.uniform(-self.clock_skew, self.clock_skew)

@@ -16,6 +16,7 @@ import asyncio
 import gc
 import heapq
 import sys
+import traceback
 import warnings
 from asyncio import AbstractEventLoop, Future, Handle, Task, TimerHandle
 from collections import deque
@@ -256,8 +257,11 @@ class SimulatedLoop(AbstractEventLoop):
         """False: it holds nothing that would need closing."""
         return False
 
-    def forget(self) -> None:
-        """Drop what has not run yet: the run is over. What is left of its coroutines is closed, and nobody minds."""
+    def forget(self, failure: BaseException | None = None) -> None:
+        """Drop what has not run yet: the run is over. What is left of its coroutines is closed, and nobody minds.
+
+        The traceback of `failure`, which ended the run, no longer holds on to them.
+        """
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             with warnings.catch_warnings():
@@ -265,6 +269,9 @@ class SimulatedLoop(AbstractEventLoop):
                 warnings.simplefilter("ignore", RuntimeWarning)
                 self._ready.clear()
                 self._timers.clear()
+                while failure is not None:
+                    traceback.clear_frames(failure.__traceback__)
+                    failure = failure.__cause__ or failure.__context__
                 gc.collect()
         finally:
             sys.unraisablehook = hook

@@ -79,7 +79,8 @@ class Simulation:
         except Exception as failure:  # noqa: BLE001  whatever it is, it is what was looked for
             report.failure = failure
         finally:
-            self._loop.forget()
+            self.cluster.forget()
+            self._loop.forget(report.failure)
             gc.unfreeze()
             gc.enable()
         report.virtual_seconds, report.steps = self._loop.now, self._loop.steps
