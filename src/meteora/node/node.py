@@ -41,6 +41,7 @@ from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.node.addresses import PeerAddresses
 from meteora.node.changes import PendingChanges
+from meteora.node.compaction import Compaction
 from meteora.node.freshness import Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
@@ -86,10 +87,6 @@ PROMOTION_LAG_ENTRIES = 100
 
 SLOW_DISK_SECONDS = 1.0
 """A write to the log that takes longer is logged; a leader then hands over, after an election timeout at least."""
-
-KEPT_FLUSHES = 8
-"""The log keeps no more than was applied since so many flushes of the state, whatever is set: entries can be large. A
-flush comes after `REPLAY_BOUND_BYTES` // 2, so this is about 256 MiB."""
 
 SNAPSHOT_PAUSE_SECONDS = 1.0
 """Before a snapshot that did not get through is sent again."""
@@ -145,8 +142,7 @@ class Node:
         self._snapshots = snapshots
         self._sending_snapshots: dict[int, asyncio.Task[None]] = {}
         """By the peer."""
-        self._flushed_indexes: deque[int] = deque(maxlen=KEPT_FLUSHES)
-        """Up to where the last flushes of the state went."""
+        self._compaction = Compaction(log, state_machine, snapshots.outgoing, settings.snapshot_catchup_entries)
         self._built_state: State | None = None
         """Of a snapshot that was received: durable, and not installed yet."""
         self._transport: Transport
@@ -812,22 +808,9 @@ class Node:
             self._own(self._tidy_disk())
 
     async def _tidy_disk(self) -> None:
-        if self._state_machine.needs_flush():
-            await self._state_machine.flush()
-            self._flushed_indexes.append(self._state_machine.flushed_index)
-        await self._compact()
+        await self._compaction.tidy()
         await self._snapshots.outgoing.drop_unused(self._loop.time())
         self._is_tidying = False
-
-    async def _compact(self) -> None:
-        """Cut off what the state has durably, but for what followers may still ask for."""
-        index = self._state_machine.flushed_index - self._settings.snapshot_catchup_entries
-        if len(self._flushed_indexes) == KEPT_FLUSHES:
-            index = max(index, self._flushed_indexes[0])
-        index = int(min(index, self._snapshots.outgoing.held_index))
-        # With an fsync, but no oftener than the state is flushed or a snapshot let go.
-        if index >= self._log_store.first_index():
-            await self._log_store.compact(index)
 
     # Snapshots
 
