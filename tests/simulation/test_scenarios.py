@@ -120,3 +120,65 @@ def test_a_leader_that_removed_itself_stays_until_the_others_know_that_they_can_
         removing.cancel()
 
     tell(story)
+
+
+async def leave_behind(cluster: Cluster) -> Machine:
+    """Three machines, of which one is down and the others no longer have what it lacks in their logs."""
+    cluster.snapshot_catchup_entries = 1
+    await grow(cluster, 3)
+    late = cluster.machines[3]
+    await lead(cluster, cluster.machines[1])
+    last_index = late.disk.last_index
+    late.kill()
+    for machine in cluster.machines.values():
+        machine.flush_bytes = 1
+        machine.table_bytes = 30
+    for sequence in range(1, 6):
+        await put(cluster, cluster.machines[1], sequence)
+    await until(
+        lambda: all(
+            machine.disk.base.index > last_index for machine in cluster.machines.values() if machine is not late
+        ),
+        "the logs are cut",
+    )
+    return late
+
+
+def has_caught_up(cluster: Cluster, late: Machine) -> bool:
+    return late.node is not None and applied(late) == applied(cluster.machines[1]) and late.log.first_index > 2
+
+
+def test_a_machine_that_was_left_behind_gets_a_snapshot() -> None:
+    async def story(cluster: Cluster) -> None:
+        late = await leave_behind(cluster)
+        late.start()
+        await until(lambda: has_caught_up(cluster, late), "n3 has what the others have")
+        assert cluster.installed_snapshots == 1
+        assert late.state == cluster.machines[1].state
+
+    tell(story)
+
+
+@pytest.mark.parametrize("end", ["sender", "receiver"])
+def test_a_snapshot_gets_through_wherever_the_power_is_lost_at_either_end(end: str) -> None:
+    losses = 0
+    for step in range(1, 100):
+        is_lost = []
+
+        async def story(cluster: Cluster, step: int = step, is_lost: list[bool] = is_lost) -> None:
+            late = await leave_behind(cluster)
+            machine = late if end == "receiver" else cluster.machines[1]
+            machine.disk.lose_power_after(step, of_snapshots_only=True)
+            late.start()
+            await until(lambda: has_caught_up(cluster, late) or not machine.is_up, "n3 is there, or the power is lost")
+            if not machine.is_up:
+                is_lost.append(True)
+                machine.start()
+            await until(lambda: has_caught_up(cluster, late), "n3 has what the others have")
+            assert late.state == cluster.machines[1].state
+
+        tell(story)
+        losses += bool(is_lost)
+        if not is_lost:
+            break
+    assert losses > 5
