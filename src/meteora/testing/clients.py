@@ -23,6 +23,9 @@ OPERATION_SECONDS = 6.0
 ATTEMPT_SECONDS = (0.2, 3.0)
 """One attempt, from and to."""
 
+SHOWN_BYTES = 40
+"""Of a value in the trace."""
+
 Serve = Callable[[Machine], Awaitable[bytes | None]]
 
 VALUE_BYTES = (0, 100, 3_000, 100_000)
@@ -88,12 +91,12 @@ class Client:
         self.operations += 1
         value = self._new_value() if kind is OperationKind.PUT else None
         operation = self._history.call(self.number, kind, key, value, self._cluster.loop.now)
-        self._cluster.trace(f"client {self.number} calls {kind.value} {key!r} {value!r:.40}")
+        self._cluster.trace(f"client {self.number} calls {kind.value} {key!r} {_beginning(value)}")
         if kind is OperationKind.GET:
             fate, read = await self._read(key, seconds)
         else:
             fate, read = await self._write(operation, seconds), None
-        self._cluster.trace(f"client {self.number}: {kind.value} {key!r} {value or read!r:.40} {fate.value}")
+        self._cluster.trace(f"client {self.number}: {kind.value} {key!r} {_beginning(value or read)} {fate.value}")
         if fate is Fate.DONE:
             self._history.returned(operation, self._cluster.loop.now, read)
         elif fate is Fate.NOT_DONE:
@@ -168,3 +171,8 @@ class Client:
         first_outstanding = next(iter(self._outstanding))
         value = operation.value or b""
         return Command(kind, self._client_id, sequence, first_outstanding, is_retry, operation.key, value)
+
+
+def _beginning(value: bytes | None) -> str:
+    """For the trace, which is written for every operation, and mostly read by nobody."""
+    return repr(value and value[:SHOWN_BYTES])[:SHOWN_BYTES]

@@ -181,7 +181,7 @@ class Nemesis:
                 else:
                     await self._kill_for(machine, self._some_seconds())
                 return
-            await asyncio.sleep(self._random.uniform(0.005, 0.05))
+            await asyncio.sleep(self._random.uniform(0.01, 0.1))
 
     async def _topple(self) -> None:
         """Leaders fall one after the other, each with entries that not all others have."""
