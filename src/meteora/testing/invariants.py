@@ -7,7 +7,7 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - Log matching: entries with the same index and term are the same, and so are the entries before them.
 - Leader completeness: a new leader's log holds everything that was committed.
 - State machine safety: no two nodes ever apply different entries at an index.
-- What a leader commits is on the disks of a majority.
+- What a leader commits is on the disks of a majority, and ends with an entry of its own term (figure 8).
 - A vote is given once in a term, and an entry acknowledged, only by a node whose disk holds it.
 - A disk that has failed is not written again before a new start.
 - Terms never fall, restarts included; the commit index and the applied index never fall within a run of a node.
@@ -167,6 +167,11 @@ class Invariants:
             base_index <= self.committed_index,
             "committed before it is cut",
             f"the log of {member.name} begins after {base_index}, and {self.committed_index} is committed",
+        )
+        self._ensure(
+            not member.is_leader or log.committed <= self.committed_index or log.term(log.committed) == member.term,
+            "only the own term is committed by counting",
+            f"{member.name}, which leads term {member.term}, commits up to {log.committed}@{log.term(log.committed)}",
         )
         # What is before its base it has as a state.
         for index in range(max(known + 1, base_index), log.committed + 1):
