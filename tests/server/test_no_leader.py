@@ -1,5 +1,6 @@
 """A node that can't reach a majority says so, in time, and never answers from what it has."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import grpc
 import pytest
 
 from meteora.config import RpcServerKind
+from meteora.errors import RequestError
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceStub
 from tests.cluster.processes import ClusterProcesses, node_status, wait_until
@@ -69,6 +71,28 @@ def test_a_node_that_does_not_forward_says_so_too_and_not_that_nobody_leads(
         assert refusal_of(call) == (grpc.StatusCode.UNAVAILABLE, f"{NO_LEADER}: nothing was done", "not-applied")
     repeated = refusal_of(lambda: node.put(b"key", b"new", client_id=5, sequence=1, retry=True))
     assert repeated == (grpc.StatusCode.DEADLINE_EXCEEDED, f"{NO_LEADER}: a retry is safe", "unknown")
+
+
+@pytest.mark.parametrize("sequence", [0, 1], ids=["without a request id", "with one"])
+def test_a_request_that_was_not_served_is_out_of_memory_without_the_garbage_collector(
+    leaderless: ServedNode, sequence: int
+) -> None:
+    if leaderless.config.rpc_server == "grpcio":
+        pytest.skip("grpcio's own state of a call that was aborted leads back to itself")
+    request_id = {"client_id": 7, "sequence": sequence} if sequence else {}
+    gc.collect()
+    gc.disable()
+    try:
+        refusal_of(lambda: leaderless.put(b"key", b"new", **request_id))
+        refusal_of(lambda: leaderless.delete(b"key", **request_id))
+        refusal_of(lambda: leaderless.get(b"key"))
+        wait_until(lambda: not errors_in_memory(), "no error leads to its request any more", CALL_SECONDS)
+    finally:
+        gc.enable()
+
+
+def errors_in_memory() -> list[object]:
+    return [each for each in gc.get_objects() if isinstance(each, RequestError)]
 
 
 def test_the_members_are_still_known(leaderless: ServedNode) -> None:

@@ -305,21 +305,30 @@ class Node:
 
         `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`.
         """
+        # Shielded, because a retry of the same request may wait for the same future.
+        await asyncio.shield(self._queue_write(command, deadline))
+
+    # Who awaits a future keeps it in no variable: its error leads to the frame that it is raised in, and that frame
+    # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
+
+    def _queue_write(self, command: Command, deadline: float) -> asyncio.Future[None]:
         self._ensure_running(may_be_applied=command.retry)
         result = self._writes.add(command, deadline)
         self._wake()
-        # Shielded, because a retry of the same request may wait for the same future.
-        await asyncio.shield(result)
+        return result
 
     async def get(self, key: bytes, deadline: float) -> bytes | None:
         """The value of a key, None if it has none: at least as new as all that was acknowledged before the call.
 
         `deadline` is in the loop's time. Raises `Overloaded` or `NotApplied`.
         """
+        return await self._queue_read(key, deadline)
+
+    def _queue_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         self._ensure_running()
         result = self._reads.add(key, deadline)
         self._wake()
-        return await result
+        return result
 
     async def get_stale(self, key: bytes, deadline: float) -> StaleRead:
         """The value of a key as this node has it, and how old it may be. Waits for no other node.
@@ -331,12 +340,15 @@ class Node:
         applied_index, whole_until = self._state_machine.applied_index, self._freshness.whole_until
         if not self._freshness.is_looking:
             self._look_how_fresh()
-        result = self._reads.add_stale(key, deadline)
-        self._wake()
-        value = await result
+        value = await self._queue_stale_read(key, deadline)
         # What was waited for the answer counts, too.
         staleness_seconds = None if whole_until is None else self._loop.time() - whole_until
         return StaleRead(value, applied_index, staleness_seconds)
+
+    def _queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
+        result = self._reads.add_stale(key, deadline)
+        self._wake()
+        return result
 
     def _look_how_fresh(self) -> None:
         now = self._loop.time()
@@ -379,13 +391,13 @@ class Node:
         if not self.leads:
             raise NotApplied("the change was not made: only the leader changes the membership")
 
-    async def _applied_here(self, deadline: float) -> None:
+    def _applied_here(self, deadline: float) -> asyncio.Future[None]:
         """Until the newest entry is applied. Errors as `PendingChanges.add` tells them."""
         self._ensure_running()
         status = self._raw.status()
         result = self._changes.add(status.last_index, status.term, deadline)
         self._wake()
-        await result
+        return result
 
     async def _spread_commit(self, deadline: float) -> None:
         """Until a majority of the members, as they are now, has on disk that the last change of them is committed.

@@ -3,6 +3,7 @@ import errno
 import gc
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
@@ -275,6 +276,52 @@ def test_a_caller_that_goes_takes_nobody_else_along(tmp_path: Path) -> None:
         assert await one.get(b"k") == b"v"
 
     alone(tmp_path, story)
+
+
+# Requests that end badly
+
+
+@pytest.mark.parametrize("ending", ["its time is up", "its caller goes"])
+@pytest.mark.parametrize(
+    "request_to",
+    [
+        lambda node: node.put(b"k", b"v", soon(0.05)),
+        lambda node: node.write(command(1, b"v"), soon(0.05)),
+        lambda node: node.get(b"k", soon(0.05)),
+    ],
+    ids=["put", "write", "get"],
+)
+def test_a_request_that_ended_badly_is_out_of_memory_without_the_garbage_collector(
+    tmp_path: Path, request_to: Callable[..., Coroutine[Any, Any, None]], ending: str
+) -> None:
+    async def end_badly(one: Running) -> weakref.ref[object]:
+        in_memory = _Anything()
+
+        async def call(_: object) -> None:
+            await request_to(one.node)
+
+        calling = asyncio.create_task(call(in_memory))
+        if ending == "its caller goes":
+            await asyncio.sleep(0)
+            calling.cancel()
+        await asyncio.wait([calling])
+        assert calling.cancelled() or isinstance(calling.exception(), NotApplied)
+        return weakref.ref(in_memory)
+
+    async def story(one: Running) -> None:
+        in_memory = await end_badly(one)
+        await until(lambda: in_memory() is None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        leaderless(tmp_path, story)
+    finally:
+        gc.enable()
+
+
+class _Anything:
+    """What a request has in its frames."""
 
 
 # Stopping
