@@ -8,6 +8,7 @@ from typing import Any, Final
 import grpc
 
 from meteora.rpc import listener
+from meteora.rpc.grpcio_requests import with_readable_requests
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
 
@@ -24,8 +25,11 @@ OPTIONS: Final = (
 )
 
 
-class _RunningCalls(grpc.aio.ServerInterceptor):
-    """Knows the tasks of the calls that run: grpcio cancels them when it stops, but does not wait for their end."""
+class _Calls(grpc.aio.ServerInterceptor):
+    """Stands before each call: what its requests are is looked at, and the tasks of those that run are known.
+
+    grpcio cancels them when it stops, but does not wait for their end.
+    """
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -40,7 +44,8 @@ class _RunningCalls(grpc.aio.ServerInterceptor):
         assert task is not None
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-        return await continuation(handler_call_details)
+        handler = await continuation(handler_call_details)
+        return None if handler is None else with_readable_requests(handler)
 
 
 class GrpcioServer(RpcServer):
@@ -53,7 +58,7 @@ class GrpcioServer(RpcServer):
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
         self._method_handlers: list[tuple[str, Mapping[str, Handler]]] = []
         self._reservation: socket.socket | None = None
-        self._running = _RunningCalls()
+        self._calls = _Calls()
         self._server: grpc.aio.Server | None = None
 
     @property
@@ -79,7 +84,7 @@ class GrpcioServer(RpcServer):
         """Returns when clients can call. Raises `AddressInUse`."""
         self.bind()
         # Created here and no sooner, because grpcio never frees one that was not started.
-        server = grpc.aio.server(handlers=self._generic_handlers, interceptors=[self._running], options=self._options)
+        server = grpc.aio.server(handlers=self._generic_handlers, interceptors=[self._calls], options=self._options)
         for service_name, method_handlers in self._method_handlers:
             server.add_registered_method_handlers(service_name, method_handlers)
         try:
@@ -98,8 +103,8 @@ class GrpcioServer(RpcServer):
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace_seconds)
-            if self._running.tasks:
-                await asyncio.wait(self._running.tasks)
+            if self._calls.tasks:
+                await asyncio.wait(self._calls.tasks)
 
     def _release(self) -> None:
         if self._reservation is not None:
