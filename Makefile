@@ -34,7 +34,7 @@ cluster: $(run_ready) ## three nodes on this machine, with their data in .cluste
 test: $(develop_ready) ## the tests, but for the long ones of make faults; ARGS="tests/unit -k log"
 ifeq ($(strip $(ARGS)),)
 	$(measured_core_tests)
-	$(python) -m pytest $(core_tests:%=--ignore=%)
+	$(python) -m pytest --numprocesses 2 --dist loadgroup $(core_tests:%=--ignore=%)
 else
 	$(python) -m pytest $(ARGS)
 endif

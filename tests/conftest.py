@@ -26,6 +26,11 @@ LEAK_GRACE_SECONDS = 5.0
 
 _handed_out: set[int] = set()
 
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+"""How many run the tests side by side, and which of them this is. Each has ports of its own: one that is free may be
+that of a node which is just down."""
+
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
@@ -59,8 +64,9 @@ def free_port() -> Callable[[], int]:
 
     def next_free_port() -> int:
         ports = LAST_PORT - FIRST_PORT + 1
-        for step in range(ports):
-            port = FIRST_PORT + (os.getpid() * 97 + len(_handed_out) + step) % ports
+        for step in range(ports // _workers):
+            place = os.getppid() * 97 + len(_handed_out) + step
+            port = FIRST_PORT + (place * _workers + _worker) % ports
             if port not in _handed_out and _is_free(port):
                 _handed_out.add(port)
                 return port

@@ -33,7 +33,7 @@ KV_SERVICES = {
 RAFT_CALL = "grpcurl -import-path meteora-proto/proto -proto meteora-proto/proto/raft.proto -plaintext"
 KV_CALL = "grpcurl -import-path meteora-proto/proto -proto meteora-proto/proto/kv.proto -plaintext"
 
-pytestmark = pytest.mark.usefixtures("contract_ports")
+pytestmark = [pytest.mark.usefixtures("contract_ports"), pytest.mark.xdist_group("contract ports")]
 
 
 def run_grpcurl(command: str) -> str:

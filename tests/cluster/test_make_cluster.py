@@ -14,7 +14,7 @@ from tests.cluster.processes import ROOT, START_SECONDS, get, node_status, put, 
 
 KV_PORTS = (5001, 5002, 5003)
 
-pytestmark = pytest.mark.usefixtures("contract_ports")
+pytestmark = [pytest.mark.usefixtures("contract_ports"), pytest.mark.xdist_group("contract ports")]
 
 
 class MadeCluster:
