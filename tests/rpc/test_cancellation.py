@@ -8,11 +8,19 @@ from contextlib import AbstractAsyncContextManager
 import grpc
 import pytest
 
+from meteora.client import AsyncClient
 from meteora.config import RpcServerKind
+from meteora.pb import common_pb2, kv_pb2, raft_pb2
+from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
+from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
+from meteora.rpc import create_rpc_server
 from meteora.rpc.call import Call
+from meteora.rpc.h2corn_host import MAX_RESETS
 from tests.rpc.http2_client import framed, http2_client
 from tests.rpc.probe import (
+    MAX_MESSAGE_BYTES,
     METHOD,
+    PATIENCE_SECONDS,
     Context,
     Hanging,
     calling,
@@ -20,6 +28,7 @@ from tests.rpc.probe import (
     echo,
     failure_of,
     run,
+    running,
     serving,
     stream_stream,
     stream_unary,
@@ -260,6 +269,76 @@ def test_the_connection_lives_on_after_a_cancelled_call(kind: RpcServerKind) -> 
             before = await call(b"")
             await failure_of(call(b"hang", timeout=SHORT_SECONDS))
             assert await call(b"") == before
+
+    run(story())
+
+
+@pytest.mark.parametrize(("burst", "lives_on"), [(MAX_RESETS, True), (MAX_RESETS + 50, False)])
+def test_a_connection_stands_so_many_calls_cancelled_at_once_and_no_more(burst: int, lives_on: bool) -> None:
+    handler, answer = Hanging(), asyncio.Event()
+
+    async def hang_on_demand(request: bytes, context: Context) -> bytes:
+        if request == b"hang":
+            return await handler.handle(request, context)
+        await answer.wait()
+        return request
+
+    async def story() -> None:
+        async with calling("h2corn", unary_unary(hang_on_demand)) as channel:
+            call = channel.unary_unary(METHOD)
+            other = call(b"other")
+            calls = [call(b"hang") for _ in range(burst)]
+            await until(lambda: handler.started == burst)
+            for each in calls:
+                each.cancel()
+            await until(lambda: handler.cancelled == burst)
+            answer.set()
+            assert await other.code() is (grpc.StatusCode.OK if lives_on else grpc.StatusCode.UNAVAILABLE)
+            # A new connection, if need be.
+            assert await call(b"next", wait_for_ready=True) == b"next"
+
+    run(story())
+
+
+class HangingNode(KvServiceServicer, RaftServiceServicer):
+    """Never answers a read, and no write before it may."""
+
+    def __init__(self) -> None:
+        self.reads = Hanging()
+        self.writes: list[kv_pb2.PutReq] = []
+        self.may_write = asyncio.Event()
+
+    async def NodeStatus(self, request: common_pb2.Null, context: Context) -> raft_pb2.NodeStatusReply:
+        return raft_pb2.NodeStatusReply(node_id=1, leader_id=1)
+
+    async def Get(self, request: kv_pb2.GetReq, context: Context) -> kv_pb2.GetReply:
+        await self.reads.handle(request, context)
+        return kv_pb2.GetReply()
+
+    async def Put(self, request: kv_pb2.PutReq, context: Context) -> kv_pb2.PutReply:
+        self.writes.append(request)
+        await self.may_write.wait()
+        return kv_pb2.PutReply(state=common_pb2.OK, leader_id=1)
+
+
+def test_our_client_gets_a_write_through_although_its_connection_is_closed_for_what_it_cancels() -> None:
+    burst = MAX_RESETS + 50
+
+    async def story() -> None:
+        node, server = HangingNode(), create_rpc_server("h2corn", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
+        add_KvServiceServicer_to_server(node, server)
+        add_RaftServiceServicer_to_server(node, server)
+        async with running(server) as address, AsyncClient(address, timeout_seconds=PATIENCE_SECONDS) as client:
+            write = asyncio.create_task(client.put(b"key", b"value"))
+            reads = [asyncio.create_task(client.get(b"key")) for _ in range(burst)]
+            await until(lambda: node.writes and node.reads.started == burst)
+            for read in reads:
+                read.cancel()
+            await until(lambda: len(node.writes) > 1)
+            node.may_write.set()
+            await write
+            first, again = node.writes[0].request_id, node.writes[-1].request_id
+            assert (again.client_id, again.sequence, again.retry) == (first.client_id, first.sequence, True)
 
     run(story())
 

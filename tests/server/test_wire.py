@@ -13,8 +13,6 @@ from meteora.pb.kv_pb2_grpc import KvServiceStub
 from meteora.server.assembly import MESSAGE_OVERHEAD_BYTES
 from tests.server.served import CALL_SECONDS, CHANNEL_OPTIONS, LoopThread, ServedNode, refusal_of, wait_until
 
-"""grpc.aio takes what it can't read for a mistake of the servicer's."""
-
 MAX_MESSAGE_BYTES = DEFAULT_MAX_REQUEST_BYTES + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
 ESTABLISHED = "01"
 IN_FLIGHT = 30

@@ -24,6 +24,11 @@ FLUSH_SECONDS: Final = 1.0
 MAX_STREAMS: Final = 1024
 """Calls at a time on one connection. A client with more of them waits by itself."""
 
+MAX_RESETS: Final = 200
+"""Calls that a client may cancel on one connection in ten seconds. What cancels more is taken for an attack ("rapid
+reset", CVE-2023-44487), and the connection is closed: the client's other calls on it end with UNAVAILABLE. h2corn's own
+choice, which can't be set; a test notices if it changes. Our clients try what was lost in this way again."""
+
 STREAM_WINDOW_BYTES: Final = 4 << 20
 CONNECTION_WINDOW_BYTES: Final = 16 << 20
 """What a client may have sent that no handler has asked for yet, in one call and in all calls of its connection. Room
