@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import grpc
 
+from meteora.connecting import why_not_connected
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, RequestError
 from meteora.pb import common_pb2
 
@@ -90,10 +91,9 @@ def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes 
 
 def _reason(code: grpc.StatusCode, details: str) -> str:
     """What happened, for users; what gRPC itself says of the most usual cases is put into plainer words."""
-    if details.startswith("failed to connect to all addresses"):
-        return f"can't be connected to: {details.rpartition(': ')[2]}"
-    if details.startswith("errors resolving"):
-        return f"its name can't be looked up: {details.rpartition(': ')[2].rstrip(']')}"
+    not_connected = why_not_connected(details)
+    if not_connected is not None:
+        return not_connected
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return "no answer in time"
     if code is grpc.StatusCode.UNIMPLEMENTED:

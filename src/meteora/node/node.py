@@ -632,7 +632,7 @@ class Node:
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
-        self._give_up(f"the node has failed: {error}")
+        self._give_up(_why_failed(error))
 
     def _take_in(self) -> None:
         inbox, self._inbox = self._inbox, []
@@ -921,7 +921,7 @@ class Node:
         try:
             values = await self._state_machine.get_many([read.key for read in reads])
         except Exception as error:
-            give_up(reads, f"the node has failed: {error}")
+            give_up(reads, _why_failed(error))
             raise
         for read, value in zip(reads, values, strict=True):
             if not read.result.done():
@@ -971,3 +971,8 @@ def _why_no_leader(before: tuple[int, int, RoleName], now: tuple[int, int, RoleN
 def _snapshot_of(manifest: Manifest) -> Snapshot:
     """What the core has to know of a snapshot."""
     return Snapshot(manifest.index, manifest.term, Members.decode(manifest.membership).configuration)
+
+
+def _why_failed(error: Exception) -> str:
+    """For a sentence that goes on."""
+    return f"the node has failed: {str(error).removesuffix('.')}"

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import grpc
 
+from meteora.connecting import why_not_connected
 from meteora.errors import ChangeRefused, InvalidRequest, JoinRefused, NotApplied, OutcomeUnknown, Overloaded
 from meteora.node.node import Node
 from meteora.observability.logs import Logger, get_logger
@@ -106,13 +107,9 @@ async def ask_until_heard(node: Node, peer_raft_address: str, request: peer_pb2.
 def cause_of(failure: grpc.aio.AioRpcError) -> str:
     """Why an attempt failed, without what gRPC says of its own insides."""
     details = failure.details() or failure.code().name
-    if details.startswith("failed to connect to all addresses"):
-        return f"can't be connected to: {details.rpartition(': ')[2]}"
-    if details.startswith("errors resolving"):
-        return f"its name can't be looked up: {details.rpartition(': ')[2].rstrip(']')}"
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return f"no answer within {ATTEMPT_SECONDS:g} s"
-    return details
+    return why_not_connected(details) or details
 
 
 async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:

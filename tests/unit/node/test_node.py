@@ -19,7 +19,6 @@ from meteora.errors import (
     NotApplied,
     OutcomeUnknown,
     Overloaded,
-    StorageError,
 )
 from meteora.kv.command import Command, Operation
 from meteora.node import Removal, addresses, node, reads
@@ -486,40 +485,49 @@ def fill_disk_of(folder: Path) -> None:
 
 def test_a_full_disk_stops_the_node_and_the_fate_of_the_write_is_unknown(tmp_path: Path) -> None:
     async def run() -> None:
-        with suppress(StorageError):
-            async with running(tmp_path, Network()) as one:
-                await one.until_leading()
-                fill_disk_of(tmp_path / "raft")
-                error = await error_of(one.put(b"k"))
-                assert isinstance(one.node.failed.exception(), DiskFull)
-                assert isinstance(error, OutcomeUnknown)
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            fill_disk_of(tmp_path / "raft")
+            error = await error_of(one.put(b"k"))
+            assert isinstance(one.node.failed.exception(), DiskFull)
+            assert isinstance(error, OutcomeUnknown)
+
+    asyncio.run(run())
+
+
+def test_why_the_node_has_failed_and_what_became_of_a_write_are_one_sentence(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            fill_disk_of(tmp_path / "raft")
+            said = str(await error_of(one.put(b"k")))
+            assert said.startswith("the node has failed: ")
+            assert "then start the node again: the write may have been applied" in said
 
     asyncio.run(run())
 
 
 def test_after_a_failure_no_request_is_taken(tmp_path: Path) -> None:
     async def run() -> None:
-        with suppress(StorageError):
-            async with running(tmp_path, Network()) as one:
-                await one.until_leading()
-                fill_disk_of(tmp_path / "raft")
-                await error_of(one.put(b"k"))
-                for request in (one.put(b"k"), one.get(b"k")):
-                    assert isinstance(await error_of(request), NotApplied)
-                assert isinstance(one.node.failed.exception(), DiskFull)
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            fill_disk_of(tmp_path / "raft")
+            await error_of(one.put(b"k"))
+            for request in (one.put(b"k"), one.get(b"k")):
+                assert isinstance(await error_of(request), NotApplied)
+            assert isinstance(one.node.failed.exception(), DiskFull)
 
     asyncio.run(run())
 
 
 def test_what_was_acknowledged_before_a_failure_is_there_after_it(tmp_path: Path) -> None:
     async def run() -> None:
-        with suppress(StorageError):
-            async with running(tmp_path, Network()) as one:
-                await one.until_leading()
-                await one.put(b"k", b"v")
-                fill_disk_of(tmp_path / "raft")
-                await error_of(one.put(b"k", b"too late"))
-                one.node.failed.exception()
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            await one.put(b"k", b"v")
+            fill_disk_of(tmp_path / "raft")
+            await error_of(one.put(b"k", b"too late"))
+            one.node.failed.exception()
 
     asyncio.run(run())
 

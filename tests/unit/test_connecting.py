@@ -1,0 +1,24 @@
+import pytest
+
+from meteora.connecting import why_not_connected
+
+
+@pytest.mark.parametrize(
+    ("details", "why"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused",
+            "can't be connected to: Connection refused",
+        ),
+        (
+            "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
+            "its name can't be looked up: Domain name not found",
+        ),
+    ],
+)
+def test_what_grpc_says_of_its_insides_is_left_out(details: str, why: str) -> None:
+    assert why_not_connected(details) == why
+
+
+def test_of_anything_else_nothing_is_known() -> None:
+    assert why_not_connected("no leader: a majority of the members can't be reached") is None
