@@ -309,6 +309,23 @@ def test_a_directory_that_lost_its_identity_is_left_as_it_is(data: Path, ports: 
     assert contents(data) == before
 
 
+def test_a_directory_with_somebody_else_s_files_is_named_and_left_as_it_is(tmp_path: Path, ports: Ports) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    assert complaint(options(ports, tmp_path)) == (
+        f"data directory {tmp_path} has things in it that are not Meteora's (thesis.txt): choose an empty one with -d"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_directory_that_is_empty_but_for_what_a_file_system_keeps_there_is_usable(
+    tmp_path: Path, ports: Ports
+) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / ".hidden").touch()
+    with running(ports, tmp_path):
+        assert put(ports[1], b"key", b"value")["state"] == "OK"
+
+
 @pytest.mark.parametrize("more", [[], ["-p", "127.0.0.1:1"]], ids=["", "-p"])
 @pytest.mark.parametrize("lost", [["raft"], ["raft", "kv"]], ids=" and ".join)
 def test_a_directory_that_lost_its_log_is_not_started_as_if_it_were_new(

@@ -132,3 +132,14 @@ def test_who_does_not_say_who_and_where_it_is_does_not_join(alone: ServedNode, r
         "not-applied",
     )
     assert list(alone.node.members.by_id) == [1]
+
+
+@pytest.mark.parametrize("name", ["kv_address", "raft_address"])
+def test_who_says_that_it_is_where_nothing_can_be_does_not_join(alone: ServedNode, name: str) -> None:
+    address = common_pb2.NodeAddress(kv_address="127.0.0.1:1", raft_address="127.0.0.1:2")
+    setattr(address, name, "somewhere")
+    request = peer_pb2.JoinReq(node_id=9, instance_id=5, address=address)
+    code, details, outcome = refusal_of(lambda: alone.peer.Join(request, timeout=CALL_SECONDS))
+    assert (code, outcome) == (grpc.StatusCode.INVALID_ARGUMENT, "not-applied")
+    assert details.startswith(f"{name}: 'somewhere' is not an address")
+    assert list(alone.node.members.by_id) == [1]
