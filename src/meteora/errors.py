@@ -11,6 +11,7 @@
     │   ├── DiskFailure         an I/O error: the node stops, its data stays
     │   ├── DiskFull            no space: likewise
     │   └── Corruption          a checksum does not match, or bytes make no sense: likewise
+    ├── StateDiverged           this node's state is not what the others have at the same index: the node stops
     ├── SnapshotDamaged         a snapshot that was sent here can't be used; nothing was changed, ask for another
     └── RequestError            one request failed; the message says what is known of its fate
         ├── InvalidRequest      outside the limits: refused, nothing was done
@@ -62,6 +63,10 @@ class DiskFull(StorageError):
 
 class Corruption(StorageError):
     """Stored bytes fail their checksum or make no sense."""
+
+
+class StateDiverged(MeteoraError):
+    """The state of this node differs from what the other members have, by the same log. The process must stop."""
 
 
 class SnapshotDamaged(MeteoraError):

@@ -6,14 +6,14 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from meteora.errors import DiskFailure
+from meteora.errors import DiskFailure, StateDiverged
 from meteora.kv import snapshots as kv_snapshots
 from meteora.kv.command import Command
 from meteora.kv.sessions import Outcome, Sessions
@@ -38,7 +38,7 @@ from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
 from meteora.testing.databases import SimulatedLog
 from meteora.testing.disk import Disk
-from meteora.testing.invariants import Violation
+from meteora.testing.invariants import Invariants, Violation
 from meteora.testing.simulation import Simulation
 
 MAX_SEEDS = 200
@@ -269,6 +269,31 @@ async def _removes_the_old_state_first(
     await log.reset(state.index, state.term, hard_state, state.path.name)
 
 
+def _skips_some_writes(machine: Any, entries: Sequence[Entry], results: Any) -> None:
+    """On one node only."""
+    is_odd = machine._machine.node_id == 1
+    with patch.object(Sessions, "judge", _calls_some_applied_before) if is_odd else nullcontext():
+        _apply_run(machine, entries, results)
+
+
+def _calls_some_applied_before(sessions: Sessions, command: Command) -> Outcome:
+    outcome = _judge(sessions, command)
+    return Outcome.DUPLICATE if command.sequence % 8 == 0 else outcome
+
+
+_apply_run = StateMachine._apply_run
+
+
+@contextmanager
+def _one_node_applies_otherwise() -> Iterator[None]:
+    """And nobody looks over its shoulder: the cluster itself has to notice."""
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(StateMachine, "_apply_run", _skips_some_writes))
+        for check in ("has_state", "_note_results", "acknowledged"):
+            patches.enter_context(patch.object(Invariants, check, lambda *_: None))
+        yield
+
+
 class _NeverRaised(Exception):
     """In the place of one that is."""
 
@@ -304,6 +329,7 @@ MUTANTS: dict[str, Mutant] = {
     "removes the old state before the log names the new one": instead(
         node_snapshots, "install", _removes_the_old_state_first
     ),
+    "applies the log otherwise on one node": _one_node_applies_otherwise,
     "does not answer who offers what is here": instead(node, "SnapshotOvertaken", _NeverRaised),
 }
 """Each by what it does wrong."""
@@ -324,7 +350,7 @@ def hunt(name: str, max_seeds: int = MAX_SEEDS) -> Catch | None:
             report = Simulation(seed, VIRTUAL_SECONDS).run()
         if report.failure is None or not is_clean(seed):
             continue
-        if not isinstance(report.failure, Violation | RaftError):
+        if not isinstance(report.failure, Violation | RaftError | StateDiverged):
             raise report.failure  # This mutant doesn't do what it says.
         return Catch(seed, report.invariant, report.summary)
     return None

@@ -8,6 +8,7 @@ FOUND_AT_ONCE = {
     "answers a vote request before its vote is durable": "a vote is durable",
     "acknowledges entries before they are durable": "acknowledged means durable",
     "applies a retry twice": "a retry is applied once",
+    "applies the log otherwise on one node": "no StateDiverged",
 }
 
 

@@ -2,7 +2,7 @@
 
 "k" key        ->  value
 "s" client id  ->  the client's session
-"m" name       ->  applied, membership, sessions
+"m" name       ->  applied, membership, rolling hash, sessions
 """
 
 import struct
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from meteora.errors import Corruption
+from meteora.kv.rolling_hash import RollingHash, decode_rolling_hash
 from meteora.kv.sessions import Sessions, decode_session
 from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE, Rocks, TableWriter
 
@@ -18,6 +19,7 @@ FORMAT_VERSION: Final = 1
 USER_PREFIX: Final = b"k"
 APPLIED_KEY: Final = b"mapplied"
 MEMBERSHIP_KEY: Final = b"mmembership"
+ROLLING_HASH_KEY: Final = b"mhash"
 SESSIONS_DROPPED_KEY: Final = b"msessions"
 
 END: Final = b"\xff"
@@ -39,6 +41,7 @@ class State(NamedTuple):
     term: int
     membership: bytes
     sessions: Sessions
+    rolling_hash: RollingHash
 
 
 def new_database(path: Path) -> Rocks:
@@ -54,7 +57,9 @@ def new_table(path: Path) -> TableWriter:
 def load_state(path: Path, database: Rocks) -> State:
     """The state in a database. Raises `Corruption` or `DiskFailure`."""
     index, term = decode_position(path, database.get(APPLIED_KEY))
-    return State(path, database, index, term, database.get(MEMBERSHIP_KEY) or b"", _load_sessions(path, database))
+    membership = database.get(MEMBERSHIP_KEY) or b""
+    rolling_hash = decode_rolling_hash(database.get(ROLLING_HASH_KEY), index)
+    return State(path, database, index, term, membership, _load_sessions(path, database), rolling_hash)
 
 
 def session_key(client_id: int) -> bytes:

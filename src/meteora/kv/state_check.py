@@ -12,6 +12,7 @@ from meteora.kv.sessions import decode_session
 from meteora.kv.state import (
     APPLIED_KEY,
     MEMBERSHIP_KEY,
+    ROLLING_HASH_KEY,
     SESSIONS_DROPPED_KEY,
     USER_PREFIX,
     decode_position,
@@ -64,5 +65,5 @@ def _take(path: Path, key: bytes, record: bytes, found: FoundState) -> None:
         found.position = decode_position(path, record)
     elif key == MEMBERSHIP_KEY:
         found.membership = record
-    elif key != SESSIONS_DROPPED_KEY:
+    elif key not in (SESSIONS_DROPPED_KEY, ROLLING_HASH_KEY):
         raise Corruption("no release writes this key")

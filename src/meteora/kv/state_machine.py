@@ -1,8 +1,8 @@
 """The replicated state: applies committed entries, in order, to the `kv/` database.
 
-Rule: a `WriteBatch` holds everything that its entries change: data, sessions, membership, and the applied index and
-term. All of it is in one column family. So whatever a crash leaves is the state exactly at the applied index that it
-says, and applying the log from there on gives the same state as without the crash.
+Rule: a `WriteBatch` holds everything that its entries change: data, sessions, membership, the rolling hash of all that,
+and the applied index and term. All of it is in one column family. So whatever a crash leaves is the state exactly at
+the applied index that it says, and applying the log from there on gives the same state as without the crash.
 
 The database has no write-ahead log: the raft log is it. What is not flushed is gone after a crash, and applied again.
 
@@ -14,6 +14,7 @@ A failure to apply is not an answer to anybody. It is either of this disk or of 
 from then on every `apply` raises the same error.
 """
 
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +23,13 @@ from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from meteora.errors import Corruption, StorageError
 from meteora.kv.command import Command, Operation, decode_batch
+from meteora.kv.rolling_hash import Checkpoint, RollingHash
 from meteora.kv.sessions import Outcome, Sessions
 from meteora.kv.snapshots import build_state, write_snapshot
 from meteora.kv.state import (
     APPLIED_KEY,
     MEMBERSHIP_KEY,
+    ROLLING_HASH_KEY,
     SESSIONS_DROPPED_KEY,
     USER_PREFIX,
     State,
@@ -54,6 +57,9 @@ BATCH_BYTES: Final = 1024 * 1024
 Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
 
+_OUTCOME: Final = struct.Struct(">IB")
+"""The number of a command in its entry, and what became of it."""
+
 # As in `meteora.kv.command`: half the time of the class's own constructor.
 _new = tuple.__new__
 
@@ -71,6 +77,7 @@ class StateMachine:
 
     _database: Rocks
     _sessions: Sessions
+    _rolling_hash: RollingHash
     applied_index: int
     applied_term: int
     membership: bytes
@@ -143,8 +150,13 @@ class StateMachine:
             self._ensure_next((entry,), EntryKind.CONF_CHANGE)
             batch = self._new_batch()
             batch.put(MEMBERSHIP_KEY, membership)
+            self._rolling_hash.take(entry, membership)
             self._write(batch, (entry,))
         self.membership = membership
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """What this state is at some indexes, to be compared with other replicas."""
+        return self._rolling_hash.checkpoints()
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, in their order, all of one instant; None where there is none."""
@@ -208,7 +220,7 @@ class StateMachine:
         ensure(
             state.index >= self.applied_index, f"a state at {state.index} can't replace the one at {self.applied_index}"
         )
-        old = State(self._path, self._database, 0, 0, b"", Sessions())
+        old = State(self._path, self._database, 0, 0, b"", Sessions(), RollingHash())
         self._built.remove(state)
         self._begin_with(state)
         await self.discard(old)
@@ -240,7 +252,8 @@ class StateMachine:
             self._paces.discard(pace)
 
     def _begin_with(self, state: State) -> None:
-        self._path, self._database, self.applied_index, self.applied_term, self.membership, self._sessions = state
+        self._path, self._database, self.applied_index, self.applied_term = state[:4]
+        self.membership, self._sessions, self._rolling_hash = state[4:]
         self.flushed_index = self.applied_index
         self._flushed_bytes = self._applied_bytes
         self._last_write_bytes = 0
@@ -279,7 +292,9 @@ class StateMachine:
     def _apply_run(self, entries: Sequence[Entry], results: list[Applied]) -> None:
         batch = self._new_batch()
         put, delete, judge = batch.put, batch.delete, self._sessions.judge
+        take = self._rolling_hash.take
         for entry in entries:
+            first, not_done = len(results), b""
             # The entry with which a leader opens its term has no data.
             for command in self._commands(entry) if entry.data else ():
                 operation, client_id, sequence, _, _, key, value = command
@@ -289,7 +304,10 @@ class StateMachine:
                         put(USER_PREFIX + key, value)
                     else:
                         delete(USER_PREFIX + key)
+                else:
+                    not_done += _OUTCOME.pack(len(results) - first, outcome)
                 results.append(_new(Applied, (client_id, sequence, outcome)))
+            take(entry, not_done)
         self._write(batch, entries)
 
     def _commands(self, entry: Entry) -> list[Command]:
@@ -308,6 +326,9 @@ class StateMachine:
             batch.delete(session_key(client_id))
         for client_id, record in changes.records:
             batch.put(session_key(client_id), record)
+        rolling_hash = self._rolling_hash.record()
+        if rolling_hash is not None:
+            batch.put(ROLLING_HASH_KEY, rolling_hash)
         batch.put(APPLIED_KEY, encode_position(last.index, last.term))
         self._last_write_bytes = batch.size_bytes()
         self._database.write(batch)

@@ -37,11 +37,13 @@ from meteora.errors import (
     SnapshotDamaged,
 )
 from meteora.kv.command import Command, Operation, encode_batch
+from meteora.kv.rolling_hash import encode_checkpoints
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.node.addresses import PeerAddresses
 from meteora.node.changes import PendingChanges
 from meteora.node.compaction import Compaction
+from meteora.node.divergence import DivergenceAlarm
 from meteora.node.freshness import Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
@@ -163,6 +165,7 @@ class Node:
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._freshness = Freshness()
+        self._divergence = DivergenceAlarm(settings.node_id)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
         self._inbox: list[Message] = []
@@ -246,6 +249,7 @@ class Node:
             self._look_after_disk(self._loop.time())
             self._tidy_disk_if_due()
             self._promote_learners()
+            self._compare_states(self._loop.time())
             if self.leader_id and self._freshness.wants_look(self._loop.time()):
                 self._look_how_fresh()
             self._wake()
@@ -574,6 +578,11 @@ class Node:
             self._inbox += messages
             self._wake()
 
+    def reported(self, sender: int, report: bytes) -> None:
+        """A peer has told what its state is."""
+        if sender in self._members.by_id:
+            self._divergence.heard(sender, report)
+
     def unreachable(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
         if not self._is_stopping:
@@ -813,6 +822,13 @@ class Node:
         if self._parting is not None and self._parting.asks(now):
             self._transport.set_peers({})
             self._transport.set_peers(self._addresses.by_peer())
+
+    def _compare_states(self, now: float) -> None:
+        """Tell the others what this state is, and stop if it is not what theirs are."""
+        if self._divergence.is_due(now):
+            checkpoints = self._state_machine.checkpoints()
+            self._transport.report(encode_checkpoints(checkpoints))
+            self._divergence.compare(checkpoints, self._members.configuration, self.leader_id)
 
     def _tidy_disk_if_due(self) -> None:
         if not self._is_tidying:

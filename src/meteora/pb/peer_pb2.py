@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from meteora.pb import common_pb2 as common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\npeer.proto\x12\x0cmeteora.peer\x1a\x0c\x63ommon.proto\"\x80\x01\n\x05\x42\x61tch\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\'\n\x08messages\x18\x05 \x03(\x0b\x32\x15.meteora.peer.Message\"\x1a\n\x07Welcome\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\"\x96\x01\n\x07Message\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x10\n\x08log_term\x18\x04 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x03(\x0c\x12\x0e\n\x06reject\x18\x07 \x01(\x08\x12\x0c\n\x04hint\x18\x08 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\t \x01(\x0c\"\x86\x01\n\x0cSnapshotPart\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x1b.meteora.peer.SnapshotOffer\x12\x14\n\x0ctable_number\x18\x02 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\"\x7f\n\rSnapshotOffer\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x10\n\x08manifest\x18\x06 \x01(\x0c\"v\n\x0eSnapshotWanted\x12\x14\n\x0ctable_number\x18\x01 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bis_complete\x18\x03 \x01(\x08\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12\x12\n\nis_damaged\x18\x05 \x01(\x08\"]\n\x07JoinReq\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12,\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress\x12\x13\n\x0binstance_id\x18\x03 \x01(\x04\"\x1f\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x32\xd5\x01\n\x0bPeerService\x12<\n\x08\x45xchange\x12\x13.meteora.peer.Batch\x1a\x15.meteora.peer.Welcome\"\x00(\x01\x30\x01\x12N\n\x0cSendSnapshot\x12\x1a.meteora.peer.SnapshotPart\x1a\x1c.meteora.peer.SnapshotWanted\"\x00(\x01\x30\x01\x12\x38\n\x04Join\x12\x15.meteora.peer.JoinReq\x1a\x17.meteora.peer.JoinReply\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\npeer.proto\x12\x0cmeteora.peer\x1a\x0c\x63ommon.proto\"\x96\x01\n\x05\x42\x61tch\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\'\n\x08messages\x18\x05 \x03(\x0b\x32\x15.meteora.peer.Message\x12\x14\n\x0cstate_report\x18\x06 \x01(\x0c\"\x1a\n\x07Welcome\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\"\x96\x01\n\x07Message\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x10\n\x08log_term\x18\x04 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x03(\x0c\x12\x0e\n\x06reject\x18\x07 \x01(\x08\x12\x0c\n\x04hint\x18\x08 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\t \x01(\x0c\"\x86\x01\n\x0cSnapshotPart\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x1b.meteora.peer.SnapshotOffer\x12\x14\n\x0ctable_number\x18\x02 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\"\x7f\n\rSnapshotOffer\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x10\n\x08manifest\x18\x06 \x01(\x0c\"v\n\x0eSnapshotWanted\x12\x14\n\x0ctable_number\x18\x01 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bis_complete\x18\x03 \x01(\x08\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12\x12\n\nis_damaged\x18\x05 \x01(\x08\"]\n\x07JoinReq\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12,\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress\x12\x13\n\x0binstance_id\x18\x03 \x01(\x04\"\x1f\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x32\xd5\x01\n\x0bPeerService\x12<\n\x08\x45xchange\x12\x13.meteora.peer.Batch\x1a\x15.meteora.peer.Welcome\"\x00(\x01\x30\x01\x12N\n\x0cSendSnapshot\x12\x1a.meteora.peer.SnapshotPart\x1a\x1c.meteora.peer.SnapshotWanted\"\x00(\x01\x30\x01\x12\x38\n\x04Join\x12\x15.meteora.peer.JoinReq\x1a\x17.meteora.peer.JoinReply\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BATCH']._serialized_start=43
-  _globals['_BATCH']._serialized_end=171
-  _globals['_WELCOME']._serialized_start=173
-  _globals['_WELCOME']._serialized_end=199
-  _globals['_MESSAGE']._serialized_start=202
-  _globals['_MESSAGE']._serialized_end=352
-  _globals['_SNAPSHOTPART']._serialized_start=355
-  _globals['_SNAPSHOTPART']._serialized_end=489
-  _globals['_SNAPSHOTOFFER']._serialized_start=491
-  _globals['_SNAPSHOTOFFER']._serialized_end=618
-  _globals['_SNAPSHOTWANTED']._serialized_start=620
-  _globals['_SNAPSHOTWANTED']._serialized_end=738
-  _globals['_JOINREQ']._serialized_start=740
-  _globals['_JOINREQ']._serialized_end=833
-  _globals['_JOINREPLY']._serialized_start=835
-  _globals['_JOINREPLY']._serialized_end=866
-  _globals['_PEERSERVICE']._serialized_start=869
-  _globals['_PEERSERVICE']._serialized_end=1082
+  _globals['_BATCH']._serialized_end=193
+  _globals['_WELCOME']._serialized_start=195
+  _globals['_WELCOME']._serialized_end=221
+  _globals['_MESSAGE']._serialized_start=224
+  _globals['_MESSAGE']._serialized_end=374
+  _globals['_SNAPSHOTPART']._serialized_start=377
+  _globals['_SNAPSHOTPART']._serialized_end=511
+  _globals['_SNAPSHOTOFFER']._serialized_start=513
+  _globals['_SNAPSHOTOFFER']._serialized_end=640
+  _globals['_SNAPSHOTWANTED']._serialized_start=642
+  _globals['_SNAPSHOTWANTED']._serialized_end=760
+  _globals['_JOINREQ']._serialized_start=762
+  _globals['_JOINREQ']._serialized_end=855
+  _globals['_JOINREPLY']._serialized_start=857
+  _globals['_JOINREPLY']._serialized_end=888
+  _globals['_PEERSERVICE']._serialized_start=891
+  _globals['_PEERSERVICE']._serialized_end=1104
 # @@protoc_insertion_point(module_scope)

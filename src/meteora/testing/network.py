@@ -114,6 +114,11 @@ class SimulatedTransport(Transport):
             if peer in self._streams:
                 self._streams[peer].send(packet)
 
+    def report(self, report: bytes) -> None:
+        """Pass a report on to all peers, as a packet of its own."""
+        for stream in self._streams.values():
+            stream.report(report)
+
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """Open, close and re-point streams."""
         for peer, stream in list(self._streams.items()):
@@ -144,6 +149,10 @@ class SimulatedTransport(Transport):
         self.set_peers({})
 
 
+Packet = list[Message] | bytes
+"""Messages, or a report of a state."""
+
+
 class _Stream:
     """One stream to one peer: dialled, open, or in the pause between two attempts."""
 
@@ -170,6 +179,10 @@ class _Stream:
             self._transmit(packet)
         else:
             self._queue += packet
+
+    def report(self, report: bytes) -> None:
+        if self._is_open:
+            self._transmit(report)
 
     def close(self) -> None:
         self._is_closed = True
@@ -257,7 +270,7 @@ class _Stream:
 
     # Carrying
 
-    def _transmit(self, packet: list[Message]) -> None:
+    def _transmit(self, packet: Packet) -> None:
         network = self._network
         if not network.passes(self._owner.identity.raft_address, self.address):
             # Sooner or later the connection is found to be dead; meanwhile what is sent is lost in silence.
@@ -279,21 +292,25 @@ class _Stream:
         self._last_arrival = max(self._last_arrival, network.loop.now + delay_seconds)
         return self._last_arrival - network.loop.now
 
-    def _post(self, packet: list[Message], delay_seconds: float) -> None:
+    def _post(self, packet: Packet, delay_seconds: float) -> None:
         self._network.loop.call_in(self._network.loop.outside, delay_seconds, self._arrive, packet, self._attempt)
 
-    def _arrive(self, packet: list[Message], attempt: int) -> None:
+    def _arrive(self, packet: Packet, attempt: int) -> None:
         endpoint = self._network.endpoints.get(self.address)
         if endpoint is None or endpoint is not self._endpoint:
             self._answer(self.end, attempt)
         else:
             self._network.loop.run_in(endpoint.process, self._take, endpoint, packet, attempt)
 
-    def _take(self, endpoint: Endpoint, packet: list[Message], attempt: int) -> None:
+    def _take(self, endpoint: Endpoint, packet: Packet, attempt: int) -> None:
         """In the receiver's process."""
         refusal = self._refusal_of(endpoint)
         if refusal is not None:
             self._answer(self._refused, attempt, refusal)
             return
-        self._network.watch_delivery(packet)
-        endpoint.inbox.receive(self._owner.identity.node_id, packet)
+        sender = self._owner.identity.node_id
+        if isinstance(packet, bytes):
+            endpoint.inbox.reported(sender, packet)
+        else:
+            self._network.watch_delivery(packet)
+            endpoint.inbox.receive(sender, packet)

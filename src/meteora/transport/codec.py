@@ -53,14 +53,17 @@ def encode_message(message: Message, encoded: EncodedEntries) -> peer_pb2.Messag
     )
 
 
-def encode_batch(identity: Identity, receiver: int, messages: Iterable[peer_pb2.Message]) -> peer_pb2.Batch:
-    """What travels as one gRPC message. Without messages it is an introduction."""
+def encode_batch(
+    identity: Identity, receiver: int, messages: Iterable[peer_pb2.Message], state_report: bytes = b""
+) -> peer_pb2.Batch:
+    """What travels as one gRPC message. With nothing in it, it is an introduction."""
     return peer_pb2.Batch(
         protocol_version=PROTOCOL_VERSION,
         cluster_id=identity.cluster_id,
         sender=identity.node_id,
         receiver=receiver,
         messages=messages,
+        state_report=state_report,
     )
 
 

@@ -88,6 +88,8 @@ class PeerReceiver(PeerServiceServicer):
                 yield peer_pb2.Welcome(node_id=self._identity.node_id)
             if messages:
                 self._inbox.receive(batch.sender, messages)
+            if batch.state_report:
+                self._inbox.reported(batch.sender, batch.state_report)
 
     def _refusal_of(self, batch: _Introduction, instance_id: int) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:

@@ -100,6 +100,9 @@ class Transport(Protocol):
         Messages that are sent together share the encodings of the entries that they share.
         """
 
+    def report(self, report: bytes) -> None:
+        """Passes what the node says of its state on to every peer. A newer one replaces it; any may be lost."""
+
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """Makes these the peers: node id to Raft address (host:port) of every other member.
 
@@ -133,6 +136,9 @@ class Inbox(Protocol):
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
         """Takes the messages of one batch, in order. They are checked, and addressed to this node."""
+
+    def reported(self, sender: int, report: bytes) -> None:
+        """What a peer says of its state, as its node gave it to `Transport.report`."""
 
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         """A leader of `term` offers a snapshot. Raises `MeteoraError` if it is not wanted, or not now."""

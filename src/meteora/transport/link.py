@@ -93,7 +93,8 @@ class PeerLink:
         self._peer = peer
         self._inbox = inbox
         self._queue = OutgoingQueue()
-        # Something waits in the queue, or the call has ended.
+        self._report = b""
+        # Something waits in the queue, or to be reported, or the call has ended.
         self._wake = asyncio.Event()
         self._is_pausing = False
         self._is_loss_told = False
@@ -111,12 +112,19 @@ class PeerLink:
         else:
             self._tell_loss()
 
+    def report(self, report: bytes) -> None:
+        """Sends what the node says of its state with the next batch, if the peer can be reached."""
+        if not self._is_pausing:
+            self._report = report
+            self._wake.set()
+
     async def _run(self) -> None:
         while True:
             self._is_pausing = self._is_loss_told = False
             ending = await self._attempt()
             self._is_pausing = True
             self._queue.clear()
+            self._report = b""
             self._tell_loss()
             self._tell_ending(ending)
             await asyncio.sleep(self._back_off.next_seconds())
@@ -148,10 +156,11 @@ class PeerLink:
         """Sends what is queued, in as few batches as possible, until the call ends."""
         while not call.done():
             messages = self._queue.take()
+            report, self._report = self._report, b""
             if not self._queue:
                 self._is_loss_told = False
-            if messages:
-                await call.write(encode_batch(self._identity, self._peer, messages))
+            if messages or report:
+                await call.write(encode_batch(self._identity, self._peer, messages, report))
             else:
                 self._wake.clear()
                 await self._wake.wait()

@@ -31,6 +31,11 @@ class GrpcTransport:
             if link is not None:
                 link.send(message, encoded)
 
+    def report(self, report: bytes) -> None:
+        """See `Transport.report`."""
+        for link in self._links.values():
+            link.report(report)
+
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """See `Transport.set_peers`."""
         for peer, link in list(self._links.items()):

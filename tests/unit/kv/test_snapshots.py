@@ -44,6 +44,15 @@ def test_a_state_that_was_built_of_a_snapshot_is_the_state_that_it_was_made_of(t
         assert_state(machine, STORY, index)
 
 
+def test_the_rolling_hash_comes_with_a_snapshot(tmp_path: Path) -> None:
+    manifest = snapshot_of(tmp_path, STORY, HALF)
+    built(tmp_path / "snapshot-out", manifest, tmp_path / "other")
+    with opened(tmp_path / "whole") as whole, opened(tmp_path / "other" / "kv") as machine:
+        for each in (whole, machine):
+            STORY.apply(each, HALF + 20)
+        assert machine.checkpoints()[-1] == whole.checkpoints()[-1]
+
+
 def test_a_snapshot_of_many_tables_is_told_by_its_manifest(tmp_path: Path) -> None:
     manifest = snapshot_of(tmp_path, STORY, HALF)
     assert len(manifest.tables) > 1

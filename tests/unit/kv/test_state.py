@@ -9,6 +9,7 @@ from meteora.kv.state import (
     APPLIED_KEY,
     END,
     MEMBERSHIP_KEY,
+    ROLLING_HASH_KEY,
     SESSIONS_DROPPED_KEY,
     USER_PREFIX,
     decode_position,
@@ -38,8 +39,8 @@ def test_every_cut_of_a_position_is_corruption_that_names_its_place() -> None:
 
 
 def test_every_key_is_below_the_end() -> None:
-    keys = (USER_PREFIX + b"\xff" * 100, session_key((1 << 64) - 1), APPLIED_KEY, MEMBERSHIP_KEY, SESSIONS_DROPPED_KEY)
-    assert max(keys) < END
+    records = (APPLIED_KEY, MEMBERSHIP_KEY, ROLLING_HASH_KEY, SESSIONS_DROPPED_KEY)
+    assert max(USER_PREFIX + b"\xff" * 100, session_key((1 << 64) - 1), *records) < END
 
 
 def test_a_new_database_is_the_state_before_the_first_entry(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from meteora.errors import Corruption, DiskFull
+from meteora.kv.rolling_hash import Checkpoint
 from meteora.kv.sessions import Outcome
+from meteora.kv.state import ROLLING_HASH_KEY
 from meteora.kv.state_machine import BATCH_BYTES, REPLAY_BOUND_BYTES, Applied, StateMachine
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import InvariantViolation
@@ -339,3 +341,65 @@ def test_a_corrupt_table_is_an_error_and_never_an_absent_key(tmp_path: Path) -> 
     table.write_bytes(content)
     with opened(tmp_path / "kv") as machine, pytest.raises(Corruption):
         asyncio.run(machine.get_many(keys))
+
+
+# The rolling hash
+
+
+def checkpoint_of(story: Story, path: Path, *, restarts_after: int = 0, together: bool = False) -> Checkpoint:
+    """The newest one once all of the story is applied."""
+    with opened(path) as machine:
+        story.apply(machine, restarts_after)
+    with opened(path) as machine:
+        entries = story.entries[machine.applied_index :]
+        if together:
+            machine.apply(entries)
+        story.apply(machine, len(story.entries))
+        return machine.checkpoints()[-1]
+
+
+def test_the_rolling_hash_is_the_same_after_any_restart(tmp_path: Path) -> None:
+    story = Story(seed=3, length=60)
+    found = {checkpoint_of(story, tmp_path / f"{index}", restarts_after=index) for index in (0, 1, 30, 59, 60)}
+    assert len(found) == 1
+
+
+def test_the_rolling_hash_does_not_depend_on_how_entries_are_grouped(tmp_path: Path) -> None:
+    story = Story(seed=3, length=60)
+    story.entries = [each for each in story.entries if each.kind is EntryKind.COMMAND]
+    story.entries = [each._replace(index=index) for index, each in enumerate(story.entries, 1)]
+    one_by_one = checkpoint_of(story, tmp_path / "one by one")
+    assert checkpoint_of(story, tmp_path / "together", together=True) == one_by_one
+
+
+def test_the_rolling_hash_differs_where_a_retry_was_judged_otherwise(tmp_path: Path) -> None:
+    write = put(b"a", b"1", client_id=7, sequence=1)
+    found = set()
+    for name, judged in (("as usual", None), ("otherwise", Outcome.DUPLICATE)):
+        with opened(tmp_path / name) as machine:
+            if judged is not None:
+                machine._sessions.judge = lambda command, judged=judged: judged  # type: ignore[misc]
+            machine.apply([entry_of(1, write)])
+            found.add(machine.checkpoints()[-1].checksum)
+    assert len(found) == 2
+
+
+def test_the_rolling_hash_has_the_membership_in_it(tmp_path: Path) -> None:
+    found = set()
+    for members in (b"one", b"another"):
+        with opened(tmp_path / members.decode()) as machine:
+            machine.apply_membership(Entry(1, 1, b"change", EntryKind.CONF_CHANGE), members)
+            found.add(machine.checkpoints()[-1].checksum)
+    assert len(found) == 2
+
+
+def test_a_state_of_an_older_release_opens_without_a_rolling_hash(tmp_path: Path) -> None:
+    with opened(tmp_path / "kv") as machine:
+        machine.apply([entry_of(1, put(b"a", b"1"))])
+        batch = WriteBatch()
+        batch.delete(ROLLING_HASH_KEY)
+        machine._database.write(batch)
+    with opened(tmp_path / "kv") as machine:
+        machine.apply([entry_of(2, put(b"b", b"2"))])
+        assert machine.checkpoints() == []
+        assert everything_in(machine) == {b"a": b"1", b"b": b"2"}

@@ -47,6 +47,10 @@ class Network:
         if message.receiver in self.nodes:
             self.nodes[message.receiver].receive(message.sender, [message])
 
+    def report(self, sender: int, receiver: int, report: bytes) -> None:
+        if not {sender, receiver} & self.cut_off and receiver in self.nodes:
+            asyncio.get_running_loop().call_soon(self.nodes[receiver].reported, sender, report)
+
     def introduce(self, sender: int, receiver: int) -> None:
         """A stream is opened, or refused."""
         if sender in self.nodes and receiver in self.nodes and not {sender, receiver} & self.cut_off:
@@ -81,6 +85,10 @@ class Line:
         for message in messages:
             if message.receiver in self.peers:
                 self._network.deliver(message)
+
+    def report(self, report: bytes) -> None:
+        for peer in self.peers:
+            self._network.report(self._node_id, peer, report)
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         newcomers = addresses.keys() - self.peers.keys()

@@ -18,6 +18,7 @@ class Inbox:
         self.received: list[Message] = []
         self.introductions: list[int] = []
         self.lost: list[int] = []
+        self.reports: list[tuple[int, bytes]] = []
         self.refusals: list[Refusal] = []
         self.refuses: Refusal | None = None
 
@@ -32,6 +33,9 @@ class Inbox:
 
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         raise NotImplementedError
+
+    def reported(self, sender: int, report: bytes) -> None:
+        self.reports.append((sender, report))
 
     def unreachable(self, peer: int) -> None:
         self.lost.append(peer)
@@ -91,6 +95,17 @@ def test_what_is_sent_arrives_in_order_after_an_introduction() -> None:
         await asyncio.sleep(1.0)
         assert two.inbox.introductions == [1]
         assert two.inbox.received == sent
+
+    run(story)
+
+
+def test_a_report_arrives_as_what_it_is() -> None:
+    async def story(network: Network) -> None:
+        one, two = await two_that_talk(network)
+        network.loop.call_in(one.process, 0.0, one.transport.report, b"state")
+        await asyncio.sleep(1.0)
+        assert two.inbox.reports == [(1, b"state")]
+        assert two.inbox.received == []
 
     run(story)
 

@@ -27,6 +27,7 @@ class RecordingInbox:
     def __init__(self) -> None:
         self.batches: list[tuple[int, list[Message]]] = []
         self.lost: list[int] = []
+        self.reports: list[tuple[int, bytes]] = []
         self.refused_by: list[tuple[int, Refusal, str]] = []
         self.refusals: dict[int, Refusal] = {}
         self.instance_ids: dict[int, int] = {}
@@ -51,6 +52,9 @@ class RecordingInbox:
         if manifest not in self.incoming:
             raise MeteoraError(f"term {term} of node {sender} is over")
         return self.incoming[manifest]
+
+    def reported(self, sender: int, report: bytes) -> None:
+        self.reports.append((sender, report))
 
     def unreachable(self, peer: int) -> None:
         self.lost.append(peer)

@@ -49,6 +49,18 @@ class SlowPeer(PeerServiceServicer):
             self.messages += batch.messages
 
 
+def test_a_report_arrives_although_nothing_else_is_sent() -> None:
+    async def story() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, sending(RecordingInbox(), {2: address}) as transport:
+            transport.report(b"state")
+            await until(lambda: inbox.reports)
+            assert inbox.reports == [(1, b"state")]
+            assert inbox.messages == []
+
+    asyncio.run(story())
+
+
 def test_messages_arrive_whole_and_appends_in_order() -> None:
     async def story() -> None:
         inbox = RecordingInbox()
