@@ -23,7 +23,7 @@ from meteora.node import node
 from meteora.node import snapshots as node_snapshots
 from meteora.node.snapshots import Incoming, IncomingSnapshots
 from meteora.observability.logs import configure
-from meteora.raft import core, follower
+from meteora.raft import RawNode, core, follower
 from meteora.raft.core import Raft
 from meteora.raft.entry import Entry
 from meteora.raft.errors import RaftError
@@ -134,6 +134,16 @@ def _removes_nobody(configuration: Configuration, change: ConfChange) -> Configu
 
 
 _after = Configuration.after
+
+
+@contextmanager
+def _changes_that_do_not_wait() -> Iterator[None]:
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(RawNode, "has_pending_change", False))
+        patches.enter_context(
+            patch.object(Leader, "check_conf_change", lambda leader, change: leader._raft.configuration.after(change))
+        )
+        yield
 
 
 def _applies_every_retry(sessions: Sessions, command: Command) -> Outcome:
@@ -294,10 +304,6 @@ def _one_node_applies_otherwise() -> Iterator[None]:
         yield
 
 
-class _NeverRaised(Exception):
-    """In the place of one that is."""
-
-
 MUTANTS: dict[str, Mutant] = {
     "votes twice in a term": instead(Raft, "_handle_vote_request", _votes_for_anybody),
     "answers a vote request before its vote is durable": _not_waiting_for_the_disk(MessageKind.VOTE_RESPONSE),
@@ -316,9 +322,7 @@ MUTANTS: dict[str, Mutant] = {
     "confirms reads before the first commit of its term": instead(Leader, "read_index", _reads_before_its_first_commit),
     "counts learners in the quorum": _learners_in_the_quorum,
     "goes on counting a removed member": instead(Configuration, "after", _removes_nobody),
-    "changes the membership before the last change is applied": instead(
-        Leader, "check_conf_change", lambda leader, change: leader._raft.configuration.after(change)
-    ),
+    "changes the membership before the last change is applied": _changes_that_do_not_wait,
     "applies a retry twice": instead(Sessions, "judge", _applies_every_retry),
     "stores the applied index apart from the data": instead(StateMachine, "_write", _position_apart_from_the_data),
     "installs a snapshot over newer state": _snapshots_over_newer_state,
@@ -330,7 +334,6 @@ MUTANTS: dict[str, Mutant] = {
         node_snapshots, "install", _removes_the_old_state_first
     ),
     "applies the log otherwise on one node": _one_node_applies_otherwise,
-    "does not answer who offers what is here": instead(node, "SnapshotOvertaken", _NeverRaised),
 }
 """Each by what it does wrong."""
 

@@ -154,7 +154,7 @@ class Machine:
     @property
     def is_leader(self) -> bool:
         """Whether its core leads."""
-        return isinstance(self._core.role, Leader)
+        return self.node is not None and isinstance(self._core.role, Leader)
 
     @property
     def configuration(self) -> Configuration:

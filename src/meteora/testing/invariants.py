@@ -9,6 +9,7 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - State machine safety: no two nodes ever apply different entries at an index.
 - What a leader commits is on the disks of a majority, and ends with an entry of its own term (figure 8).
 - A vote is given once in a term, and an entry acknowledged, only by a node whose disk holds it.
+- A leader proposes a membership change only once it has applied the one before.
 - A disk that has failed is not written again before a new start.
 - Terms never fall, restarts included; the commit index and the applied index never fall within a run of a node.
 - A write that was acknowledged was applied, once.
@@ -241,9 +242,24 @@ class Invariants:
                 f"{member.name} holds another {entry.index}@{entry.term} than others, or after another entry",
             )
             previous_term = entry.term
+        self._ensure_one_change(member, entries)
         self._ensure(
             previous_term <= state.term, "log matching", f"{member.name} writes term {previous_term} in {state.term}"
         )
+
+    def _ensure_one_change(self, member: Member, entries: Sequence[Entry]) -> None:
+        """A leader that writes a change of its own has applied those before it: it had when it proposed this one."""
+        log = member.log if member.is_leader else None
+        for entry in entries:
+            if log is None or entry.kind is not EntryKind.CONF_CHANGE or entry.term != member.term:
+                continue
+            for index in range(log.applied + 1, entry.index):
+                before = self._entries.get((index, log.term(index)))
+                self._ensure(
+                    before is None or before[1].kind is not EntryKind.CONF_CHANGE,
+                    "one membership change at a time",
+                    f"{member.name} proposes {entry.index}@{entry.term} before it has applied {index}",
+                )
 
     def cut(self, member: Member, base: Base, state_directory: str | None) -> None:
         """A log is about to begin after `base`, with the state in `state_directory` (None: as before)."""

@@ -293,14 +293,16 @@ class _Stream:
         return self._last_arrival - network.loop.now
 
     def _post(self, packet: Packet, delay_seconds: float) -> None:
-        self._network.loop.call_in(self._network.loop.outside, delay_seconds, self._arrive, packet, self._attempt)
+        self._network.loop.call_in(
+            self._network.loop.outside, delay_seconds, self._arrive, packet, self._attempt, self._endpoint
+        )
 
     def _arrive(self, packet: Packet, attempt: int) -> None:
         endpoint = self._network.endpoints.get(self.address)
         if endpoint is None or endpoint is not self._endpoint:
             self._answer(self.end, attempt)
         else:
-            self._network.loop.run_in(endpoint.process, self._take, endpoint, packet, attempt)
+            self._network.loop.run_in(addressee.process, self._take, addressee, packet, attempt)
 
     def _take(self, endpoint: Endpoint, packet: Packet, attempt: int) -> None:
         """In the receiver's process."""
