@@ -297,9 +297,9 @@ class _Stream:
             self._network.loop.outside, delay_seconds, self._arrive, packet, self._attempt, self._endpoint
         )
 
-    def _arrive(self, packet: Packet, attempt: int) -> None:
-        endpoint = self._network.endpoints.get(self.address)
-        if endpoint is None or endpoint is not self._endpoint:
+    def _arrive(self, packet: Packet, attempt: int, addressee: Endpoint | None) -> None:
+        """However late it is: no other process gets it that listens at that address by now."""
+        if addressee is None or self._network.endpoints.get(self.address) is not addressee:
             self._answer(self.end, attempt)
         else:
             self._network.loop.run_in(addressee.process, self._take, addressee, packet, attempt)
