@@ -168,20 +168,29 @@ class Nemesis:
         return leader is not None and leader.log.first_index > index + 1
 
     async def _break_snapshot(self) -> None:
-        """One end of a snapshot that is on its way is killed, or its files are spoilt; or nothing is, if none comes."""
+        """Something happens to a snapshot that is on its way; nothing does, if none comes."""
         give_up_at = self._cluster.loop.now + LONGEST_SECONDS
         while self._cluster.loop.now < give_up_at:
             ends = [
                 machine for machine in self._cluster.machines.values() if machine.is_up and machine.disk.has_snapshot
             ]
             if ends:
-                machine = self._random.choice(ends)
-                if self._random.random() < 0.5:
-                    machine.disk.spoil_snapshots()
-                else:
-                    await self._kill_for(machine, self._some_seconds())
+                await self._break_one(self._random.choice(ends))
                 return
             await asyncio.sleep(self._random.uniform(0.01, 0.1))
+
+    async def _break_one(self, end: Machine) -> None:
+        """One of its ends is killed, its files are spoilt, one end is not heard, or another leader goes on without."""
+        match self._random.randrange(4):
+            case 0:
+                await self._kill_for(end, self._some_seconds())
+            case 1:
+                end.disk.spoil_snapshots()
+            case 2:
+                out, _ = self._ways(end)
+                await self._cut(out, self._some_seconds())
+            case _:
+                await self._hand_over()
 
     async def _topple(self) -> None:
         """Leaders fall one after the other, each with entries that not all others have."""
