@@ -20,6 +20,7 @@ from meteora.client.methods import (
     CHANGE_CONFIG,
     DELETE,
     GET,
+    MEMBERS_TO_CHANGE,
     NODE_STATUS,
     PUT,
     TRANSFER_LEADERSHIP,
@@ -29,6 +30,7 @@ from meteora.client.methods import (
 )
 from meteora.client.operation import Attempt, Operation
 from meteora.client.reading import SerializableRead, serializable_read, value_of
+from meteora.client.removal import removal_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
@@ -118,8 +120,10 @@ class AsyncClient:
         those who stay are heard to be a majority: then nothing is served until enough of them are there, and the answer
         is `OutcomeUnknown`, because nobody can confirm it.
         """
-        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id, force=force)
-        reply = await self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
+        deadline_seconds = monotonic() + self._timeout_seconds
+        status = await self._call(MEMBERS_TO_CHANGE, lambda _: common_pb2.Null(), self._timeout_seconds)
+        removal = removal_of(node_id, status, force=force)
+        reply = await self._call(CHANGE_CONFIG, removal, deadline_seconds - monotonic())
         return reply.state == common_pb2.OK
 
     async def transfer(self, node_id: int) -> None:

@@ -1,6 +1,6 @@
 """The remote procedures that a client calls: their paths on the wire, taken from the protos, and their types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from google.protobuf.descriptor import FileDescriptor
@@ -50,6 +50,9 @@ CHANGE_CONFIG: Final = Method(
 NODE_STATUS: Final = Method(
     _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"), "status request", common_pb2.Null, raft_pb2.NodeStatusReply
 )
+MEMBERS_TO_CHANGE: Final = replace(NODE_STATUS, name=CHANGE_CONFIG.name)
+"""What a change of the members asks first: to users it is a part of that."""
+
 TRANSFER_LEADERSHIP: Final = Method(
     _path(raft_pb2.DESCRIPTOR, "RaftService", "TransferLeadership"),
     "transfer of leadership",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from meteora.pb import common_pb2 as common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nraft.proto\x12\x0cmeteora.raft\x1a\x0c\x63ommon.proto\"|\n\nConfChange\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x0b\x63hange_type\x18\x02 \x01(\x0e\x32\x1c.meteora.raft.ConfChangeType\x12\x0f\n\x07node_id\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x0c\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\"\x1e\n\x0bTransferReq\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\"\xd6\x01\n\x0bStatusReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12>\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32).meteora.raft.StatusReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"\xd6\x01\n\x0b\x43hangeReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12>\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32).meteora.raft.ChangeReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"S\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x04\x12,\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress\x12\x0f\n\x07learner\x18\x03 \x01(\x08\"\xf2\x01\n\x0fNodeStatusReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.meteora.raft.Role\x12\x11\n\tleader_id\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12%\n\x07members\x18\t \x03(\x0b\x32\x14.meteora.raft.Member\x12\x0f\n\x07version\x18\n \x01(\t*A\n\x0e\x43onfChangeType\x12\x0b\n\x07\x41\x64\x64Node\x10\x00\x12\x0e\n\nRemoveNode\x10\x01\x12\x12\n\x0e\x41\x64\x64LearnerNode\x10\x02*B\n\x04Role\x12\x0c\n\x08\x46OLLOWER\x10\x00\x12\x11\n\rPRE_CANDIDATE\x10\x01\x12\r\n\tCANDIDATE\x10\x02\x12\n\n\x06LEADER\x10\x03\x32\xa4\x02\n\x0bRaftService\x12;\n\x06Status\x12\x14.meteora.common.Null\x1a\x19.meteora.raft.StatusReply\"\x00\x12\x45\n\x0c\x43hangeConfig\x12\x18.meteora.raft.ConfChange\x1a\x19.meteora.raft.ChangeReply\"\x00\x12\x43\n\nNodeStatus\x12\x14.meteora.common.Null\x1a\x1d.meteora.raft.NodeStatusReply\"\x00\x12L\n\x12TransferLeadership\x12\x19.meteora.raft.TransferReq\x1a\x19.meteora.raft.ChangeReply\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nraft.proto\x12\x0cmeteora.raft\x1a\x0c\x63ommon.proto\"\x91\x01\n\nConfChange\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x0b\x63hange_type\x18\x02 \x01(\x0e\x32\x1c.meteora.raft.ConfChangeType\x12\x0f\n\x07node_id\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x0c\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\x13\n\x0binstance_id\x18\x06 \x01(\x04\"\x1e\n\x0bTransferReq\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\"\xd6\x01\n\x0bStatusReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12>\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32).meteora.raft.StatusReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"\xd6\x01\n\x0b\x43hangeReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12>\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32).meteora.raft.ChangeReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"h\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x04\x12,\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress\x12\x0f\n\x07learner\x18\x03 \x01(\x08\x12\x13\n\x0binstance_id\x18\x04 \x01(\x04\"\xf2\x01\n\x0fNodeStatusReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\x12 \n\x04role\x18\x03 \x01(\x0e\x32\x12.meteora.raft.Role\x12\x11\n\tleader_id\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12%\n\x07members\x18\t \x03(\x0b\x32\x14.meteora.raft.Member\x12\x0f\n\x07version\x18\n \x01(\t*A\n\x0e\x43onfChangeType\x12\x0b\n\x07\x41\x64\x64Node\x10\x00\x12\x0e\n\nRemoveNode\x10\x01\x12\x12\n\x0e\x41\x64\x64LearnerNode\x10\x02*B\n\x04Role\x12\x0c\n\x08\x46OLLOWER\x10\x00\x12\x11\n\rPRE_CANDIDATE\x10\x01\x12\r\n\tCANDIDATE\x10\x02\x12\n\n\x06LEADER\x10\x03\x32\xa4\x02\n\x0bRaftService\x12;\n\x06Status\x12\x14.meteora.common.Null\x1a\x19.meteora.raft.StatusReply\"\x00\x12\x45\n\x0c\x43hangeConfig\x12\x18.meteora.raft.ConfChange\x1a\x19.meteora.raft.ChangeReply\"\x00\x12\x43\n\nNodeStatus\x12\x14.meteora.common.Null\x1a\x1d.meteora.raft.NodeStatusReply\"\x00\x12L\n\x12TransferLeadership\x12\x19.meteora.raft.TransferReq\x1a\x19.meteora.raft.ChangeReply\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREPLY_ADDRESSMAPENTRY']._serialized_options = b'8\001'
   _globals['_CHANGEREPLY_ADDRESSMAPENTRY']._loaded_options = None
   _globals['_CHANGEREPLY_ADDRESSMAPENTRY']._serialized_options = b'8\001'
-  _globals['_CONFCHANGETYPE']._serialized_start=964
-  _globals['_CONFCHANGETYPE']._serialized_end=1029
-  _globals['_ROLE']._serialized_start=1031
-  _globals['_ROLE']._serialized_end=1097
-  _globals['_CONFCHANGE']._serialized_start=42
-  _globals['_CONFCHANGE']._serialized_end=166
-  _globals['_TRANSFERREQ']._serialized_start=168
-  _globals['_TRANSFERREQ']._serialized_end=198
-  _globals['_STATUSREPLY']._serialized_start=201
-  _globals['_STATUSREPLY']._serialized_end=415
-  _globals['_STATUSREPLY_ADDRESSMAPENTRY']._serialized_start=337
-  _globals['_STATUSREPLY_ADDRESSMAPENTRY']._serialized_end=415
-  _globals['_CHANGEREPLY']._serialized_start=418
-  _globals['_CHANGEREPLY']._serialized_end=632
-  _globals['_CHANGEREPLY_ADDRESSMAPENTRY']._serialized_start=337
-  _globals['_CHANGEREPLY_ADDRESSMAPENTRY']._serialized_end=415
-  _globals['_MEMBER']._serialized_start=634
-  _globals['_MEMBER']._serialized_end=717
-  _globals['_NODESTATUSREPLY']._serialized_start=720
-  _globals['_NODESTATUSREPLY']._serialized_end=962
-  _globals['_RAFTSERVICE']._serialized_start=1100
-  _globals['_RAFTSERVICE']._serialized_end=1392
+  _globals['_CONFCHANGETYPE']._serialized_start=1007
+  _globals['_CONFCHANGETYPE']._serialized_end=1072
+  _globals['_ROLE']._serialized_start=1074
+  _globals['_ROLE']._serialized_end=1140
+  _globals['_CONFCHANGE']._serialized_start=43
+  _globals['_CONFCHANGE']._serialized_end=188
+  _globals['_TRANSFERREQ']._serialized_start=190
+  _globals['_TRANSFERREQ']._serialized_end=220
+  _globals['_STATUSREPLY']._serialized_start=223
+  _globals['_STATUSREPLY']._serialized_end=437
+  _globals['_STATUSREPLY_ADDRESSMAPENTRY']._serialized_start=359
+  _globals['_STATUSREPLY_ADDRESSMAPENTRY']._serialized_end=437
+  _globals['_CHANGEREPLY']._serialized_start=440
+  _globals['_CHANGEREPLY']._serialized_end=654
+  _globals['_CHANGEREPLY_ADDRESSMAPENTRY']._serialized_start=359
+  _globals['_CHANGEREPLY_ADDRESSMAPENTRY']._serialized_end=437
+  _globals['_MEMBER']._serialized_start=656
+  _globals['_MEMBER']._serialized_end=760
+  _globals['_NODESTATUSREPLY']._serialized_start=763
+  _globals['_NODESTATUSREPLY']._serialized_end=1005
+  _globals['_RAFTSERVICE']._serialized_start=1143
+  _globals['_RAFTSERVICE']._serialized_end=1435
 # @@protoc_insertion_point(module_scope)

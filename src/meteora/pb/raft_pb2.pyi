@@ -29,18 +29,20 @@ CANDIDATE: Role
 LEADER: Role
 
 class ConfChange(_message.Message):
-    __slots__ = ("id", "change_type", "node_id", "context", "force")
+    __slots__ = ("id", "change_type", "node_id", "context", "force", "instance_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TYPE_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     id: int
     change_type: ConfChangeType
     node_id: int
     context: bytes
     force: bool
-    def __init__(self, id: _Optional[int] = ..., change_type: _Optional[_Union[ConfChangeType, str]] = ..., node_id: _Optional[int] = ..., context: _Optional[bytes] = ..., force: _Optional[bool] = ...) -> None: ...
+    instance_id: int
+    def __init__(self, id: _Optional[int] = ..., change_type: _Optional[_Union[ConfChangeType, str]] = ..., node_id: _Optional[int] = ..., context: _Optional[bytes] = ..., force: _Optional[bool] = ..., instance_id: _Optional[int] = ...) -> None: ...
 
 class TransferReq(_message.Message):
     __slots__ = ("node_id",)
@@ -83,14 +85,16 @@ class ChangeReply(_message.Message):
     def __init__(self, state: _Optional[_Union[_common_pb2.State, str]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("id", "address", "learner")
+    __slots__ = ("id", "address", "learner", "instance_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     LEARNER_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     id: int
     address: _common_pb2.NodeAddress
     learner: bool
-    def __init__(self, id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., learner: _Optional[bool] = ...) -> None: ...
+    instance_id: int
+    def __init__(self, id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., learner: _Optional[bool] = ..., instance_id: _Optional[int] = ...) -> None: ...
 
 class NodeStatusReply(_message.Message):
     __slots__ = ("cluster_id", "node_id", "role", "leader_id", "term", "commit_index", "applied_index", "last_index", "members", "version")

@@ -8,6 +8,7 @@
 - A leader that is to be removed hands over first, and is removed by its successor: who takes a member out stays, and
   so what the others must know of that is not lost.
 - Leadership goes only to a voter that the leader hears: writes wait until it has taken over.
+- A removal that is asked for again, here or by who passed it on, names the data directory: the id may be another's.
 - What would leave too few voters that answer to be a majority is refused, unless it is forced: it could not be undone
   until enough of them are there.
 """
@@ -125,7 +126,7 @@ class Cluster:
         if request.change_type == raft_pb2.RemoveNode:
             if request.node_id == self._node.node_id:
                 return await self._remove_by_successor(request, deadline)
-            is_member = await self._change(lambda: self._removal(request.node_id), deadline, is_forced=request.force)
+            is_member = await self._change(lambda: self._removal(request), deadline, is_forced=request.force)
             return common_pb2.OK if is_member else common_pb2.NOT_FOUND
         await self._change(lambda: self._addition(request), deadline, is_forced=request.force)
         return common_pb2.OK
@@ -135,9 +136,10 @@ class Cluster:
 
         Whoever passed the request on did so to the one that led: that it goes on from here is no going round.
         """
-        removal = await self._decided(lambda: self._removal(request.node_id), deadline, is_forced=request.force)
+        removal = await self._decided(lambda: self._removal(request), deadline, is_forced=request.force)
         if removal is None:
             return common_pb2.NOT_FOUND
+        request = self._own_removal(force=request.force)
         await self._hand_over(deadline)
         if self._node.leads:
             raise NotApplied(f"node {self._node.node_id} leads, and no other could take over; nothing was changed")
@@ -157,10 +159,17 @@ class Cluster:
         kind = self._kind_of(request.node_id) if is_voter else ChangeKind.ADD_LEARNER
         return _change_of(kind, request.node_id, member)
 
-    def _removal(self, node_id: int) -> ConfChange | None:
-        """None if the node is no member."""
-        members = self._node.members
-        if node_id not in members.by_id:
+    def _own_removal(self, *, force: bool = False) -> raft_pb2.ConfChange:
+        me = self._node.node_id
+        known = self._node.members.by_id.get(me)
+        instance_id = 0 if known is None else known.instance_id
+        return raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=me, instance_id=instance_id, force=force)
+
+    def _removal(self, request: raft_pb2.ConfChange) -> ConfChange | None:
+        """None if the node is no member, or another one than was meant."""
+        members, node_id = self._node.members, request.node_id
+        known = members.by_id.get(node_id)
+        if known is None or request.instance_id not in (0, known.instance_id):
             return None
         if members.configuration.voters == {node_id}:
             raise ChangeRefused(f"node {node_id} is the last voter: without it there is no cluster; just stop it")
@@ -264,7 +273,7 @@ class Cluster:
         """Take this node out of the cluster. False if it stays, as the last voter or no member. Raises as `change`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
-        request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=self._node.node_id)
+        request = self._own_removal()
         if self._may_leave:
             # Once: if all leave together, they must not go on handing leadership to one another.
             await self._hand_over(deadline)
@@ -272,7 +281,7 @@ class Cluster:
             try:
                 await self._make(request, deadline, was_forwarded=False)
             except (NotApplied, OutcomeUnknown):
-                # The leader may just be leaving, too. To be removed twice is no harm.
+                # The leader may just be leaving, too.
                 if loop.time() >= deadline:
                     raise
                 await asyncio.sleep(_POLL_SECONDS)

@@ -64,8 +64,13 @@ class RaftService(RaftServiceServicer):
             applied_index=status.applied_index,
             last_index=status.last_index,
             members=[
-                raft_pb2.Member(id=each, address=addresses[each], learner=each in status.configuration.learners)
-                for each in sorted(self._node.members.by_id)
+                raft_pb2.Member(
+                    id=each,
+                    address=addresses[each],
+                    learner=each in status.configuration.learners,
+                    instance_id=member.instance_id,
+                )
+                for each, member in sorted(self._node.members.by_id.items())
             ],
             version=meteora.__version__,
         )

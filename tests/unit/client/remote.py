@@ -165,11 +165,18 @@ def node_status(
         applied_index=10,
         last_index=12,
         members=[
-            raft_pb2.Member(id=each, address=_node_address(kv_address), learner=each in learners)
+            raft_pb2.Member(
+                id=each, address=_node_address(kv_address), learner=each in learners, instance_id=instance_id_of(each)
+            )
             for each, kv_address in advertised.items()
         ],
         version="0.1.0",
     )
+
+
+def instance_id_of(node_id: int) -> int:
+    """Of the data directory that a member has."""
+    return 100 + node_id
 
 
 def _node_address(kv_address: str) -> common_pb2.NodeAddress:

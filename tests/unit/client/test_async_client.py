@@ -29,6 +29,7 @@ from tests.unit.client.remote import (
     answers,
     dead_endpoint,
     hangs,
+    instance_id_of,
     loses_reply,
     remotes,
     serves,
@@ -114,6 +115,18 @@ def test_a_member_that_leaves_is_named_to_the_cluster() -> None:
     with remotes(1) as (node,):
         run(node.endpoint, scenario)
         assert node.requests == [raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=3)]
+
+
+def test_a_removal_that_may_have_been_made_is_tried_again_on_the_member_that_was_there_only() -> None:
+    # Another node may have joined under its id meanwhile.
+    async def scenario(client: AsyncClient) -> None:
+        await client.leave(2)
+
+    with remotes(2, leader_id=1) as nodes:
+        nodes[0].script += [loses_reply]
+        run(nodes[0].endpoint, scenario)
+        requests = [request for node in nodes for request in node.requests]
+        assert [request.instance_id for request in requests] == [0, instance_id_of(2)]
 
 
 def test_the_node_that_is_to_lead_is_named_to_the_cluster_and_is_asked_first_from_then_on() -> None:

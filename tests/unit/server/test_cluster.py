@@ -27,8 +27,8 @@ def joining(node_id: int, instance_id: int, host: str = "host") -> peer_pb2.Join
     return join_request(node_id, instance_id, f"{host}{node_id}:5000", f"{host}{node_id}:7000")
 
 
-def removing(node_id: int) -> raft_pb2.ConfChange:
-    return raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id)
+def removing(node_id: int, instance_id: int = 0) -> raft_pb2.ConfChange:
+    return raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=node_id, instance_id=instance_id)
 
 
 def test_of_two_directories_that_join_under_one_id_at_once_one_is_let_in(tmp_path: Path) -> None:
@@ -66,6 +66,20 @@ def test_who_is_removed_twice_at_once_is_no_member_the_second_time(tmp_path: Pat
             await members.join(joining(2, 20), soon(), was_forwarded=False)
             removals = [outcome_of(members.change(removing(2), soon(), was_forwarded=False)) for _ in range(2)]
             assert await asyncio.gather(*removals) == [common_pb2.OK, common_pb2.NOT_FOUND]
+
+    asyncio.run(run())
+
+
+def test_a_removal_of_a_directory_does_not_remove_another_one_that_joined_under_its_id(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            members = Cluster(one.node, 1)
+            await members.join(joining(2, 20), soon(), was_forwarded=False)
+            await members.change(removing(2), soon(), was_forwarded=False)
+            await members.join(joining(2, 21), soon(), was_forwarded=False)
+            removals = [members.change(removing(2, each), soon(), was_forwarded=False) for each in (20, 21)]
+            assert [await each for each in removals] == [common_pb2.NOT_FOUND, common_pb2.OK]
 
     asyncio.run(run())
 
