@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -182,3 +183,25 @@ def test_a_snapshot_gets_through_wherever_the_power_is_lost_at_either_end(end: s
         if not is_lost:
             break
     assert losses > 5
+
+
+def test_a_newcomer_that_passes_the_time_of_its_forerunner_does_not_elect_itself() -> None:
+    async def story(cluster: Cluster) -> None:
+        await grow(cluster, 2)
+        founder, other = cluster.machines[1], cluster.machines[2]
+        await lead(cluster, other)
+        removal = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=1)
+        await ask(cluster, other, lambda machine: machine.change_membership(removal))
+        await until(lambda: founder.node is None, "n1 has stopped")
+        for sequence in range(1, 40):
+            await put(cluster, other, sequence)
+        other._core.settings = replace(other._core.settings, max_append_bytes=1)
+        founder.start()
+        # By its first entry, the founder is the only member; it is another one's directory that was meant.
+        await until(lambda: founder.node is not None and founder.log.applied > 0, "n1#2 has the first entry")
+        cluster.network.cut |= {(a, b) for a in cluster.addresses() for b in cluster.addresses()}
+        assert founder.node.members.by_id[1].instance_id != founder.directory.instance_id
+        await asyncio.sleep(20.0)
+        assert not founder.is_leader
+
+    tell(story)

@@ -162,6 +162,9 @@ class Node:
             ),
             random_below=settings.random_below,
         )
+        self._raw.set_stranger(is_stranger=self._is_stranger)
+        self._changed_at_index = max(state_machine.applied_index, 1)
+        """Where the membership changed last, or later."""
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._freshness = Freshness()
@@ -510,7 +513,8 @@ class Node:
         status = self._raw.status()
         for learner in sorted(status.configuration.learners):
             member, peer = self._members.by_id[learner], status.peers[learner]
-            if not (member.promote and peer.recent_active and peer.match_index > 0):
+            # Before it has the entry that let it in, it would be a voter that doesn't vote (`Raft.is_stranger`).
+            if not (member.promote and peer.recent_active and peer.match_index >= self._changed_at_index):
                 continue
             if peer.match_index + PROMOTION_LAG_ENTRIES >= status.commit_index:
                 context = encode_context({learner: member._replace(promote=False)})
@@ -797,16 +801,24 @@ class Node:
             self._switch_to(members, entry.index)
 
     def _switch_to(self, members: Members, index: int) -> None:
+        self._changed_at_index = index
         self._addresses.switch_to(members, self._loop.time())
         before, self._members = self._members.by_id.get(self.node_id), members
         if self._is_in(before) or self._is_in(members.by_id.get(self.node_id)):
             # What was before this node joined it passes as it catches up: news to nobody.
             _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
+        self._raw.set_stranger(is_stranger=self._is_stranger)
         self._transport.set_peers(self._addresses.by_peer())
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         if self._is_in(before) and self.node_id not in members.by_id:
             _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
             self._parting = Parting(self._loop.time())
+
+    @property
+    def _is_stranger(self) -> bool:
+        """Whether this data directory is yet to be let in, by an entry that was not applied here so far."""
+        was_removed = (self.node_id, self._settings.instance_id) in self._members.removed
+        return not was_removed and not self._is_in(self._members.by_id.get(self.node_id))
 
     def _is_in(self, member: Member | None) -> bool:
         """Whether what is recorded under this node's id is about this data directory."""

@@ -98,6 +98,9 @@ class Raft:
         self.read_states: list[ReadState] = []
         self.fetches: list[Fetch] = []
         self.snapshots_wanted: list[int] = []
+        self.is_stranger = False
+        """The configuration means another node by this one's id, or none: this one has taken no part yet. It neither
+        votes nor campaigns: what its forerunner under this id has promised and acknowledged is not on its disk."""
         self.election_elapsed_ticks = 0
         """Since the last message from a leader, or since the leader last checked its quorum."""
         # Before this start it may have heard a leader just now.
@@ -119,7 +122,7 @@ class Raft:
     @property
     def is_promotable(self) -> bool:
         """Whether this node may campaign: learners, and nodes that are not (yet) members, may not."""
-        return self.node_id in self.configuration.all_voters
+        return self.node_id in self.configuration.all_voters and not self.is_stranger
 
     # Time
 
@@ -167,7 +170,7 @@ class Raft:
         if 0 < message.term < self.term:
             self._answer_lower_term(message)
         elif message.kind in (MessageKind.VOTE, MessageKind.PRE_VOTE):
-            if not self.is_bound_by_a_lease or message.context == TRANSFER:
+            if not self.is_stranger and (not self.is_bound_by_a_lease or message.context == TRANSFER):
                 self._handle_vote_request(message)
         else:
             self.role.step(message)

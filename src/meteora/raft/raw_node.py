@@ -283,6 +283,10 @@ class RawNode:
         self._raft.switch_to(configuration)
         return configuration
 
+    def set_stranger(self, *, is_stranger: bool) -> None:
+        """Whether the applied configuration means another node by this one's id, or none: then it must not vote."""
+        self._raft.is_stranger = is_stranger
+
     def applied(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self._raft.applied_to(index)

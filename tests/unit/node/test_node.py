@@ -907,10 +907,8 @@ def stuck_disk(one: Running) -> Iterator[None]:
 
 
 def test_a_leader_whose_disk_does_not_answer_says_so_once_and_hands_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(node, "SLOW_DISK_SECONDS", 0.1)
-
     async def run() -> None:
         async with three(tmp_path) as trio:
             old = trio.leader

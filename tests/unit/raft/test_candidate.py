@@ -510,3 +510,28 @@ def test_a_leader_that_was_unseated_replaces_what_nobody_else_had() -> None:
     member.propose(b"lost")
     member.heard(MessageKind.APPEND, 3, term=2, index=1, log_term=1, entries=(Entry(2, 2),))
     assert member.terms() == [1, 2]
+
+
+# Another node under the id of a former member
+
+
+def test_who_is_not_the_node_that_is_meant_by_its_id_does_not_campaign() -> None:
+    network = cluster([1])
+    raw = network[1].raw
+    raw.set_stranger(is_stranger=True)
+    network.campaign(1)
+    assert raw.role is RoleName.FOLLOWER
+    raw.set_stranger(is_stranger=False)
+    network.campaign(1)
+    assert raw.role is RoleName.LEADER
+
+
+def test_who_is_not_the_node_that_is_meant_by_its_id_votes_for_nobody() -> None:
+    network = cluster([1, 2, 3])
+    network.crash(3)
+    network[2].raw.set_stranger(is_stranger=True)
+    network.campaign(1)
+    assert network[1].role is RoleName.PRE_CANDIDATE
+    network[2].raw.set_stranger(is_stranger=False)
+    network.campaign(1)
+    assert network[1].role is RoleName.LEADER
