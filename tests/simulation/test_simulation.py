@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,13 @@ def traced(seed: int, path: Path, hash_seed: str) -> bytes:
     command = [sys.executable, "-m", "meteora.testing", *arguments]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
     return path.read_bytes()
+
+
+def test_one_run_after_another_leaves_nothing_of_those_before() -> None:
+    first = Simulation(1, 1.0)
+    files, remains = first.cluster.files, weakref.ref(first.cluster)
+    first.run()
+    del first
+    Simulation(2, 1.0).run()
+    assert remains() is None
+    assert not files.exists()

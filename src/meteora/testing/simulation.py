@@ -71,7 +71,9 @@ class Simulation:
     def run(self) -> Report:
         """Run to the end, or to the first thing that must not be."""
         report = Report(self.seed, faults=self.cluster.faults)
-        # A collection would run destructors at moments that no seed decides.
+        # What the run before has left, with its files. Then no more: a collection would run destructors at moments that
+        # no seed decides.
+        gc.collect()
         gc.disable()
         gc.freeze()
         try:
