@@ -200,7 +200,7 @@ def test_a_handler_may_ask_for_compressed_responses(kind: RpcServerKind) -> None
 
 
 INTERNAL = grpc.StatusCode.INTERNAL
-COMPRESSED = gzip.compress(b"message")
+COMPRESSED = gzip.compress(b"message", mtime=0)
 
 
 @pytest.mark.parametrize(
