@@ -8,8 +8,12 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check --ed
 
 # The tests that answer for the core, and so have to reach every branch of it.
 core_tests := tests/unit/raft tests/paper tests/scenarios tests/properties
+# Most tests wait: for elections, disks and processes.
+side_by_side := --numprocesses 2 --dist loadgroup
 define measured_core_tests
-	$(python) -m coverage run -m pytest --quiet $(core_tests)
+	$(python) -m coverage erase
+	$(python) -m coverage run -m pytest --quiet $(side_by_side) $(core_tests)
+	$(python) -m coverage combine --quiet
 	$(python) -m coverage report
 endef
 
@@ -34,7 +38,7 @@ cluster: $(run_ready) ## three nodes on this machine, with their data in .cluste
 test: $(develop_ready) ## the tests, but for the long ones of make faults; ARGS="tests/unit -k log"
 ifeq ($(strip $(ARGS)),)
 	$(measured_core_tests)
-	$(python) -m pytest --numprocesses 2 --dist loadgroup $(core_tests:%=--ignore=%)
+	$(python) -m pytest $(side_by_side) $(core_tests:%=--ignore=%)
 else
 	$(python) -m pytest $(ARGS)
 endif
@@ -67,7 +71,7 @@ proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
 	$(python) tools/generate_pb.py
 
 clean: ## removes what these targets made: .venv, .cluster, caches, builds; never ./data
-	rm -rf .venv .cluster .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .cluster .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(run_ready): pyproject.toml
