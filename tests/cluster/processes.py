@@ -61,6 +61,11 @@ class NodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def data_directory(self) -> Path:
+        """Where it keeps its data."""
+        return Path(self.arguments[self.arguments.index("-d") + 1])
+
+    @property
     def output(self) -> str:
         """All that it printed, over all its starts."""
         return self.log.read_text() if self.log.exists() else ""
@@ -228,6 +233,12 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float)
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_seconds} s: {what}"
         time.sleep(0.05)  # Between looks at a condition: nothing depends on how long.
+
+
+def meteora(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command line of `meteora` that ends by itself."""
+    command = [sys.executable, "-m", "meteora", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def grpcurl(

@@ -1,7 +1,6 @@
 """`meteora recover`: of three nodes two are lost for good, and the third becomes a cluster."""
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.cluster.processes import (
     ClusterProcesses,
     NodeProcess,
     get,
+    meteora,
     node_status,
     put,
     wait_until,
@@ -21,17 +21,8 @@ from tests.cluster.processes import (
 KEYS = [b"key%d" % number for number in range(100)]
 
 
-def meteora(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "meteora", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def directory_of(node: NodeProcess) -> str:
-    return node.arguments[node.arguments.index("-d") + 1]
-
-
 def recover(node: NodeProcess) -> "subprocess.CompletedProcess[str]":
-    return meteora("recover", "--force-new-cluster", "--yes", "-d", directory_of(node))
+    return meteora("recover", "--force-new-cluster", "--yes", "-d", str(node.data_directory))
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """`meteora verify` on real nodes: killed, running, damaged."""
 
 import subprocess
-import sys
-from pathlib import Path
 
-from tests.cluster.processes import ClusterProcesses, NodeProcess, put
+from tests.cluster.processes import ClusterProcesses, NodeProcess, meteora, put
 
 
 def verify(node: NodeProcess) -> "subprocess.CompletedProcess[str]":
-    directory = node.arguments[node.arguments.index("-d") + 1]
-    command = [sys.executable, "-m", "meteora", "verify", "-d", directory]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return meteora("verify", "-d", str(node.data_directory))
 
 
 def test_a_node_that_runs_is_refused_in_one_line_and_runs_on(three_nodes: ClusterProcesses) -> None:
@@ -35,7 +31,7 @@ def test_damage_in_the_log_of_a_node_that_was_stopped_is_told_with_its_file(thre
     put(three_nodes.kv_ports[0], b"key", b"value" * 100)
     node = three_nodes.node(2)
     node.stop()
-    raft = Path(node.arguments[node.arguments.index("-d") + 1]) / "raft"
+    raft = node.data_directory / "raft"
     table = max(raft.glob("*.sst"), key=lambda file: file.stat().st_size)
     content = bytearray(table.read_bytes())
     content[40] ^= 0x10

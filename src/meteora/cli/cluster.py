@@ -79,6 +79,12 @@ def as_table(cluster: "ClusterStatus") -> str:
         lines.append("No leader is known: nothing can be read or written.")
     elif any(member.node_id == cluster.leader_id and member.progress is None for member in cluster.members):
         lines.append(f"Node {cluster.leader_id} leads, say the others.")
+    lines.extend(
+        f"The state of node {other} differs from that of node {member.node_id}: see their logs."
+        for member in cluster.members
+        if member.progress is not None
+        for other in member.progress.differing
+    )
     return "\n".join(lines)
 
 
@@ -117,4 +123,5 @@ def _member_as_json(member: "MemberStatus") -> dict[str, Any]:
         "applied_index": progress and progress.applied_index,
         "last_index": progress and progress.last_index,
         "version": progress and progress.version,
+        "differing": progress and progress.differing,
     }

@@ -24,6 +24,8 @@ class NodeProgress:
     last_index: int
     version: str
     """Of the program that the node runs."""
+    differing: tuple[int, ...]
+    """The members whose state the node has seen to differ from its own: one of them has not done what the log says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,4 +106,5 @@ def _progress(answer: raft_pb2.NodeStatusReply) -> NodeProgress:
         applied_index=answer.applied_index,
         last_index=answer.last_index,
         version=answer.version,
+        differing=tuple(answer.differing),
     )

@@ -40,6 +40,11 @@ class DivergenceAlarm:
         self._differing: set[int] = set()
         """The members of which it was logged."""
 
+    @property
+    def differing(self) -> frozenset[int]:
+        """The members whose states were seen to differ from this one."""
+        return frozenset(self._differing)
+
     def is_due(self, now: float) -> bool:
         """Whether it is time to report and to compare; if so, it is not for a while. `now` in seconds."""
         if now < self._due_at:

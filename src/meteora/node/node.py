@@ -584,6 +584,11 @@ class Node:
         """The members as of what is applied here. A new object whenever they change."""
         return self._members
 
+    @property
+    def differing(self) -> frozenset[int]:
+        """The members whose states were seen to differ from that of this node: see `meteora.node.divergence`."""
+        return self._divergence.differing
+
     def status(self) -> Status:
         """Where this node stands."""
         return self._raw.status()

@@ -22,7 +22,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
 from meteora.config import MAX_KEY_BYTES, NodeConfig
-from meteora.errors import DataDirectoryError
+from meteora.errors import DataDirectoryError, StateDiverged
 from meteora.kv.installation import current_state_path, remove_leftovers
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings, Removal
@@ -98,6 +98,7 @@ class Server:
         self._directory = DataDirectory.open(config.data_directory, config.node_id)
         self._parts.callback(self._directory.close)
         self._refuse_recovering()
+        self._refuse_diverged()
         self._refuse_removed()
         raft_server, kv_server = self._bind()
         self._set_aside_removed()
@@ -122,6 +123,11 @@ class Server:
                 f"data directory {path} was being made a new cluster, and that is not done: go on with it by meteora "
                 f"recover --force-new-cluster -d {path}"
             )
+
+    def _refuse_diverged(self) -> None:
+        identity = self._directory.identity
+        if identity is not None and identity.diverged:
+            raise DataDirectoryError(f"data directory {self._config.data_directory}: {identity.diverged}")
 
     def _refuse_removed(self) -> None:
         identity = self._directory.identity
@@ -325,16 +331,23 @@ class Server:
         try:
             await step_back(self.node, self._cluster, leaves=self._config.enable_auto_leaving)
             removal = self._note_removal()
+            if isinstance(self._failure, StateDiverged):
+                self._directory.mark_diverged(str(self._failure))
         finally:
             await self._parts.aclose()
-        failed = self.node.failed
-        if failed.done() and not failed.cancelled() and (failure := failed.exception()) is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
         if removal is Removal.WHILE_DOWN and self._config.peer_raft_address is None:
             assert self._directory.identity is not None
             raise self._removed_error(self._directory.identity)
         _log.info("stopped")
         return removal is Removal.WHILE_DOWN
+
+    @property
+    def _failure(self) -> BaseException | None:
+        """What the node could not go on after."""
+        failed = self.node.failed
+        return failed.exception() if failed.done() and not failed.cancelled() else None
 
     def _note_removal(self) -> Removal | None:
         """How this node came to be no member any more, noted on disk; None if it is one."""

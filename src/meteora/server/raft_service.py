@@ -73,6 +73,7 @@ class RaftService(RaftServiceServicer):
                 for each, member in sorted(self._node.members.by_id.items())
             ],
             version=meteora.__version__,
+            differing=sorted(self._node.differing),
         )
 
     async def ChangeConfig(  # noqa: N802  the method's name in the proto

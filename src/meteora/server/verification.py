@@ -59,6 +59,8 @@ def _has_begun(root: Path, tell: Tell) -> bool:
         return False
     if identity is None:
         tell(f"{root}: there is state, but no identity that says whose it is")
+    elif identity.diverged:
+        tell(f"{root}: {identity.diverged}")
     return identity is None or identity.cluster_id != 0
 
 

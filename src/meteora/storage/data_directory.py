@@ -51,6 +51,8 @@ class Identity:
     """The node was removed from its cluster: it must not take part with this state again."""
     recovering: bool = False
     """The node is being made a cluster of its own, `cluster_id`, and that is not done yet: it must not take part."""
+    diverged: str = ""
+    """How its state was found to differ from that of the others: it must not take part. Empty if it was not."""
     peers: tuple[str, ...] = ()
     """Of a removed node: the Raft addresses of the members that it knew last, any of which can let it in anew."""
 
@@ -114,6 +116,10 @@ class DataDirectory:
     def mark_removed(self, peers: Iterable[str]) -> Identity:
         """Note, durably, that the node was removed from its cluster, and the Raft addresses of those who stay."""
         return self._store(replace(self._known_identity(), removed=True, peers=tuple(peers)))
+
+    def mark_diverged(self, how: str) -> Identity:
+        """Note, durably, that the state here is not what the log led to elsewhere."""
+        return self._store(replace(self._known_identity(), diverged=how))
 
     def begin_recovery(self, cluster_id: int, instance_id: int) -> Identity:
         """Note, durably, that this becomes another node, in a new cluster of its own, and that this is not done yet.

@@ -29,7 +29,7 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
     with dead_endpoint() as dead:
         node.knows({1: node.endpoint, 2: dead}, 1)
         status, out, _ = run("status", "-a", node.endpoint, "-o", "json")
-    nothing_known = dict.fromkeys(["term", "commit_index", "applied_index", "last_index", "version"])
+    nothing_known = dict.fromkeys(["term", "commit_index", "applied_index", "last_index", "version", "differing"])
     dead_raft = f"127.0.0.1:{int(dead.rpartition(':')[2]) + 1}"
     assert status == 0
     assert json.loads(out) == {
@@ -48,6 +48,7 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
                 "applied_index": 10,
                 "last_index": 12,
                 "version": "0.1.0",
+                "differing": [],
             },
             {
                 "id": 2,
@@ -60,6 +61,12 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
             },
         ],
     }
+
+
+def test_states_that_differ_are_told(run: Run, node: Remote) -> None:
+    node.differing = {3}
+    out = run("status", "-a", node.endpoint).out.decode()
+    assert out.splitlines()[-1] == "The state of node 3 differs from that of node 1: see their logs."
 
 
 def test_a_leader_that_only_others_can_reach_is_named(run: Run, node: Remote) -> None:

@@ -72,6 +72,7 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
         self.always: Step = serves
         self.advertised: dict[int, str] = {}
         self.learners: set[int] = set()
+        self.differing: set[int] = set()
         self.leader_id = 0
         self._threads = ThreadPoolExecutor(max_workers=16)
         self._server = grpc.server(self._threads, options=(("grpc.so_reuseport", 0),))
@@ -124,7 +125,9 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
         return self._reply(raft_pb2.ChangeReply(state=state))
 
     def NodeStatus(self, request: common_pb2.Null, context: grpc.ServicerContext) -> raft_pb2.NodeStatusReply:
-        return node_status(self.node_id, self.leader_id, self.advertised, self.learners)
+        status = node_status(self.node_id, self.leader_id, self.advertised, self.learners)
+        status.differing.extend(sorted(self.differing))
+        return status
 
     def _step(self, request: Request) -> Step:
         self.requests.append(request)
