@@ -494,6 +494,7 @@ class _WatchedStateMachine(StateMachine):
             new_pace=lambda: SimulatedPace(machine.disk),
             clock=cluster.loop.time,
         )
+        cluster.invariants.goes_on_from(machine, self.applied_index)
         cluster.invariants.has_state(machine, self.applied_index, self._database.digest)
 
     @property
@@ -526,6 +527,7 @@ class _WatchedStateMachine(StateMachine):
     async def adopt(self, state: State) -> None:
         assert isinstance(state.database, SimulatedDatabase)
         self._cluster.installs(self._machine, state, self.applied_index)
+        self._cluster.invariants.goes_on_from(self._machine, state.index)
         self._cluster.invariants.has_state(self._machine, state.index, state.database.digest)
         await super().adopt(state)
 

@@ -5,7 +5,7 @@ some runs are about one fault alone, and others about many at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from random import Random
 
@@ -32,7 +32,8 @@ Fault = Callable[[], Awaitable[None]]
 class Nemesis:
     """Breaks things, until it is stopped; `heal` mends what can be mended."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, only: Collection[str] = ()) -> None:
+        """Of all kinds of faults the seed chooses some; or they are those that are named, as they are counted."""
         self._cluster = cluster
         self._random: Random = cluster.random
         self._is_stopping = False
@@ -64,9 +65,19 @@ class Nemesis:
             self._change_role,
             self._change_many,
         ]
-        chosen = self._random.sample(kinds, self._random.randint(1, len(kinds)))
+        if only:
+            chosen = [kind for kind in kinds if _name(kind) in only]
+        else:
+            chosen = self._random.sample(kinds, self._random.randint(1, len(kinds)))
         self._weights = {kind: self._random.random() for kind in chosen}
         self._pause_seconds = self._random.choice([0.3, 1.0, 3.0])
+
+    async def run_for(self, seconds: float) -> None:
+        """Break things for so long, and wait for what passes by itself."""
+        breaking = asyncio.ensure_future(self.run())
+        await asyncio.sleep(seconds)
+        await self.stop()
+        await breaking
 
     async def run(self) -> None:
         """Break something now and then."""
@@ -75,7 +86,7 @@ class Nemesis:
             if self._is_stopping:
                 return
             (fault,) = self._random.choices(list(self._weights), list(self._weights.values()))
-            name = fault.__name__.strip("_").replace("_", " ")
+            name = _name(fault)
             self._cluster.faults[name] += 1
             self._cluster.trace(f"fault: {name}")
             task = asyncio.ensure_future(fault())
@@ -362,14 +373,17 @@ class Nemesis:
         await self._request_change(kind, self._any())
 
     async def _change_many(self) -> None:
-        """Several roles at once, through a joint configuration."""
+        """Several roles at once, through a joint configuration. Nobody is made a voter who was not there yet."""
         leader = self._cluster.leader()
         if leader is None or leader.node is None:
             return
-        members = sorted(leader.node.status().peers)
+        peers = leader.node.status().peers
+        members = sorted(peers)
         chosen = self._random.sample(members, self._random.randint(1, len(members))) if members else []
-        kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
-        changes = tuple(Change(self._random.choice(kinds), node_id) for node_id in chosen)
+        both, learner = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER], [ChangeKind.ADD_LEARNER]
+        changes = tuple(
+            Change(self._random.choice(both if peers[node_id].match_index else learner), node_id) for node_id in chosen
+        )
         change = ConfChange(changes, Transition.JOINT_IMPLICIT)
         await self._ask(leader, lambda machine: machine.change_roles(change))
 
@@ -395,3 +409,8 @@ class Nemesis:
         with suppress(RequestError, ConnectionRefused, TimeoutError):
             loop = self._cluster.loop
             await self._cluster.call(loop.outside, "operator", machine.raft_address, serve, CALL_SECONDS)
+
+
+def _name(fault: Fault) -> str:
+    """As it is counted."""
+    return fault.__name__.strip("_").replace("_", " ")

@@ -3,10 +3,11 @@
 Everything here is seen from outside: what nodes send, what their disks hold, what they apply, what they say of
 themselves. A violation is raised at once, so that the run ends at the first wrong step and not at its consequences.
 
-- Election safety: a term has at most one leader.
+- Election safety: a term has at most one leader, and nobody else sends what only a leader sends.
 - Log matching: entries with the same index and term are the same, and so are the entries before them.
 - Leader completeness: a new leader's log holds everything that was committed.
-- State machine safety: no two nodes ever apply different entries at an index.
+- State machine safety: no two nodes ever apply different entries at an index, and nobody leaves one out.
+- What is applied is committed, and what is committed is in the log.
 - What a leader commits is on the disks of a majority, and ends with an entry of its own term (figure 8).
 - A vote is given once in a term, and an entry acknowledged, only by a node whose disk holds it.
 - A leader proposes a membership change only once it has applied the one before.
@@ -16,9 +17,12 @@ themselves. A violation is raised at once, so that the run ends at the first wro
 - The log is cut only where it is committed, and only as far as the state survives a crash without it.
 - A snapshot is installed over an older state only, and only what was committed.
 - The same applied index, the same state, byte for byte, and the same membership: after a snapshot, and a crash, too.
+
+And at the end of a run, when all members have applied all of the log: the same state, and the same log.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from meteora.kv.command import decode_batch
@@ -67,12 +71,30 @@ class Member(Protocol):
         """Those of all nodes, by node id."""
 
 
+class Replica(Protocol):
+    """What is looked at of a member once nothing happens any more."""
+
+    @property
+    def name(self) -> str:
+        """Of its data directory."""
+
+    @property
+    def disk(self) -> Disk:
+        """With its log."""
+
+    @property
+    def state(self) -> dict[bytes, bytes]:
+        """Everything in the state machine's database."""
+
+
 class Invariants:
     """All that was seen of a run."""
 
     def __init__(self) -> None:
         self.violation: Violation | None = None
         self._leaders: dict[int, str] = {}
+        self._speakers: dict[int, str] = {}
+        """Who has sent what only a leader sends, by term."""
         self._votes: dict[tuple[str, int], int] = {}
         self._entries: dict[tuple[int, int], tuple[int, Entry]] = {}
         """(term of the entry before, the entry) by (index, term), of all entries that were ever on a disk."""
@@ -80,6 +102,8 @@ class Invariants:
         """Terms of the committed entries, by index."""
         self._applied: list[Entry] = [Entry(0, 0)]
         """Everything that was applied, by index."""
+        self._positions: dict[str, int] = {}
+        """What each state machine has applied last."""
         self._results: dict[int, tuple[Applied, ...]] = {}
         """What came of the commands at each index."""
         self._effects: set[tuple[int, int]] = set()
@@ -100,6 +124,11 @@ class Invariants:
         """The highest index that is known to be committed."""
         return len(self._committed) - 1
 
+    @property
+    def leaders(self) -> int:
+        """How many terms had a leader."""
+        return len(self._leaders)
+
     def _ensure(self, condition: bool, invariant: str, detail: str) -> None:
         """Raise `Violation` unless the condition holds; whoever swallows it, the run ends at this step."""
         if not condition:
@@ -116,6 +145,11 @@ class Invariants:
     def look_at(self, member: Member) -> None:
         """Compare a node with what was seen before."""
         log = member.log
+        self._ensure(
+            log.applied <= log.committed <= log.last_index,
+            "applied within committed within the log",
+            f"{member.name}: {log}",
+        )
         seen = (member.term, log.committed, log.applied)
         before = self._seen.get(member.name)
         self._seen[member.name] = seen
@@ -216,8 +250,19 @@ class Invariants:
                 "acknowledged means durable",
                 f"{member.name} acknowledges {message.index}, its disk ends at {held}",
             )
+        elif message.kind in _OF_A_LEADER:
+            self._note_speaker(member, message.term)
         if message.kind in _OF_A_DURABLE_TERM:
             self._terms[member.name] = max(self._terms.get(member.name, 0), message.term)
+
+    def _note_speaker(self, member: Member, term: int) -> None:
+        speaker = self._speakers.setdefault(term, member.name)
+        leader = self._leaders.get(term, speaker)
+        self._ensure(
+            speaker == leader == member.name,
+            "one leader speaks for a term",
+            f"{member.name} sends as the leader of term {term}, which is {leader}, and {speaker} was heard",
+        )
 
     def _note_vote(self, member: Member, term: int, candidate: int) -> None:
         vote = self._votes.setdefault((member.name, term), candidate)
@@ -291,6 +336,10 @@ class Invariants:
             f"{member.name} installs a snapshot at {index} over what it has applied, {applied_index}",
         )
 
+    def goes_on_from(self, member: Member, index: int) -> None:
+        """A node's state machine has a state at `index`: that of its disk when it starts, or that of a snapshot."""
+        self._positions[member.name] = index
+
     def has_state(self, member: Member, index: int, digest: int) -> None:
         """A node's state at `index` has this digest."""
         known = self._states.setdefault(index, digest)
@@ -336,10 +385,12 @@ class Invariants:
         )
 
     def _note_applied(self, member: Member, entry: Entry) -> None:
+        position = self._positions.get(member.name, 0)
+        self._positions[member.name] = entry.index
         self._ensure(
-            entry.index <= len(self._applied),
+            entry.index == position + 1 <= len(self._applied),
             "state machine safety",
-            f"{member.name} applies {entry.index}, which nobody had, after a gap",
+            f"{member.name} applies {entry.index} after {position}; others had {len(self._applied) - 1}",
         )
         if entry.index == len(self._applied):
             self._applied.append(entry)
@@ -349,6 +400,24 @@ class Invariants:
             f"{member.name} applies another entry than others at {entry.index}@{entry.term}",
         )
 
+    # At the end
+
+    def agree(self, replicas: Sequence[Replica]) -> None:
+        """All members have applied all of the log: they hold the same bytes, and the same entries as far as both do."""
+        for one, other in pairwise(replicas):
+            self._ensure(
+                one.state == other.state,
+                "replicas agree",
+                f"{one.name} and {other.name} have applied the same log, but hold different bytes",
+            )
+            low = max(one.disk.base.index, other.disk.base.index)
+            logs = [[each for each in replica.disk.entries if each.index > low] for replica in (one, other)]
+            self._ensure(
+                logs[0] == logs[1], "logs agree", f"{one.name} and {other.name} hold other entries after {low}"
+            )
+
+
+_OF_A_LEADER = frozenset({MessageKind.APPEND, MessageKind.HEARTBEAT, MessageKind.SNAPSHOT, MessageKind.TIMEOUT_NOW})
 
 _OF_A_DURABLE_TERM = frozenset({MessageKind.APPEND_RESPONSE, MessageKind.VOTE, MessageKind.VOTE_RESPONSE})
 """Kinds that say that the sender's disk has their term. (A heartbeat may be answered before: after a crash in between

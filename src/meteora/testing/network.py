@@ -51,6 +51,8 @@ class Network:
         self.reorder_rate = 0.0
         self.spoil_rate = 0.0
         """Of the chunks of snapshots."""
+        self.detour_seconds: Callable[[Message], float] = lambda _message: 0.0
+        """How much longer than others a message is on its way."""
         self.watch: Callable[[Message], None] = lambda _message: None
         """Sees every message that a node sends, at the moment when it does."""
         self.watch_delivery: Callable[[Sequence[Message]], None] = lambda _messages: None
@@ -61,6 +63,7 @@ class Network:
         self.cut.clear()
         self.mean_delay_seconds = 0.002
         self.loss_rate = self.duplicate_rate = self.reorder_rate = self.spoil_rate = 0.0
+        self.detour_seconds = lambda _message: 0.0
 
     def passes(self, sender: str, receiver: str) -> bool:
         """Whether a single packet gets from one address to the other now."""
@@ -277,10 +280,25 @@ class _Stream:
             if network.random.random() < 0.2:
                 self.end(self._attempt)
             return
+        if isinstance(packet, list):
+            packet = self._send_round(packet)
+            if not packet:
+                return
         self._post(packet, self._arrival())
         if network.random.random() < network.duplicate_rate:
             network.faults["duplicated"] += 1
             self._post(packet, network.delay_seconds() * 100)
+
+    def _send_round(self, messages: list[Message]) -> list[Message]:
+        """Post those that take a detour, each by itself; the others."""
+        detours = [self._network.detour_seconds(message) for message in messages]
+        if not any(detours):
+            return messages
+        for message, seconds in zip(messages, detours, strict=True):
+            if seconds:
+                self._network.faults["took a detour"] += 1
+                self._post([message], self._network.delay_seconds() + seconds)
+        return [message for message, seconds in zip(messages, detours, strict=True) if not seconds]
 
     def _arrival(self) -> float:
         """The delay of the next packet: in order, mostly."""

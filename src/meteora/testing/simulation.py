@@ -5,12 +5,14 @@
 3. Everything is mended, but for less than half of the voters, which may be lost for good, and are removed. Within a
    bounded time a write must succeed, and all must come to hold the same bytes.
 4. What the clients saw is checked for linearizability.
+
+A `Story` has a size and faults of its own in the place of those that the seed would draw.
 """
 
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -38,6 +40,10 @@ class Report:
     operations: int = 0
     snapshots: int = 0
     """That were installed."""
+    entries: int = 0
+    """That were committed, each of them the same for all."""
+    leaders: int = 0
+    """Terms that had one."""
     faults: Counter[str] = field(default_factory=Counter)
     failure: BaseException | None = None
 
@@ -54,11 +60,30 @@ class Report:
         return "" if self.failure is None else f"{type(self.failure).__name__}: {self.failure}"
 
 
-class Simulation:
-    """A run. The same seed and seconds give the same run, step by step."""
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is to happen in a run."""
 
-    def __init__(self, seed: int, seconds: float, write_trace: Callable[[str], None] | None = None) -> None:
+    break_things: Callable[[Cluster], Awaitable[None]]
+    """All that goes wrong. Network and disks are mended once it has ended, and who is down is started."""
+    machines: int = 5
+    snapshot_catchup_entries: int = 5_000
+    """As `NodeSettings` has it."""
+
+
+class Simulation:
+    """A run. The same seed, seconds and story give the same run, step by step."""
+
+    def __init__(
+        self,
+        seed: int,
+        seconds: float = 0.0,
+        write_trace: Callable[[str], None] | None = None,
+        story: Story | None = None,
+    ) -> None:
+        """For `seconds` what the seed draws goes wrong; or a `story`, for as long as it takes."""
         self.seed = seed
+        self._story = story
         self._seconds = seconds
         self._random = Random(seed)
         self._loop = SimulatedLoop()  # type: ignore[abstract]  # what it leaves out needs an operating system
@@ -87,16 +112,18 @@ class Simulation:
             gc.enable()
         report.virtual_seconds, report.steps = self._loop.now, self._loop.steps
         report.snapshots = self.cluster.installed_snapshots
+        report.entries = self.cluster.invariants.committed_index
+        report.leaders = self.cluster.invariants.leaders
         report.operations = sum(client.operations for client in self._clients)
         return report
 
     async def _main(self) -> None:
         await self._begin()
         nemesis = Nemesis(self.cluster)
-        breaking = asyncio.ensure_future(nemesis.run())
-        await asyncio.sleep(self._seconds)
-        await nemesis.stop()
-        await breaking
+        if self._story is None:
+            await nemesis.run_for(self._seconds)
+        else:
+            await self._story.break_things(self.cluster)
         nemesis.heal()
         for client in self._clients:
             await client.stop()
@@ -111,7 +138,10 @@ class Simulation:
         cluster.clock_skew = random.choice([0.0, 0.01, 0.1])
         cluster.timeout_likeness = random.choice([1, 1, 5])
         cluster.snapshot_catchup_entries = random.choice([1, 10, 100, 5_000])
-        for number in range(random.choice([1, 3, 3, 3, 5])):
+        machines = random.choice([1, 3, 3, 3, 5])
+        if self._story is not None:
+            machines, cluster.snapshot_catchup_entries = self._story.machines, self._story.snapshot_catchup_entries
+        for number in range(machines):
             machine = cluster.add_machine()
             machine.start(joins=number > 0)
         await self._until(lambda: cluster.leader() is not None, "a first leader")
@@ -183,9 +213,7 @@ class Simulation:
             return False
         if any(each.applied_index < each.last_index for each in nodes):
             return False
-        states = [machine.state for machine in members]
-        if any(state != states[0] for state in states):
-            raise Violation("replicas agree: the members have applied the same log, but hold different bytes")
+        self.cluster.invariants.agree(members)
         return True
 
     def _describe(self) -> str:

@@ -166,6 +166,22 @@ def test_a_bad_network_loses_repeats_and_reorders() -> None:
     run(story)
 
 
+def test_messages_that_take_a_detour_are_overtaken_by_those_that_were_sent_with_them_and_after() -> None:
+    async def story(network: Network) -> None:
+        one, two = await two_that_talk(network)
+        network.detour_seconds = lambda message: 2.0 * (message.commit == 1)
+        one.send(heartbeat(1), heartbeat(2))
+        one.send(heartbeat(1))
+        one.send(heartbeat(3))
+        await asyncio.sleep(1.9)
+        assert two.inbox.received == [heartbeat(2), heartbeat(3)]
+        await asyncio.sleep(0.5)
+        assert two.inbox.received == [heartbeat(2), heartbeat(3), heartbeat(1), heartbeat(1)]
+        assert network.faults["took a detour"] == 2
+
+    run(story)
+
+
 def test_a_paused_receiver_takes_what_came_meanwhile_once_it_goes_on() -> None:
     async def story(network: Network) -> None:
         one, two = await two_that_talk(network)
