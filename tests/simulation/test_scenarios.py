@@ -13,9 +13,7 @@ from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.raft.membership import Change, ChangeKind, ConfChange
 from meteora.testing.cluster import Cluster, Machine
 from meteora.testing.loop import SimulatedLoop
-
-PATIENCE_SECONDS = 30.0
-"""Virtual ones."""
+from tests.simulation.waiting import PATIENCE_SECONDS, ask, until, voters
 
 Story = Callable[[Cluster], Awaitable[None]]
 
@@ -25,20 +23,6 @@ def tell(story: Story, seed: int = 1) -> None:
     loop = SimulatedLoop()
     loop.run_until_complete(story(Cluster(loop, Random(seed), None)))
     loop.forget()
-
-
-async def until(holds: Callable[[], bool], what: str) -> None:
-    for _ in range(int(PATIENCE_SECONDS / 0.01)):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"never: {what}")
-
-
-def voters(cluster: Cluster) -> set[int]:
-    """Of the leader's configuration."""
-    leader = cluster.leader()
-    return set(leader.node.members.configuration.voters) if leader is not None and leader.node is not None else set()
 
 
 async def grow(cluster: Cluster, size: int) -> None:
@@ -58,11 +42,6 @@ async def lead(cluster: Cluster, machine: Machine) -> None:
             each.node._raw.transfer_leader(machine.node_id)
             each.node._wake()
     await until(lambda: cluster.leader() is machine, f"n{machine.node_id} leads")
-
-
-async def ask(cluster: Cluster, machine: Machine, serve: Callable[[Machine], Awaitable[None]]) -> None:
-    """Have a machine do something in its own process, by its own clock."""
-    await cluster.call(cluster.loop.outside, "outside", machine.raft_address, serve, PATIENCE_SECONDS)
 
 
 async def put(cluster: Cluster, machine: Machine, sequence: int) -> None:
