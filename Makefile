@@ -19,9 +19,11 @@ endef
 
 export PYTHON
 
-# The runs of `make sim`, and the seed of the first of them: each is a cluster under faults for 60 virtual seconds.
+# The runs of `make sim`, the seed of the first of them, and how many run side by side, on a core each. A run is a
+# cluster under faults for 60 virtual seconds.
 sim_seeds ?= 300
 sim_first_seed ?= 1
+sim_workers ?= 2
 
 .PHONY: help start cluster test faults cover sim sim-mutants check fix proto clean
 .DELETE_ON_ERROR:
@@ -50,7 +52,7 @@ cover: $(develop_ready) ## the tests of the core; fails unless they reach every 
 	$(measured_core_tests)
 
 sim: $(develop_ready) ## 300 simulated clusters under faults; sim_seeds=N sim_first_seed=N, ARGS="--seconds 300"
-	$(python) -m meteora.testing --first-seed $(sim_first_seed) --seeds $(sim_seeds) $(ARGS)
+	$(python) -m meteora.testing --first-seed $(sim_first_seed) --seeds $(sim_seeds) --workers $(sim_workers) $(ARGS)
 
 sim-mutants: $(develop_ready) ## the simulation against classic mistakes: each must be found
 	$(python) -m tests.simulation.mutants

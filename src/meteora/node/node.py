@@ -72,6 +72,7 @@ from meteora.raft import (
     decode_conf_change,
 )
 from meteora.raft.errors import Compacted, InvalidConfChange, ProposalDropped
+from meteora.raft.membership import Configuration
 from meteora.raft.text import configuration_text
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
@@ -374,10 +375,12 @@ class Node:
         """Make a change of membership, here at the leader, once the changes before it are applied.
 
         When this returns, it can't be forgotten: a majority of the new members has on disk that it is committed.
-        `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, `NotApplied` if this node
-        doesn't lead or the change was not proposed in time, `OutcomeUnknown`.
+        `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, or a voter of a node that
+        has yet to catch up, `NotApplied` if this node doesn't lead or the change was not proposed in time,
+        `OutcomeUnknown`.
         """
         await self.wait_for_changes(deadline)
+        self._ensure_know_themselves_in(self._after(change).voters - self._raw.configuration.voters)
         self._propose_change(change)
         await self._applied_here(deadline)
         await self._spread_commit(deadline)
@@ -506,6 +509,22 @@ class Node:
         if has_given_up or self._loop.time() >= deadline:
             raise OutcomeUnknown(f"node {successor} did not take over in time: it may be far behind, or just stopped")
 
+    def _ensure_know_themselves_in(self, voters: frozenset[int]) -> None:
+        """Raises `ChangeRefused` if one of them could not vote yet."""
+        for each in sorted(voters):
+            if not self._knows_itself_in(each):
+                raise ChangeRefused(
+                    f"node {each} has yet to learn that it was let in: as a learner it catches up first"
+                )
+
+    def _knows_itself_in(self, peer: int) -> bool:
+        """Whether a peer has the entry that let it in: before that, it would be a voter that doesn't vote.
+
+        See `Raft.is_stranger`. The entry of the last change stands for that one.
+        """
+        progress = self._raw.status().peers.get(peer)
+        return progress is not None and progress.match_index >= self._changed_at_index
+
     def _promote_learners(self) -> None:
         """Make a voter of a learner that asked for it and has caught up."""
         if not self.leads or not self.members.configuration.learners:
@@ -513,8 +532,7 @@ class Node:
         status = self._raw.status()
         for learner in sorted(status.configuration.learners):
             member, peer = self._members.by_id[learner], status.peers[learner]
-            # Before it has the entry that let it in, it would be a voter that doesn't vote (`Raft.is_stranger`).
-            if not (member.promote and peer.recent_active and peer.match_index >= self._changed_at_index):
+            if not (member.promote and peer.recent_active and self._knows_itself_in(learner)):
                 continue
             if peer.match_index + PROMOTION_LAG_ENTRIES >= status.commit_index:
                 context = encode_context({learner: member._replace(promote=False)})
@@ -539,13 +557,15 @@ class Node:
         Empty if the others are a majority, or the voters stay the same. Raises `ChangeRefused` if the change can't be
         made at all.
         """
-        before = self._raw.configuration
+        after, heard = self._after(change), self._raw.heard
+        is_same = after.voters == self._raw.configuration.voters
+        return frozenset() if is_same or after.has_majority(heard) else after.voters - heard
+
+    def _after(self, change: ConfChange) -> Configuration:
         try:
-            after = before.after(change)
+            return self._raw.configuration.after(change)
         except InvalidConfChange as error:
             raise ChangeRefused(str(error)) from error
-        heard = self._raw.heard
-        return frozenset() if after.voters == before.voters or after.has_majority(heard) else after.voters - heard
 
     # What the world sees
 

@@ -373,17 +373,14 @@ class Nemesis:
         await self._request_change(kind, self._any())
 
     async def _change_many(self) -> None:
-        """Several roles at once, through a joint configuration. Nobody is made a voter who was not there yet."""
+        """Several roles at once, through a joint configuration."""
         leader = self._cluster.leader()
         if leader is None or leader.node is None:
             return
-        peers = leader.node.status().peers
-        members = sorted(peers)
+        members = sorted(leader.node.status().peers)
         chosen = self._random.sample(members, self._random.randint(1, len(members))) if members else []
-        both, learner = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER], [ChangeKind.ADD_LEARNER]
-        changes = tuple(
-            Change(self._random.choice(both if peers[node_id].match_index else learner), node_id) for node_id in chosen
-        )
+        kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
+        changes = tuple(Change(self._random.choice(kinds), node_id) for node_id in chosen)
         change = ConfChange(changes, Transition.JOINT_IMPLICIT)
         await self._ask(leader, lambda machine: machine.change_roles(change))
 

@@ -1063,6 +1063,19 @@ def test_a_learner_that_asked_for_it_becomes_a_voter_once_it_has_caught_up(tmp_p
     asyncio.run(run())
 
 
+def test_nobody_is_made_a_voter_who_has_yet_to_learn_that_it_was_let_in(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            await one.until_leading()
+            await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+            error = await error_of(one.node.change_membership(change(ChangeKind.ADD_VOTER, 2), soon()))
+            assert isinstance(error, ChangeRefused)
+            assert "node 2 has yet to learn that it was let in" in str(error)
+            assert one.node.members.configuration.voters == {1}
+
+    asyncio.run(run())
+
+
 def test_a_learner_that_did_not_ask_for_it_stays_one(tmp_path: Path) -> None:
     async def run() -> None:
         network = Network()
