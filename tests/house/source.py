@@ -1,6 +1,7 @@
 """The source as the house's tests see it: modules, their rooms, and what they import."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -57,3 +58,14 @@ def imports_in(module: str, text: str) -> Iterator[Import]:
 @cache
 def all_imports() -> tuple[Import, ...]:
     return tuple(each for path in sources() for each in imports_in(module_name(path), path.read_text()))
+
+
+def named_tests(page: str) -> list[tuple[str, str]]:
+    """The tests that a page names, as `path::name`."""
+    return sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)))
+
+
+@cache
+def functions_in(path: str) -> set[str]:
+    """The names of the functions of a module, by its path from the root."""
+    return {node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)}

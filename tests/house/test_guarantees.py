@@ -1,30 +1,22 @@
 """What docs/guarantees.md says: each test and each mistake that it names exists, and each promise is in it."""
 
-import ast
 import re
-from functools import cache
 
 import pytest
 
-from tests.house.source import ROOT
+from tests.house.source import ROOT, functions_in, named_tests
 from tests.simulation.mutants import MUTANTS
 
 _ITALIC = re.compile(r"(?<!\*)\*([a-z][^*]+)\*(?!\*)")
 
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
-NAMED_TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)))
 MISTAKES = sorted({mistake for row in re.findall(r"^\|.*", PAGE, re.MULTILINE) for mistake in _ITALIC.findall(row)})
 ROW = re.compile(r"^\| (?!has to be true)[^|]+\|[^|]*\|([^|]*)\|$", re.MULTILINE)
 
 
-@cache
-def names_in(path: str) -> set[str]:
-    return {node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)}
-
-
-@pytest.mark.parametrize(("path", "name"), NAMED_TESTS)
+@pytest.mark.parametrize(("path", "name"), named_tests(PAGE))
 def test_a_test_that_would_notice_exists(path: str, name: str) -> None:
-    assert name in names_in(path)
+    assert name in functions_in(path)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
