@@ -121,13 +121,13 @@ def test_votes_that_some_nodes_have_sent_or_received_late(end: str) -> None:
 
 def test_members_that_are_removed_and_added_again_and_again() -> None:
     async def story(cluster: Cluster) -> None:
-        for machine in list(cluster.machines.values()):
+        for machine in list(cluster.machines.values())[:3]:
             await remove(cluster, machine)
             await add(cluster, machine)
 
     report = told(story)
-    assert report.faults["removed"] == MACHINES
-    assert report.faults["added"] == MACHINES
+    assert report.faults["removed"] == 3
+    assert report.faults["added"] == 3
 
 
 def test_leaders_that_are_removed_one_after_the_other() -> None:
