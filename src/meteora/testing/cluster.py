@@ -415,7 +415,11 @@ class Machine:
 
     async def get(self, key: bytes, timeout_seconds: float) -> bytes | None:
         """KvService.Get."""
-        return await self._serving().get(key, asyncio.get_running_loop().time() + timeout_seconds)
+        node, committed_index = self._serving(), self._cluster.invariants.committed_index
+        value = await node.get(key, asyncio.get_running_loop().time() + timeout_seconds)
+        if node is self.node:
+            self._cluster.invariants.was_read(self, self._state_machine.applied_index, committed_index)
+        return value
 
     async def hand_over(self) -> None:
         """Lets another node lead, if this one does."""

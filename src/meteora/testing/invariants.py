@@ -384,6 +384,14 @@ class Invariants:
             f"write {sequence} of client {client_id} was never applied",
         )
 
+    def was_read(self, member: Member, applied_index: int, committed_index: int) -> None:
+        """A node that has applied so much has answered a read, and so much was committed when it was asked."""
+        self._ensure(
+            applied_index >= committed_index,
+            "a read sees what was committed before",
+            f"{member.name} has answered from {applied_index}, and {committed_index} was committed",
+        )
+
     def _note_applied(self, member: Member, entry: Entry) -> None:
         position = self._positions.get(member.name, 0)
         self._positions[member.name] = entry.index
