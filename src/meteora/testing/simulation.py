@@ -13,11 +13,13 @@ import asyncio
 import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
+from meteora.errors import RequestError
 from meteora.testing.clients import Client, Fate
-from meteora.testing.cluster import Cluster, Machine
+from meteora.testing.cluster import Cluster, ConnectionRefused, Machine
 from meteora.testing.faults import Nemesis
 from meteora.testing.history import History, OperationKind
 from meteora.testing.invariants import Violation
@@ -28,6 +30,9 @@ RECOVERY_SECONDS = 60.0
 """Once nothing goes wrong any more, the cluster serves again within this: joins, elections and catching up."""
 
 POLL_SECONDS = 0.1
+
+ASK_SECONDS = 0.2
+"""Between two looks for leaders that are deposed and don't know it, and for an answer of one."""
 
 
 @dataclass(slots=True)
@@ -120,11 +125,15 @@ class Simulation:
     async def _main(self) -> None:
         await self._begin()
         nemesis = Nemesis(self.cluster)
+        asking = asyncio.ensure_future(self._ask_old_leaders())
         if self._story is None:
             await nemesis.run_for(self._seconds)
         else:
             await self._story.break_things(self.cluster)
         nemesis.heal()
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
         for client in self._clients:
             await client.stop()
         await self._recover(nemesis)
@@ -150,6 +159,23 @@ class Simulation:
             client = Client(cluster, number, self._history, keys)
             client.start(random.randint(1, 4))
             self._clients.append(client)
+
+    async def _ask_old_leaders(self) -> None:
+        """Read where somebody still leads while another one does already: clients alone are rarely there in time."""
+        while True:
+            await asyncio.sleep(ASK_SECONDS)
+            leaders = [machine for machine in self.cluster.machines.values() if machine.is_up and machine.is_leader]
+            newest = max((machine.term for machine in leaders), default=0)
+            for machine in leaders:
+                if machine.term < newest:
+                    await self._ask(machine)
+
+    async def _ask(self, machine: Machine) -> None:
+        async def read(machine: Machine) -> None:
+            await machine.get(b"key0", ASK_SECONDS)
+
+        with suppress(RequestError, ConnectionRefused, TimeoutError):
+            await self.cluster.call(self._loop.outside, "observer", machine.raft_address, read, ASK_SECONDS)
 
     async def _until(self, holds: Callable[[], bool], what: str) -> None:
         give_up_at = self._loop.now + RECOVERY_SECONDS

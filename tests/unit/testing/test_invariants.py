@@ -357,6 +357,12 @@ def test_a_write_that_is_acknowledged_and_was_never_applied_is_reported(seen: In
         seen.acknowledged(7, 2)
 
 
+def test_a_read_that_does_not_see_what_was_committed_is_reported(seen: Invariants, nodes: list[Node]) -> None:
+    seen.was_read(nodes[0], 5, committed_index=5)
+    with pytest.raises(Violation, match="a read sees what was committed before: n1#1 has answered from 4, and 5 was"):
+        seen.was_read(nodes[0], 4, committed_index=5)
+
+
 def test_states_that_differ_at_one_applied_index_are_reported(seen: Invariants, nodes: list[Node]) -> None:
     one, two, _ = nodes
     seen.has_state(one, 5, digest=1)
