@@ -328,12 +328,15 @@ def test_a_directory_that_is_empty_but_for_what_a_file_system_keeps_there_is_usa
 
 @pytest.mark.parametrize("more", [[], ["-p", "127.0.0.1:1"]], ids=["", "-p"])
 @pytest.mark.parametrize("lost", [["raft"], ["raft", "kv"]], ids=" and ".join)
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["gone", "emptied"])
 def test_a_directory_that_lost_its_log_is_not_started_as_if_it_were_new(
-    data: Path, ports: Ports, lost: list[str], more: list[str]
+    data: Path, ports: Ports, lost: list[str], more: list[str], is_emptied: bool
 ) -> None:
     # A node that has forgotten what it voted for and acknowledged could undo both.
     for name in lost:
         shutil.rmtree(data / name)
+        if is_emptied:
+            (data / name).mkdir()
     before = contents(data)
     assert complaint(options(ports, data, *more)) == (
         f"data directory {data} is of a member, but its log, raft/, is gone: restore it, or let the node join anew: "

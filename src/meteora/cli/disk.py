@@ -53,7 +53,8 @@ def recover(force_new_cluster: bool, data_directory: Path, is_agreed: bool) -> i
     """Make a new cluster of one stopped node, when a majority of its cluster is lost for good.
 
     Says what will be done and what may be lost, and asks. What only the lost members had is lost. Choose the node whose
-    log ends last, by what this says of each; copy its directory first.
+    last entry is of the highest term, and of those with the same term the one whose log ends last, by what this says of
+    each; copy its directory first.
     """
     from meteora.server.new_cluster import opened  # noqa: PLC0415  takes long to load
 
@@ -85,12 +86,17 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
         yield f"This was begun before, and is gone on with: node {node_id} in {data_directory} becomes a new cluster."
         return
     yield f"Node {node_id} in {data_directory}, a member of cluster {prospect.cluster_id:016x}, becomes a new cluster."
-    yield f"- Its log ends at entry {last_index}. What was written after that is lost, even if it was acknowledged."
+    yield (
+        f"- Its log ends at entry {last_index}, of term {prospect.last_term}. What only others have is lost, even if "
+        "it was acknowledged: choose the node that ends in the highest term, and of those the one that ends last."
+    )
     if last_index > commit_index:
         yield (
             f"- Entries {commit_index + 1} to {last_index} are not known to be committed. They are taken all the same: "
             "they may never have been acknowledged, and the others may have agreed on something else in their place."
         )
+    if prospect.divergence:
+        yield f"- It was found to have gone its own way, and is taken as it is: {prospect.divergence}"
     for member_id, member in sorted(prospect.given_up.items()):
         yield f"- Node {member_id} at {member.raft_address} is given up; it can only join with an empty directory."
     yield (

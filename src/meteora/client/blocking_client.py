@@ -23,6 +23,7 @@ from meteora.client.methods import (
     MEMBERS_TO_CHANGE,
     NODE_STATUS,
     PUT,
+    SERIALIZABLE_GET,
     TRANSFER_LEADERSHIP,
     MemberReplyT,
     Method,
@@ -95,7 +96,7 @@ class Client:
         older value the second time, from another node.
         """
         request = kv_pb2.GetReq(key=as_bytes(key), serializable=True)
-        return serializable_read(self._call(GET, lambda _: request, self._timeout_seconds))
+        return serializable_read(self._call(SERIALIZABLE_GET, lambda _: request, self._timeout_seconds))
 
     def put(self, key: bytes | str, value: bytes | str) -> None:
         """Sets `key`. Returns once that is on the disks of a majority, and applied."""

@@ -28,6 +28,8 @@ class Method(Generic[RequestT, ReplyT]):
     reply_type: type[ReplyT]
     is_write: bool = False
     """Whether it changes anything, so that its fate matters when no answer comes."""
+    needs_majority: bool = True
+    """Whether a node can answer only together with others."""
 
 
 def _path(file: FileDescriptor, service: str, method: str) -> str:
@@ -36,6 +38,7 @@ def _path(file: FileDescriptor, service: str, method: str) -> str:
 
 
 GET: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Get"), "get", kv_pb2.GetReq, kv_pb2.GetReply)
+SERIALIZABLE_GET: Final = replace(GET, needs_majority=False)
 PUT: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Put"), "put", kv_pb2.PutReq, kv_pb2.PutReply, is_write=True)
 DELETE: Final = Method(
     _path(kv_pb2.DESCRIPTOR, "KvService", "Delete"), "delete", kv_pb2.DeleteReq, kv_pb2.DeleteReply, is_write=True
@@ -48,9 +51,13 @@ CHANGE_CONFIG: Final = Method(
     is_write=True,
 )
 NODE_STATUS: Final = Method(
-    _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"), "status request", common_pb2.Null, raft_pb2.NodeStatusReply
+    _path(raft_pb2.DESCRIPTOR, "RaftService", "NodeStatus"),
+    "status request",
+    common_pb2.Null,
+    raft_pb2.NodeStatusReply,
+    needs_majority=False,
 )
-MEMBERS_TO_CHANGE: Final = replace(NODE_STATUS, name=CHANGE_CONFIG.name)
+MEMBERS_TO_CHANGE: Final = replace(NODE_STATUS, name=CHANGE_CONFIG.name, needs_majority=True)
 """What a change of the members asks first: to users it is a part of that."""
 
 TRANSFER_LEADERSHIP: Final = Method(

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from meteora.client.fate import Failure, Fate, failure_of_state
-from meteora.client.methods import NODE_STATUS, MemberReply, MemberReplyT, Method, RequestT
+from meteora.client.methods import MemberReply, MemberReplyT, Method, RequestT
 from meteora.client.routing import Routes
 from meteora.errors import NotApplied, OutcomeUnknown, Overloaded, RequestError
 from meteora.pb import raft_pb2
@@ -61,7 +61,7 @@ class Operation:
     ) -> None:
         self._method_name = method.name
         self._is_write = method.is_write
-        self._needed = "a node runs there and" if method is NODE_STATUS else "a majority of the nodes runs and"
+        self._needed = "a majority of the nodes runs and" if method.needs_majority else "a node runs there and"
         self._routes = routes
         self._timeout_seconds = timeout_seconds
         self._deadline_seconds = now_seconds + timeout_seconds

@@ -88,7 +88,8 @@ class DivergenceAlarm:
                 f"the state of this node differs from that of the others at index {index}: its checksum is "
                 f"{checksums[self._node_id]:08x}, theirs is {right:08x}. It must not serve any more. Keep a copy of "
                 f"its data directory, to find out why; remove node {self._node_id} from the cluster, and let it join "
-                "again with an empty data directory"
+                "again with an empty data directory. If there is no majority without it, make a new cluster of another "
+                "member first: meteora recover --force-new-cluster"
             )
 
 

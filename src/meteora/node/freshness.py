@@ -26,7 +26,7 @@ class StaleRead(NamedTuple):
 
 
 class Freshness:
-    """Up to what time a node's state is known to be whole. Times are the loop's, in seconds."""
+    """Up to what time a node's state is known to be whole. Times are those of `NodeSettings.clock`, in seconds."""
 
     def __init__(self) -> None:
         self.whole_until: float | None = None

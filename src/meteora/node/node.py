@@ -48,7 +48,7 @@ from meteora.node.freshness import Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
-from meteora.node.reads import PendingRead, ReadRounds, give_up
+from meteora.node.reads import PendingRead, ReadRounds
 from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
@@ -128,7 +128,8 @@ class NodeSettings:
     lease_reads: bool
     """See `meteora.raft.core.Settings`: clocks must be good enough, and all members must have it."""
     clock: Callable[[], float]
-    """In seconds; goes on while this process, or the machine, stands still. Leases are measured by it."""
+    """In seconds; goes on while this process, or the machine, stands still. Leases, and how old a read may be, are
+    measured by it."""
     random_below: Callable[[int], int]
 
 
@@ -254,7 +255,7 @@ class Node:
             self._tidy_disk_if_due()
             self._promote_learners()
             self._compare_states(self._loop.time())
-            if self.leader_id and self._freshness.wants_look(self._loop.time()):
+            if self.leader_id and self._freshness.wants_look(self._settings.clock()):
                 self._look_how_fresh()
             self._wake()
 
@@ -350,7 +351,7 @@ class Node:
             self._look_how_fresh()
         value = await self._queue_stale_read(key, deadline)
         # What was waited for the answer counts, too.
-        staleness_seconds = None if whole_until is None else self._loop.time() - whole_until
+        staleness_seconds = None if whole_until is None else self._settings.clock() - whole_until
         return StaleRead(value, applied_index, staleness_seconds)
 
     def _queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
@@ -359,9 +360,9 @@ class Node:
         return result
 
     def _look_how_fresh(self) -> None:
-        now = self._loop.time()
+        deadline = self._loop.time() + self._patience_seconds
         with suppress(Overloaded):
-            self._freshness.looks(now, self._reads.add(b"", now + self._patience_seconds))
+            self._freshness.looks(self._settings.clock(), self._reads.add(b"", deadline))
 
     async def catch_up(self, deadline: float) -> None:
         """Until all is applied here that was acknowledged anywhere before the call. Deadline and errors as `get`."""
@@ -449,6 +450,9 @@ class Node:
             raise refusal
 
     async def _next_tick(self) -> None:
+        """Returns at the next tick; at once if there is none any more, because the node is stopping or has failed."""
+        if self._is_stopping:
+            return
         watcher: asyncio.Future[None] = self._loop.create_future()
         self._tick_watchers[watcher] = None
         try:
@@ -729,13 +733,14 @@ class Node:
             self._to_apply.clear()
         if persist.writes:
             self._is_persisting = True
+            # Here, because the next tick may come before the first step of the task.
+            self._persist_began = self._loop.time()
+            self._is_slowness_told = False
             self._own(self._persist(persist))
         else:
             self._persisted(persist)
 
     async def _persist(self, persist: Persist) -> None:
-        self._persist_began = self._loop.time()
-        self._is_slowness_told = False
         if persist.snapshot is not None:
             await self._install_snapshot(persist.hard_state)
         await self._log_store.append(persist.entries, persist.hard_state)
@@ -970,15 +975,13 @@ class Node:
         if reads:
             self._own(self._read(reads))
 
-    async def _read(self, reads: Sequence[PendingRead]) -> None:
+    async def _read(self, reads: list[PendingRead]) -> None:
         try:
             values = await self._state_machine.get_many([read.key for read in reads])
         except Exception as error:
-            give_up(reads, _why_failed(error))
+            self._reads.fail(reads, _why_failed(error))
             raise
-        for read, value in zip(reads, values, strict=True):
-            if not read.result.done():
-                read.result.set_result(value)
+        self._reads.finish(reads, values)
 
     # Leadership
 

@@ -32,7 +32,8 @@ class PendingRead:
 class ReadRounds:
     """The reads of this node that are not answered yet.
 
-    A read is first waiting, then in the round that is asked for, then confirmed, until its index is applied.
+    A read is first waiting, then in the round that is asked for, then confirmed, until its index is applied, and then
+    looked up. A disk that does not answer holds nobody up beyond the deadline.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, node_id: int, instance_id: int) -> None:
@@ -46,9 +47,12 @@ class ReadRounds:
         self._context = b""
         self._asked_at = 0.0
         self._confirmed: list[tuple[int, list[PendingRead]]] = []
+        self._looked_up: list[list[PendingRead]] = []
+        """As they were taken out together."""
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._asked) + sum(len(reads) for _, reads in self._confirmed)
+        held = (*(reads for _, reads in self._confirmed), *self._looked_up)
+        return len(self._waiting) + len(self._asked) + sum(map(len, held))
 
     def add(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """Queue a read: the future of its value. Raises `Overloaded` if too many are pending."""
@@ -90,26 +94,44 @@ class ReadRounds:
             self._asked = []
 
     def take_applied(self, applied: int) -> list[PendingRead]:
-        """Take out the reads that may be answered from a state that has `applied`."""
+        """Take the reads that may be answered from a state that has `applied`: they are looked up until `finish`."""
         ready = [read for index, reads in self._confirmed if index <= applied for read in reads]
         if ready:
             self._confirmed = [(index, reads) for index, reads in self._confirmed if index > applied]
-        return [read for read in ready if not read.result.done()]
+        taken = [read for read in ready if not read.result.done()]
+        if taken:
+            self._looked_up.append(taken)
+        return taken
+
+    def finish(self, taken: list[PendingRead], values: Sequence[bytes | None]) -> None:
+        """These reads, which were taken together, were looked up."""
+        self._forget(taken)
+        for read, value in zip(taken, values, strict=True):
+            if not read.result.done():
+                read.result.set_result(value)
+
+    def fail(self, taken: list[PendingRead], why: str) -> None:
+        """These reads, which were taken together, can't be looked up."""
+        self._forget(taken)
+        _alive(taken, float("inf"), why)
+
+    def _forget(self, taken: list[PendingRead]) -> None:
+        self._looked_up = [reads for reads in self._looked_up if reads is not taken]
 
     def expire(self, now: float, why: str) -> None:
         """Answer what waits beyond its deadline, and drop what nobody waits for any more."""
+        for reads in self._looked_up:
+            _alive(reads, now, "the disk has not answered in time")
+        self._expire_queued(now, why)
+
+    def _expire_queued(self, now: float, why: str) -> None:
         self._waiting = _alive(self._waiting, now, why)
         self._asked = _alive(self._asked, now, why)
         self._confirmed = [(index, alive) for index, reads in self._confirmed if (alive := _alive(reads, now, why))]
 
     def give_up_all(self, why: str) -> None:
-        """Answer everything: the node stops."""
-        self.expire(float("inf"), why)
-
-
-def give_up(reads: Sequence[PendingRead], why: str) -> None:
-    """Answer reads that were taken out and can't be served after all."""
-    _alive(reads, float("inf"), why)
+        """Answer everything but what is being looked up: the node stops."""
+        self._expire_queued(float("inf"), why)
 
 
 def _alive(reads: Sequence[PendingRead], now: float, why: str) -> list[PendingRead]:

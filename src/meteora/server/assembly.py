@@ -45,6 +45,7 @@ from meteora.storage.data_directory import DataDirectory
 from meteora.storage.data_directory import Identity as StoredIdentity
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
+from meteora.storage.rocks import is_database
 from meteora.transport.interface import Identity
 from meteora.transport.outgoing import GrpcTransport
 
@@ -194,7 +195,7 @@ class Server:
             )
 
     def _refuse_lost_log(self) -> None:
-        if not self._directory.raft_path.exists():
+        if not is_database(self._directory.raft_path):
             # Without it, this node could vote twice, and deny what it has acknowledged.
             raise DataDirectoryError(
                 f"data directory {self._config.data_directory} is of a member, but its log, raft/, is gone: restore "

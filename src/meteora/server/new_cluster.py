@@ -31,6 +31,7 @@ from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, HardS
 from meteora.storage.data_directory import DataDirectory, Identity, read_identity
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
+from meteora.storage.rocks import is_database
 
 
 class Prospect(NamedTuple):
@@ -43,6 +44,10 @@ class Prospect(NamedTuple):
     """Up to here the log is known to be committed."""
     last_index: int
     """Up to here it will be."""
+    last_term: int
+    """Of the entry there: of two logs the one that ends in the higher term has more of what was acknowledged."""
+    divergence: str
+    """How the state was found to differ from that of the others; empty if it was not."""
     given_up: dict[int, Member]
     """The other members."""
     was_begun: bool
@@ -66,13 +71,15 @@ class NewCluster:
     @property
     def prospect(self) -> Prospect:
         """What `steps` will do."""
-        identity, commit_index = self._identity, self._log.hard_state.commit
+        identity, commit_index, last_index = self._identity, self._log.hard_state.commit, self._log.last_index()
         given_up = {node_id: member for node_id, member in self._known.items() if node_id != identity.node_id}
         return Prospect(
             identity.node_id,
             identity.cluster_id,
             commit_index,
-            self._log.last_index(),
+            last_index,
+            self._log.term(last_index),
+            identity.diverged,
             given_up,
             identity.recovering,
         )
@@ -153,7 +160,7 @@ def _usable(root: Path, identity: Identity | None) -> Identity:
         raise DataDirectoryError(f"{root} is not the data directory of a member of a cluster: there is nothing to save")
     if identity.removed:
         raise _removed(root, identity)
-    if not (root / "raft" / "CURRENT").exists():
+    if not is_database(root / "raft"):
         raise DataDirectoryError(f"{root} is of a member, but its log, raft/, is gone: restore it from a copy")
     return identity
 

@@ -127,8 +127,9 @@ class DataDirectory:
         Both ids are random and not 0.
         """
         ensure(cluster_id != 0 and instance_id != 0, "id 0")
-        new = replace(self._known_identity(), cluster_id=cluster_id, instance_id=instance_id, recovering=True)
-        return self._store(new)
+        # In a cluster of one there is nobody to differ from.
+        fresh = replace(self._known_identity(), cluster_id=cluster_id, instance_id=instance_id, diverged="")
+        return self._store(replace(fresh, recovering=True))
 
     def end_recovery(self) -> Identity:
         """Note, durably, that the node is in its new cluster."""

@@ -375,6 +375,11 @@ class Rocks:
             raise _classified(error, self._path) from error
 
 
+def is_database(path: Path) -> bool:
+    """Whether a database was ever made in the directory `path`: an empty one is not told from a new one by opening."""
+    return (path / "CURRENT").exists()
+
+
 def _options(profile: Profile) -> Options:
     options = Options(raw_mode=True)
     options.set_paranoid_checks(True)

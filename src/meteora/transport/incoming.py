@@ -3,6 +3,7 @@
 Rule: every batch is checked, not only the first one, because a node can be removed while its stream is open.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import NoReturn
@@ -31,6 +32,9 @@ from meteora.transport.interface import (
     SnapshotPosition,
 )
 
+PATIENCE_SECONDS = 30.0
+"""For the next part of a snapshot: who stands still must not keep others from sending theirs."""
+
 _MAX_INSTANCE_DIGITS = len(str(2**64))
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
@@ -40,6 +44,10 @@ _Introduction = peer_pb2.Batch | peer_pb2.SnapshotOffer
 """Both say who sends, to whom, in which cluster."""
 
 _log = get_logger("transport")
+
+
+class SnapshotStalled(MeteoraError):
+    """Its sender sends no more of a snapshot. It stays inside this room: the stream is ended."""
 
 
 class PeerReceiver(PeerServiceServicer):
@@ -149,7 +157,7 @@ async def _take(
         position = await incoming.begin()
         while not incoming.is_complete:
             yield _wanted(position)
-            part = await anext(parts, None)
+            part = await _next_part(parts)
             if part is None:
                 return
             chunk = SnapshotChunk(SnapshotPosition(part.table_number, part.offset_bytes), part.data, part.checksum)
@@ -159,6 +167,15 @@ async def _take(
         yield _wanted(position, is_complete=True)
     finally:
         incoming.close()
+
+
+async def _next_part(parts: AsyncIterator[peer_pb2.SnapshotPart]) -> peer_pb2.SnapshotPart | None:
+    """None at the end. Raises `SnapshotStalled`."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await anext(parts, None)
+    except TimeoutError:
+        raise SnapshotStalled(f"nothing more came of the snapshot for {PATIENCE_SECONDS:g} s") from None
 
 
 def _wanted(position: SnapshotPosition, *, is_complete: bool = False) -> peer_pb2.SnapshotWanted:

@@ -48,10 +48,21 @@ def test_what_will_be_done_and_what_may_be_lost_is_said(run: Run, root: Path) ->
     _, out, _ = recover(run, root, "--force-new-cluster", "--yes")
     said = out.splitlines()
     assert said[0] == f"Node 1 in {root}, a member of cluster 00000000000000ab, becomes a new cluster."
-    assert said[1].startswith("- Its log ends at entry 3. What was written after that is lost")
+    assert said[1].startswith("- Its log ends at entry 3, of term 1. What only others have is lost")
     assert said[2].startswith("- Entries 3 to 3 are not known to be committed.")
     assert said[3].startswith("- Node 2 at h:7002 is given up")
     assert "there will be two clusters" in said[4]
+
+
+def test_that_the_node_has_gone_its_own_way_is_said_and_is_over_then(run: Run, root: Path) -> None:
+    directory = DataDirectory.open(root, 1)
+    directory.mark_diverged("its state differs")
+    directory.close()
+    _, out, _ = recover(run, root, "--force-new-cluster", "--yes")
+    assert "- It was found to have gone its own way, and is taken as it is: its state differs" in out.splitlines()
+    identity = read_identity(root)
+    assert identity is not None
+    assert not identity.diverged
 
 
 def test_with_yes_nobody_is_asked(run: Run, root: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from meteora.client.fate import Failure, Fate
-from meteora.client.methods import GET, NODE_STATUS, PUT
+from meteora.client.methods import GET, NODE_STATUS, PUT, SERIALIZABLE_GET
 from meteora.client.operation import MAX_PAUSE_SECONDS, MIN_ATTEMPT_SECONDS, Attempt, Operation, pause_seconds
 from meteora.client.routing import Routes
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Overloaded, RequestError
@@ -36,6 +36,10 @@ def put(known: Routes, timeout_seconds: float = 5.0) -> Operation:
 
 def get(known: Routes, timeout_seconds: float = 5.0) -> Operation:
     return Operation(GET, known, timeout_seconds, 0.0, lambda: 1.0)
+
+
+def serializable_get(known: Routes) -> Operation:
+    return Operation(SERIALIZABLE_GET, known, 5.0, 0.0, lambda: 1.0)
 
 
 def status(known: Routes) -> Operation:
@@ -284,6 +288,7 @@ MAJORITY = "check that a majority of the nodes runs and can be reached, then try
         (put, OVERLOADED, "Nothing was done; try again later"),
         (get, NOT_APPLIED, MAJORITY.capitalize()),
         (get, OVERLOADED, "Try again later"),
+        (serializable_get, UNSERVED, "Check that a node runs there and can be reached, then try again"),
         (status, UNSERVED, "Check that a node runs there and can be reached, then try again"),
     ],
 )

@@ -3,6 +3,7 @@ import errno
 import gc
 import os
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -25,7 +26,7 @@ from meteora.kv.command import Command, Operation
 from meteora.node import Removal, addresses, node, reads
 from meteora.node.members import encode_context
 from meteora.node.writes import MAX_PENDING_WRITES
-from meteora.raft import Change, ChangeKind, ConfChange, Message, MessageKind
+from meteora.raft import Change, ChangeKind, ConfChange, Entry, Message, MessageKind
 from meteora.raft.errors import InvariantViolation
 from meteora.transport.interface import Refusal
 from tests.unit.node.nodes import Network, Running, member, running, soon, three, until
@@ -746,6 +747,21 @@ def test_a_stale_read_is_never_older_than_it_says(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_time_for_which_the_machine_was_suspended_counts_in_what_a_stale_read_says(tmp_path: Path) -> None:
+    suspended_seconds = 0.0
+
+    async def run() -> None:
+        nonlocal suspended_seconds
+        async with running(tmp_path, Network(), clock=lambda: time.monotonic() + suspended_seconds) as one:
+            await until(lambda: one.node._freshness.whole_until is not None)
+            suspended_seconds = 3600.0
+            read = await one.node.get_stale(b"k", soon())
+            assert read.staleness_seconds is not None
+            assert read.staleness_seconds >= 3600.0
+
+    asyncio.run(run())
+
+
 def test_a_stale_read_says_how_far_the_log_was_applied(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         await one.put(b"k", b"v")
@@ -927,6 +943,61 @@ def test_a_leader_whose_disk_does_not_answer_says_so_once_and_hands_over(
 
     asyncio.run(run())
     assert len([record for record in caplog.records if "a write to the log does not end" in record.getMessage()]) == 1
+
+
+def test_reads_of_a_disk_that_does_not_answer_end_by_their_deadline(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        answer = threading.Event()
+        stuck = asyncio.ensure_future(one.state_machine._reader.run(answer.wait))
+        try:
+            for read in (one.node.get, one.node.get_stale):
+                error = await error_of(read(b"k", soon(0.1)))
+                assert isinstance(error, NotApplied)
+                assert "the disk has not answered in time" in str(error)
+        finally:
+            answer.set()
+            await stuck
+
+    alone(tmp_path, story)
+
+
+def test_a_change_that_the_node_fails_with_is_answered(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            apply_change = old.node._apply_change
+
+            def apply_and_fail(entry: Entry) -> None:
+                apply_change(entry)
+                # So that no entry can be proposed after it.
+                old.node._raw.transfer_leader(trio.followers[0].node.node_id)
+                raise DiskFull("no space left for the next entry")
+
+            with patch.object(old.node, "_apply_change", apply_and_fail):
+                error = await error_of(old.node.change_membership(change(ChangeKind.ADD_LEARNER, 4), soon()))
+            assert isinstance(error, OutcomeUnknown)
+
+    asyncio.run(run())
+
+
+def test_a_tick_between_the_decision_to_write_and_its_first_step_takes_no_disk_for_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "SLOW_DISK_SECONDS", 0.1)
+
+    async def story(one: Running) -> None:
+        await one.put(b"k")
+        idle_until = one.node._loop.time() + 0.2
+        await until(lambda: one.node._loop.time() > idle_until and not one.node._is_persisting)
+        writing = asyncio.create_task(one.put(b"k"))
+        await asyncio.sleep(0)  # It is queued, and the pass that takes it in is due.
+        one.node._work()
+        assert one.node._is_persisting
+        one.node._look_after_disk(one.node._loop.time())
+        assert not one.node._is_slowness_told
+        await writing
+
+    alone(tmp_path, story)
 
 
 def test_a_leader_without_a_successor_goes_on_leading_while_its_disk_does_not_answer(

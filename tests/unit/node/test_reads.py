@@ -156,20 +156,23 @@ def test_a_read_that_is_not_answered_in_time_was_certainly_not_done() -> None:
 
 
 def in_each_stage(rounds: ReadRounds, deadline: float) -> list[asyncio.Future[bytes | None]]:
-    """A read that is confirmed, one that is asked for, one that waits."""
+    """A read that is looked up, one that is confirmed, one that is asked for, one that waits."""
+    looked_up = rounds.add_stale(b"k", deadline)
+    rounds.take_applied(0)
     confirmed = rounds.add(b"a", deadline)
     rounds.confirm(rounds.begin_round(now=1.0), index=4)
     asked = rounds.add(b"b", deadline)
     rounds.begin_round(now=1.0)
-    return [confirmed, asked, rounds.add(b"c", deadline)]
+    return [looked_up, confirmed, asked, rounds.add(b"c", deadline)]
 
 
 def test_reads_expire_wherever_they_are() -> None:
     def story(rounds: ReadRounds) -> None:
         results = in_each_stage(rounds, DEADLINE)
         rounds.expire(DEADLINE, "why")
-        assert [type(result.exception()) for result in results] == [NotApplied] * 3
-        assert len(rounds) == 0
+        assert [type(result.exception()) for result in results] == [NotApplied] * 4
+        # What the disk has not answered takes up its place until it does.
+        assert len(rounds) == 1
 
     with_rounds(story)
 
@@ -185,19 +188,21 @@ def test_reads_wait_until_their_deadline() -> None:
 
 def test_giving_up_answers_before_the_deadline() -> None:
     def story(rounds: ReadRounds) -> None:
-        results = in_each_stage(rounds, DEADLINE)
+        looked_up, *results = in_each_stage(rounds, DEADLINE)
         rounds.give_up_all("the node is stopping")
         assert all("the node is stopping" in str(result.exception()) for result in results)
+        assert not looked_up.done()
 
     with_rounds(story)
 
 
 def test_a_read_whose_caller_went_is_dropped_wherever_it_is() -> None:
     def story(rounds: ReadRounds) -> None:
-        for result in in_each_stage(rounds, DEADLINE):
+        _, *results = in_each_stage(rounds, DEADLINE)
+        for result in results:
             result.cancel()
         rounds.expire(0.0, "why")
-        assert len(rounds) == 0
+        assert len(rounds) == 1
 
     with_rounds(story)
 
@@ -212,12 +217,34 @@ def test_a_read_whose_caller_went_is_not_looked_up() -> None:
 
 
 def test_reads_are_bounded_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PENDING_READS", 3)
+    monkeypatch.setattr(module, "MAX_PENDING_READS", 4)
 
     def story(rounds: ReadRounds) -> None:
         in_each_stage(rounds, DEADLINE)
-        with pytest.raises(Overloaded, match="3 reads are pending already: try again later"):
+        with pytest.raises(Overloaded, match="4 reads are pending already: try again later"):
             rounds.add(b"d", DEADLINE)
+
+    with_rounds(story)
+
+
+def test_what_was_looked_up_answers_who_still_waits_and_takes_up_no_place_any_more() -> None:
+    def story(rounds: ReadRounds) -> None:
+        kept, gone = rounds.add_stale(b"a", DEADLINE), rounds.add_stale(b"b", DEADLINE)
+        taken = rounds.take_applied(0)
+        gone.cancel()
+        rounds.finish(taken, [b"1", b"2"])
+        assert kept.result() == b"1"
+        assert len(rounds) == 0
+
+    with_rounds(story)
+
+
+def test_what_can_not_be_looked_up_is_told_why_and_takes_up_no_place_any_more() -> None:
+    def story(rounds: ReadRounds) -> None:
+        result = rounds.add_stale(b"a", DEADLINE)
+        rounds.fail(rounds.take_applied(0), "the node has failed")
+        assert "the node has failed" in str(result.exception())
+        assert len(rounds) == 0
 
     with_rounds(story)
 

@@ -144,7 +144,7 @@ def test_what_comes_of_it_is_whole(root: Path) -> None:
 
 def test_it_says_before_what_it_will_do(root: Path) -> None:
     with opened(root) as new_cluster:
-        assert new_cluster.prospect == (3, OLD_CLUSTER_ID, 5, 7, {1: member(1), 2: member(2)}, False)
+        assert new_cluster.prospect == (3, OLD_CLUSTER_ID, 5, 7, 4, "", {1: member(1), 2: member(2)}, False)
 
 
 def test_members_that_the_end_of_the_log_removes_are_given_up_like_the_others(tmp_path: Path) -> None:

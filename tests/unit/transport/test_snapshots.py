@@ -9,6 +9,7 @@ from meteora.config import RpcServerKind
 from meteora.errors import MeteoraError, SnapshotDamaged
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.rpc import create_rpc_server
+from meteora.transport import incoming
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import (
     Identity,
@@ -167,6 +168,30 @@ def test_no_more_is_on_its_way_than_the_window_holds() -> None:
         await asyncio.wait([sending_it])
 
     asyncio.run(story())
+
+
+@on_both_hosts
+def test_a_sender_that_stands_still_is_given_up(kind: RpcServerKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "PATIENCE_SECONDS", 0.2)
+    received = Received()
+    goes_on = asyncio.Event()
+
+    class Paused(Sent):
+        async def read(self, position: SnapshotPosition) -> tuple[SnapshotChunk, SnapshotPosition] | None:
+            if len(self.reads) == 3:
+                while not received.times_closed:
+                    await asyncio.sleep(0.01)
+                goes_on.set()
+            return await super().read(position)
+
+    async def story() -> None:
+        async with asyncio.timeout(10):
+            await send(kind, Paused(), received)
+
+    with pytest.raises(SnapshotNotSent):
+        asyncio.run(story())
+    assert goes_on.is_set()
+    assert (received.is_finished, received.times_closed) == (False, 1)
 
 
 @on_both_hosts
