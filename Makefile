@@ -4,6 +4,7 @@
 python := .venv/bin/python
 run_ready := .venv/.ready-to-run
 develop_ready := .venv/.ready-to-develop
+bench_ready := .venv/.ready-to-bench
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check --editable
 
 # The tests that answer for the core, and so have to reach every branch of it.
@@ -25,7 +26,7 @@ sim_seeds ?= 300
 sim_first_seed ?= 1
 sim_workers ?= 2
 
-.PHONY: help start cluster test faults cover sim sim-mutants check fix proto clean
+.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check fix proto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -57,6 +58,14 @@ sim: $(develop_ready) ## 300 simulated clusters under faults; sim_seeds=N sim_fi
 sim-mutants: $(develop_ready) ## the simulation against classic mistakes: each must be found
 	$(python) -m tests.simulation.mutants
 
+bench: $(bench_ready) ## beside etcd, redis and PySyncObj, some fifteen minutes; ARGS="--full all" for all of it
+	@bench/install.sh
+	$(python) -m bench $(ARGS)
+
+bench-quick: $(bench_ready) ## whether every part of the benchmark works; its numbers mean nothing
+	@bench/install.sh
+	$(python) -m bench --quick --output .bench/quick $(or $(ARGS),all)
+
 check: $(develop_ready) ## lint, format, types, layers, generated code, documentation; changes nothing
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
@@ -72,9 +81,9 @@ fix: $(develop_ready) ## mends what `check` finds, as far as a machine can
 proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
 	$(python) tools/generate_pb.py
 
-clean: ## removes what these targets made: .venv, .cluster, caches, builds; never ./data
-	rm -rf .venv .cluster .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## removes what these targets made: .venv, .cluster, .bench, caches, builds; never ./data
+	rm -rf .venv .cluster .bench .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(run_ready): pyproject.toml
 	@sh tools/make_venv.sh
@@ -86,4 +95,10 @@ $(develop_ready): pyproject.toml
 	@sh tools/make_venv.sh
 	@echo "Installing Meteora and what it is developed with in .venv ..."
 	@$(pip_install) '.[dev]'
+	@touch $(run_ready) $@
+
+$(bench_ready): pyproject.toml
+	@sh tools/make_venv.sh
+	@echo "Installing Meteora and what its benchmark needs in .venv ..."
+	@$(pip_install) '.[bench]'
 	@touch $(run_ready) $@
