@@ -9,7 +9,11 @@ operation that was called before the first return that is still ahead, do it, go
 back and try another; never look twice at the same set of operations done with the same value left behind.
 
 A write whose outcome is unknown may be done at any time after its call; done at the very end it has no effect on
-anybody, so nothing else is needed for "never".
+anybody, so nothing else is needed for "never". Of these there are many, and the search would try them everywhere:
+
+- If nobody has read what it left behind, it comes last, and is left out.
+- Else it need not be done before such a read is next: nothing that was done between the two could have seen it. It is
+  done together with that read (`_Late`). Of several that leave the same behind the one that was called first will do.
 """
 
 from collections.abc import Sequence
@@ -19,6 +23,12 @@ from math import inf
 from meteora.testing.history import History, Operation, OperationKind
 
 Value = bytes | None
+
+_State = tuple[int, int, Value]
+"""The operations that are done, and the writes of unknown outcome among them, as bits; the value that they leave."""
+
+_NOTHING: _State = (0, 0, None)
+"""Done so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +73,26 @@ class _Event:
 
 def check_key(operations: Sequence[Operation]) -> Verdict:
     """The verdict on the operations of one key, which begins absent."""
-    operations = _telling(operations)
+    late = _Late(operations)
+    operations = [each for each in operations if not _is_late(each)]
     head = _linked(operations)
-    done, value = 0, None
-    seen: set[tuple[int, Value]] = {(done, value)}
-    undo: list[tuple[_Event, Value]] = []
+    done, used, value = _NOTHING
+    seen = {_NOTHING}
+    undo: list[tuple[_Event, int, Value]] = []
     furthest = 0
     event = head.next
     while head.next is not None:
         assert event is not None  # The list ends with a return, and at a return the search goes back.
         if event.match is not None:
             possible, after = _do(event.operation, value)
-            state = (done | 1 << event.number, after)
+            used_after = used
+            if not possible and (number := late.find(event.operation.value, used, _first_return(event))) is not None:
+                possible, after, used_after = True, event.operation.value, used | 1 << number
+            state = (done | 1 << event.number, used_after, after)
             if possible and state not in seen:
                 seen.add(state)
-                undo.append((event, value))
-                done, value = state
+                undo.append((event, used, value))
+                done, used, value = state
                 _take_out(event)
                 event = head.next
             else:
@@ -89,21 +103,44 @@ def check_key(operations: Sequence[Operation]) -> Verdict:
         if not undo:
             left = (each for number, each in enumerate(operations) if not furthest >> number & 1)
             return Verdict(False, operations[0].key, tuple(left))
-        last, value = undo.pop()
+        last, used, value = undo.pop()
         done &= ~(1 << last.number)
         _put_back(last)
         event = last.next
     return Verdict(True)
 
 
-def _telling(operations: Sequence[Operation]) -> list[Operation]:
-    """Without the writes of unknown outcome whose value nobody read: they can always come last, and are many."""
-    read = {each.value for each in operations if each.kind is OperationKind.GET}
-    return [
-        each
-        for each in operations
-        if each.returned_at < inf or (None if each.kind is OperationKind.DELETE else each.value) in read
-    ]
+class _Late:
+    """The writes of unknown outcome, which are done only when a read needs them."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        late = [each for each in operations if _is_late(each) and each.kind is not OperationKind.GET]
+        self._by_value: dict[Value, list[tuple[int, float]]] = {}
+        """By what they leave behind: number and time of the call, the earliest first."""
+        for number, each in enumerate(sorted(late, key=lambda each: each.called_at)):
+            left = None if each.kind is OperationKind.DELETE else each.value
+            self._by_value.setdefault(left, []).append((number, each.called_at))
+
+    def find(self, value: Value, used: int, until: float) -> int | None:
+        """The number of one that leaves this value behind, is not used, and was called by then."""
+        for number, called_at in self._by_value.get(value, ()):
+            if not used >> number & 1:
+                return number if called_at <= until else None
+        return None
+
+
+def _is_late(operation: Operation) -> bool:
+    """Whether its outcome is unknown."""
+    return operation.returned_at == inf
+
+
+def _first_return(call: _Event) -> float:
+    """When the first of all operations that are still to be done returns; no return stands before this call."""
+    event: _Event | None = call
+    while event is not None and event.match is not None:
+        event = event.next
+    assert event is not None  # The call's own return stands behind it.
+    return event.operation.returned_at
 
 
 def _do(operation: Operation, value: Value) -> tuple[bool, Value]:

@@ -137,6 +137,28 @@ def test_ten_thousand_overlapping_operations_are_checked_without_recursion() -> 
     assert check_key(history).is_linearizable
 
 
+def test_deletes_of_unknown_outcome_are_not_tried_in_every_order() -> None:
+    history = [delete(number, inf) for number in range(200)]
+    for number in range(200):
+        at = 1000.0 + 10 * number
+        history += [put(at, at + 5, b"%d" % number), put(at, at + 6, b"other %d" % number), get(at + 7, at + 8, None)]
+    assert check_key(history).is_linearizable
+    assert not check_key(history[1:]).is_linearizable
+
+
+def test_puts_of_unknown_outcome_are_not_tried_in_every_order() -> None:
+    history = [put(number, inf, b"%d" % number) for number in range(200)]
+    history += [get(1000.0 + number, 1000.5 + number, b"%d" % number) for number in reversed(range(200))]
+    assert check_key(history).is_linearizable
+    # Each of them at most once.
+    assert not check_key([*history, get(2000.0, 2001.0, b"7")]).is_linearizable
+
+
+def test_a_write_of_unknown_outcome_is_not_done_before_its_call() -> None:
+    assert not check_key([put(0, 1, b"a"), get(2, 3, None), delete(4, inf)]).is_linearizable
+    assert check_key([put(0, 1, b"a"), get(2, 4, None), delete(4, inf)]).is_linearizable
+
+
 def test_writes_of_unknown_outcome_that_nobody_read_cost_nothing() -> None:
     history = History()
     for number in range(60):
