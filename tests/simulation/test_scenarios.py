@@ -164,6 +164,23 @@ def test_a_snapshot_gets_through_wherever_the_power_is_lost_at_either_end(end: s
     assert losses > 5
 
 
+def test_a_removed_member_stops_although_one_of_those_who_remained_is_gone_too() -> None:
+    async def story(cluster: Cluster) -> None:
+        await grow(cluster, 3)
+        first, leader, last = (cluster.machines[number] for number in (1, 2, 3))
+        await lead(cluster, leader)
+        for machine in (first, last):
+            removal = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=machine.node_id)
+            await ask(cluster, leader, lambda machine, removal=removal: machine.change_membership(removal))
+            # So that neither can tell the other that it knows of the removal.
+            ends = (first.raft_address, last.raft_address)
+            cluster.network.cut |= {ends, ends[::-1]}
+        await until(lambda: last.node is None, "n3 has stopped")
+        await until(lambda: first.node is None, "n1 has stopped")
+
+    tell(story)
+
+
 def test_a_newcomer_that_passes_the_time_of_its_forerunner_does_not_elect_itself() -> None:
     async def story(cluster: Cluster) -> None:
         await grow(cluster, 2)

@@ -37,14 +37,25 @@ class Members(NamedTuple):
     by_id: Mapping[int, Member] = {}
     removed: tuple[tuple[int, int], ...] = ()
     """(node id, instance id) of former members, oldest first; at most `MAX_REMOVED`."""
+    removed_last: int = 0
+    """How many of them the last change removed that removed anybody."""
 
     def after(self, change: ConfChange, configuration: Configuration) -> "Members":
         """The members once `change` has led to `configuration`."""
         known = {**self.by_id, **decode_context(change.context)}
         nowhere = Member("", "")
         by_id = {member: known.get(member, nowhere) for member in sorted(configuration.members)}
-        gone = tuple((node_id, self.by_id[node_id].instance_id) for node_id in self.by_id.keys() - by_id.keys())
-        return Members(configuration, by_id, (self.removed + gone)[-MAX_REMOVED:])
+        gone = tuple((node_id, self.by_id[node_id].instance_id) for node_id in sorted(self.by_id.keys() - by_id.keys()))
+        return Members(configuration, by_id, (self.removed + gone)[-MAX_REMOVED:], len(gone) or self.removed_last)
+
+    def was_removed_long_ago(self, node_id: int, instance_id: int) -> bool:
+        """Whether somebody else was removed since this former member was.
+
+        Then a majority of those who remained without it knows that it was: a change is proposed only where the one
+        before is applied, and so whoever has the entry of the later one has, by the same write, that the earlier one is
+        committed.
+        """
+        return (node_id, instance_id) in self.removed[: len(self.removed) - self.removed_last]
 
     def encode(self) -> bytes:
         """The record that is kept with the applied index."""
@@ -57,6 +68,7 @@ class Members(NamedTuple):
             "learners_next": sorted(configuration.learners_next),
             "auto_leave": configuration.auto_leave,
             "removed": self.removed,
+            "removed_last": self.removed_last,
             "members": {str(node_id): member._asdict() for node_id, member in self.by_id.items()},
         }
         return json.dumps(record).encode()
@@ -78,9 +90,8 @@ class Members(NamedTuple):
                 fields["auto_leave"],
             )
             by_id = {int(node_id): Member(**each) for node_id, each in fields["members"].items()}
-            return cls(
-                configuration, by_id, tuple((node_id, instance_id) for node_id, instance_id in fields["removed"])
-            )
+            removed = tuple((node_id, instance_id) for node_id, instance_id in fields["removed"])
+            return cls(configuration, by_id, removed, fields.get("removed_last", len(removed)))
         except (KeyError, TypeError, ValueError) as error:
             raise Corruption(f"the membership record can't be read: {error!r}") from error
 

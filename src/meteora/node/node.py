@@ -77,7 +77,14 @@ from meteora.raft.text import configuration_text
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
 from meteora.storage.snapshot_transfer import SnapshotSource
-from meteora.transport.interface import IncomingSnapshot, Refusal, SnapshotNotSent, SnapshotUnusable, Transport
+from meteora.transport.interface import (
+    REMOVALS,
+    IncomingSnapshot,
+    Refusal,
+    SnapshotNotSent,
+    SnapshotUnusable,
+    Transport,
+)
 
 MAX_FORWARDED_BYTES = 64 << 20
 """Of proposals that followers sent and that wait to be appended; beyond, they are dropped, and sent again by them."""
@@ -626,18 +633,22 @@ class Node:
     def admits(self, sender: int, instance_id: int) -> Refusal | None:
         """None unless the sender is a former member."""
         # Who is not known at all may have joined by an entry that is not applied here yet.
-        return Refusal.REMOVED_SENDER if (sender, instance_id) in self._members.removed else None
+        if (sender, instance_id) not in self._members.removed:
+            return None
+        is_long_ago = self._members.was_removed_long_ago(sender, instance_id)
+        return Refusal.REMOVED_LONG_AGO if is_long_ago else Refusal.REMOVED_SENDER
 
     def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
         """A peer does not take our messages."""
-        if refusal is not Refusal.REMOVED_SENDER or self.removed.done():
+        if refusal not in REMOVALS or self.removed.done():
             return
         if self._parting is None:
             _log.info("a member says that this node was removed from the cluster", member=peer, detail=detail)
             self.note_removal()
             return
         self._parting.refused_by(peer)
-        if self._parting.is_over(self._members.configuration):
+        # Who of those who remained was removed itself meanwhile, and has stopped, refuses nobody any more.
+        if refusal is Refusal.REMOVED_LONG_AGO or self._parting.is_over(self._members.configuration):
             self.note_removal()
 
     def note_removal(self, how: Removal | None = None) -> None:

@@ -3,6 +3,7 @@
 A removal takes effect at each member when that applies it. Until a majority of those who remain have applied it, they
 may still need the vote of the removed one to elect the leader that tells them: gone too early, it leaves a cluster
 behind that can't go on. Who has applied it takes nothing from the removed one any more, and says so: that is the sign.
+So is, from any of them, that somebody else was removed since (`Members.was_removed_long_ago`).
 """
 
 from meteora.raft import Configuration

@@ -24,6 +24,7 @@ from meteora.transport.codec import (
     decode_messages,
 )
 from meteora.transport.interface import (
+    REMOVALS,
     Identity,
     Inbox,
     IncomingSnapshot,
@@ -111,7 +112,7 @@ class PeerReceiver(PeerServiceServicer):
     async def _refuse(self, batch: _Introduction, refusal: Refusal, context: _Context | _SnapshotContext) -> NoReturn:
         detail = self._explain(batch, refusal)
         # Who was removed in good order is told so, too, if it asks.
-        tell = self._refusals.info if refusal is Refusal.REMOVED_SENDER else self._refusals.warning
+        tell = self._refusals.info if refusal in REMOVALS else self._refusals.warning
         tell(
             "peer refused",
             (batch.sender, batch.cluster_id, refusal),
@@ -133,7 +134,7 @@ class PeerReceiver(PeerServiceServicer):
                 return f"node {node_id} belongs to cluster {cluster_id:016x}, not {batch.cluster_id:016x}"
             case Refusal.WRONG_RECEIVER:
                 return f"this is node {node_id}, not node {batch.receiver}: two nodes have the same address"
-            case Refusal.REMOVED_SENDER:
+            case Refusal.REMOVED_SENDER | Refusal.REMOVED_LONG_AGO:
                 return f"node {batch.sender} was removed from the cluster"
 
 

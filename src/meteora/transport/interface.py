@@ -30,6 +30,11 @@ class Refusal(StrEnum):
     """Another node than the one addressed listens there."""
     REMOVED_SENDER = "removed-sender"
     """The sender was removed from the cluster."""
+    REMOVED_LONG_AGO = "removed-long-ago"
+    """So it was, and somebody else since: a majority had come to know of it before that."""
+
+
+REMOVALS = frozenset({Refusal.REMOVED_SENDER, Refusal.REMOVED_LONG_AGO})
 
 
 class SnapshotNotSent(MeteoraError):

@@ -28,7 +28,7 @@ from meteora.transport.codec import (
     EncodedEntries,
     encode_batch,
 )
-from meteora.transport.interface import Identity, Inbox, Refusal
+from meteora.transport.interface import REMOVALS, Identity, Inbox, Refusal
 from meteora.transport.queue import OutgoingQueue
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -189,7 +189,7 @@ class PeerLink:
             _log.warning("peer unreachable", peer=self._peer, address=self.address, cause=ending.cause)
         else:
             # To be told that one was removed is the end of an orderly removal, too.
-            tell = _log.info if ending.refusal is Refusal.REMOVED_SENDER else _log.error
+            tell = _log.info if ending.refusal in REMOVALS else _log.error
             tell("refused by peer", peer=self._peer, address=self.address, reason=state, detail=ending.cause)
             self._loop.call_soon(self._inbox.refused, self._peer, ending.refusal, ending.cause)
 

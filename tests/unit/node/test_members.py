@@ -20,8 +20,23 @@ def changed(members: Members, kind: ChangeKind, node_id: int, member: Member | N
 def test_a_record_comes_back_as_it_was_written() -> None:
     joint = Configuration(frozenset({1, 2}), frozenset({1, 3}), frozenset({4}), frozenset({3}), auto_leave=True)
     by_id = {1: ONE, 2: TWO, 3: Member("", ""), 4: ONE}
-    members = Members(joint, by_id, ((5, 2**64 - 1), (6, 0)))
+    members = Members(joint, by_id, ((5, 2**64 - 1), (6, 0)), removed_last=1)
     assert Members.decode(members.encode()) == members
+
+
+def test_who_was_removed_before_somebody_else_was_so_long_ago() -> None:
+    members = Members(Configuration.of({1, 2, 3, 4}), dict.fromkeys((1, 2, 3, 4), ONE))
+    members = changed(changed(members, ChangeKind.REMOVE, 2), ChangeKind.ADD_LEARNER, 5, TWO)
+    assert not members.was_removed_long_ago(2, ONE.instance_id)
+    members = Members.decode(changed(members, ChangeKind.REMOVE, 3).encode())
+    assert members.was_removed_long_ago(2, ONE.instance_id)
+    assert not members.was_removed_long_ago(3, ONE.instance_id)
+
+
+def test_who_was_removed_together_with_the_last_was_not_so_long_ago() -> None:
+    members = Members(Configuration.of({1, 2, 3}), dict.fromkeys((1, 2, 3), ONE))
+    both = members.after(ConfChange(()), Configuration.of({1}))
+    assert not any(both.was_removed_long_ago(node_id, ONE.instance_id) for node_id in (2, 3))
 
 
 def test_an_empty_record_has_no_members() -> None:

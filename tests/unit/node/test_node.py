@@ -28,7 +28,7 @@ from meteora.node.members import encode_context
 from meteora.node.writes import MAX_PENDING_WRITES
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, Message, MessageKind
 from meteora.raft.errors import InvariantViolation
-from meteora.transport.interface import Refusal
+from meteora.transport.interface import REMOVALS, Refusal
 from tests.unit.node.nodes import Network, Running, member, running, soon, three, until
 
 NoLeakedTasks = Callable[[], AbstractAsyncContextManager[None]]
@@ -1228,7 +1228,7 @@ def test_who_was_removed_while_it_was_down_is_told_by_the_others(tmp_path: Path)
     leaderless(tmp_path, story)
 
 
-@pytest.mark.parametrize("refusal", [each for each in Refusal if each is not Refusal.REMOVED_SENDER])
+@pytest.mark.parametrize("refusal", [each for each in Refusal if each not in REMOVALS])
 def test_another_refusal_does_not_mean_that_a_node_was_removed(tmp_path: Path, refusal: Refusal) -> None:
     async def story(one: Running) -> None:
         one.node.refused(2, refusal, "detail")

@@ -126,7 +126,7 @@ def test_membership_changes_and_commands_are_applied_in_their_order(tmp_path: Pa
         append(log, [*entries, put(6, b"a", b"last")], commit=6)
         assert replay(log, state_machine) == 6
         assert value_of(state_machine, b"a") == b"last"
-        assert Members.decode(state_machine.membership) == Members(Configuration.of({1}), {1: ME}, ((2, 20),))
+        assert Members.decode(state_machine.membership) == Members(Configuration.of({1}), {1: ME}, ((2, 20),), 1)
 
 
 def test_the_entries_with_which_leaders_open_their_terms_change_nothing(tmp_path: Path) -> None:
