@@ -40,7 +40,9 @@ class Hosts:
         except (OSError, subprocess.CalledProcessError) as error:
             self._tear_down()
             reason = getattr(error, "stderr", "") or str(error)
-            pytest.skip(f"no network namespaces here ({reason.strip()}): cuts are only simulated")
+            pytest.skip(
+                f"no network namespaces here ({reason.strip()}): lines are only made bad by a proxy, see test_bad_lines.py"
+            )
         return self
 
     def __exit__(
