@@ -40,9 +40,7 @@ class Hosts:
         except (OSError, subprocess.CalledProcessError) as error:
             self._tear_down()
             reason = getattr(error, "stderr", "") or str(error)
-            pytest.skip(
-                f"no network namespaces here ({reason.strip()}): lines are only made bad by a proxy, see test_bad_lines.py"
-            )
+            pytest.skip(f"no network namespaces here ({reason.strip()}): see test_bad_lines.py for what needs none")
         return self
 
     def __exit__(
