@@ -76,9 +76,11 @@ def _nodes_turn(bench: Bench, system: str, nodes: int) -> Sample:
 
 
 def _measure(bench: Bench, cluster: Cluster, name: str, what: str, *, keys: int, shape: Shape = PEAK) -> Sample:
-    template = payloads.put(VALUE_BYTES) if what == "put" else payloads.get()
-    path = cluster.put_path if what == "put" else cluster.get_path
-    load = Load(template=template, keys=keys, shape=shape, seed=7)
+    if what == "put":
+        path, load = cluster.put_path, Load(template=payloads.put(VALUE_BYTES), keys=keys, shape=shape)
+    else:
+        get = payloads.get()
+        path, load = cluster.get_path, Load(template=get, keys=keys, shape=shape, least_reply_bytes=VALUE_BYTES)
     plan = bench.plan
     outcome = bench.generator.run(leader_address(cluster), path, load, plan.seconds, plan.warm_up_seconds)
     return outcome.sample(name)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the benchmark runs and is not a Python package, where it is missing. Debian and Ubuntu; as root, or by sudo.
+# Installs what the benchmark runs and is not a Python package, where it is missing.
+# Debian and Ubuntu; as root, or by sudo.
 set -euo pipefail
 
 missing=()

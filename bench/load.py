@@ -7,10 +7,12 @@ Meteora and etcd.
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TextIO
 
 import grpc
 
@@ -24,6 +26,9 @@ SOURCE: Final = Path(__file__).with_name("vary_requests.c")
 
 LEAST_ANSWERED_SHARE: Final = 0.98
 """Below it a run is void. Not 1, because etcd's replies carry numbers that are a byte longer or shorter."""
+
+CONNECT_SECONDS: Final = 0.5
+"""For all connections to be there before the warm-up is over: added to the length of a run, and not measured."""
 
 PROBES: Final = 16
 PROBE_SECONDS: Final = 10.0
@@ -45,20 +50,21 @@ class Load:
     shape: Shape
     order: Order = "random"
     seed: int = 1
+    least_reply_bytes: int = 0
+    """What a reply has at least, without gRPC's frame: the value, if one is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a run."""
 
-    requests_per_second: float
     log: Log
 
     def sample(self, workload: str) -> Sample:
         """Its throughput and percentiles, as those of a workload."""
         latencies = self.log.latencies_ms
         of_percentiles = {(workload, measure): percentile(latencies, p) for measure, p in _PERCENTS.items()}
-        return {(workload, THROUGHPUT): self.requests_per_second, **of_percentiles}
+        return {(workload, THROUGHPUT): self.log.requests_per_second, **of_percentiles}
 
 
 _PERCENTS: Final = {P50: 50.0, P99: 99.0, P999: 99.9}
@@ -86,16 +92,20 @@ class LoadGenerator:
 
     def run(self, address: str, path: str, load: Load, seconds: float, warm_up_seconds: float) -> Outcome:
         """Asks for so long. Raises `LoadFailed` if too few requests were answered for the numbers to mean anything."""
-        length = h2load.for_seconds(seconds, warm_up_seconds)
-        return self._run(address, path, load, length, seconds + warm_up_seconds)
+        whole_seconds = warm_up_seconds + seconds + CONNECT_SECONDS
+        with self._log(address, path, load, h2load.for_seconds(whole_seconds), whole_seconds) as log:
+            return Outcome(h2load.parse_log(log, warm_up_seconds, seconds))
 
     def fill(self, address: str, path: str, keys: int, value_bytes: int) -> Outcome:
         """Writes each of the keys once. Raises `LoadFailed`."""
         shape = Shape(connections=8, streams=32)
         load = Load(template=payloads.put(value_bytes), keys=keys, shape=shape, order="sequence")
-        return self._run(address, path, load, h2load.for_requests(keys), FILL_SECONDS)
+        with self._log(address, path, load, h2load.for_requests(keys), FILL_SECONDS) as log:
+            return Outcome(h2load.parse_log(log))
 
-    def _run(self, address: str, path: str, load: Load, length: list[str], seconds: float) -> Outcome:
+    @contextmanager
+    def _log(self, address: str, path: str, load: Load, length: list[str], seconds: float) -> Iterator[TextIO]:
+        """Runs it, and opens its log."""
         least_reply_bytes = _least_reply_bytes(address, path, load)
         with TemporaryDirectory(dir=self._library.parent) as folder:
             body, log = Path(folder, "body"), Path(folder, "log")
@@ -103,11 +113,9 @@ class LoadGenerator:
             line = [*h2load.command(f"http://{address}{path}", str(body), load.shape, str(log)), *length]
             varied = payloads.environment(load.template, str(body), load.keys, load.order, load.seed)
             output = self._call(line, varied, seconds + OVERTIME_SECONDS)
-            tally = h2load.parse_output(output)
+            _check(h2load.parse_output(output), least_reply_bytes, output)
             with log.open() as lines:
-                found = h2load.parse_log(lines)
-        _check(tally, least_reply_bytes, output)
-        return Outcome(tally.succeeded / tally.seconds, found)
+                yield lines
 
     def _call(self, line: list[str], environment: dict[str, str], timeout_seconds: float) -> str:
         environment = {**os.environ, **environment, "LD_PRELOAD": str(self._library)}
@@ -121,13 +129,13 @@ class LoadGenerator:
 
 def _least_reply_bytes(address: str, path: str, load: Load) -> int:
     """The length of the shortest reply to some requests that are sent before the load is."""
-    if load.order == "sequence" or load.template.value_bytes:
-        numbers = [0] * PROBES
-    else:
-        numbers = [load.keys * place // PROBES for place in range(PROBES)]
+    numbers = [load.keys * place // PROBES for place in range(PROBES)]
     with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         ask = channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
-        return min(len(ask(_numbered(load.template, number), timeout=PROBE_SECONDS)) for number in numbers)
+        found = min(len(ask(_numbered(load.template, number), timeout=PROBE_SECONDS)) for number in numbers)
+    if found < load.least_reply_bytes:
+        raise LoadFailed(f"a reply has {found} bytes, and the value that it should have {load.least_reply_bytes}")
+    return found
 
 
 def _numbered(template: Template, number: int) -> bytes:

@@ -5,6 +5,7 @@ nodes.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -49,13 +50,14 @@ def _turn(bench: Bench, system: str, nodes: int, value_bytes: int) -> Sample:
 
 def _loads(cluster: Cluster, keys: int, value_bytes: int) -> Iterator[tuple[str, str, str, Load]]:
     leader = leader_address(cluster)
-    put, get = payloads.put(value_bytes), payloads.get()
-    yield "put", leader, cluster.put_path, Load(template=put, keys=keys, shape=PEAK, seed=2)
-    yield "get", leader, cluster.get_path, Load(template=get, keys=keys, shape=PEAK, seed=3)
+    put = Load(template=payloads.put(value_bytes), keys=keys, shape=PEAK, seed=2)
+    get = Load(template=payloads.get(), keys=keys, shape=PEAK, seed=3, least_reply_bytes=value_bytes)
+    yield "put", leader, cluster.put_path, put
+    yield "get", leader, cluster.get_path, get
     if len(cluster.nodes) > 1:
         through = follower_address(cluster)
-        yield "get through a follower", through, cluster.get_path, Load(template=get, keys=keys, shape=PEAK, seed=4)
-    yield "put", leader, cluster.put_path, Load(template=put, keys=keys, shape=LONE, seed=5)
+        yield "get through a follower", through, cluster.get_path, replace(get, seed=4)
+    yield "put", leader, cluster.put_path, replace(put, shape=LONE, seed=5)
 
 
 def _redis_turn(bench: Bench, value_bytes: int) -> Sample:
