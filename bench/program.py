@@ -43,17 +43,17 @@ class Findings:
     p999_ms: float
 
 
-async def drive(put: Put, task: Task) -> Findings:
-    """Runs the tasks until the time is over. An error of a write ends it."""
-    begin = time.perf_counter() + task.warm_up_seconds
+async def drive(put: Put, task: Task, now: Callable[[], float] = time.perf_counter) -> Findings:
+    """Runs the tasks until the time is over, which `now` tells in seconds. An error of a write ends it."""
+    begin = now() + task.warm_up_seconds
     end = begin + task.seconds
     latencies: list[float] = []
 
     async def write(random_numbers: random.Random) -> None:
         values = [random_numbers.randbytes(task.value_bytes) for _ in range(PIECES // task.tasks + 1)]
-        while (sent := time.perf_counter()) < end:
+        while (sent := now()) < end:
             await put(payloads.key(random_numbers.randrange(task.keys)), random_numbers.choice(values))
-            answered = time.perf_counter()
+            answered = now()
             if begin <= answered < end:
                 latencies.append((answered - sent) * 1000)
 
