@@ -18,7 +18,7 @@ from tests.cluster.processes import (
     wait_until,
 )
 
-KEYS = [b"key%d" % number for number in range(100)]
+KEYS = [b"key%d" % number for number in range(20)]
 
 
 def recover(node: NodeProcess) -> "subprocess.CompletedProcess[str]":

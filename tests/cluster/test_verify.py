@@ -17,7 +17,7 @@ def test_a_node_that_runs_is_refused_in_one_line_and_runs_on(three_nodes: Cluste
 
 
 def test_nodes_that_were_killed_are_whole_and_start_again(three_nodes: ClusterProcesses) -> None:
-    for number in range(200):
+    for number in range(50):
         put(three_nodes.kv_ports[number % 3], b"key%d" % number, b"value")
     three_nodes.kill_all()
     for node in three_nodes.nodes:
