@@ -302,13 +302,16 @@ class Node:
 
     # Requests
 
-    async def put(self, key: bytes, value: bytes, deadline: float) -> None:
-        """Set a key, under a request id of this node. Errors as `write`."""
-        await self._queue_own(Operation.PUT, key, value, deadline)
+    def put(self, key: bytes, value: bytes, deadline: float) -> asyncio.Future[None]:
+        """Set a key, under a request id of this node. Done and errors as `write`."""
+        return self._queue_own(Operation.PUT, key, value, deadline)
 
-    async def delete(self, key: bytes, deadline: float) -> None:
-        """Remove a key, under a request id of this node. Errors as `write`."""
-        await self._queue_own(Operation.DELETE, key, b"", deadline)
+    def delete(self, key: bytes, deadline: float) -> asyncio.Future[None]:
+        """Remove a key, under a request id of this node. Done and errors as `write`."""
+        return self._queue_own(Operation.DELETE, key, b"", deadline)
+
+    # Who awaits a future keeps it in no variable: its error leads to the frame that it is raised in, and that frame
+    # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
 
     def _queue_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> asyncio.Future[None]:
         self._ensure_running()
@@ -316,31 +319,23 @@ class Node:
         self._wake()
         return result
 
-    async def write(self, command: Command, deadline: float) -> None:
-        """Apply a command under its client's request id, at most once. It is durable on a majority when this returns.
+    def write(self, command: Command, deadline: float) -> asyncio.Future[None]:
+        """Apply a command under its client's request id, at most once. It is durable on a majority when this is done.
 
-        `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`.
+        `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`, at once or when it is
+        awaited. Who does not wait any more may cancel it.
         """
-        # Shielded, because a retry of the same request may wait for the same future.
-        await asyncio.shield(self._queue_write(command, deadline))
-
-    # Who awaits a future keeps it in no variable: its error leads to the frame that it is raised in, and that frame
-    # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
-
-    def _queue_write(self, command: Command, deadline: float) -> asyncio.Future[None]:
         self._ensure_running(may_be_applied=command.retry)
         result = self._writes.add(command, deadline)
         self._wake()
-        return result
+        # Shielded, because a retry of the same request may wait for the same future.
+        return asyncio.shield(result)
 
-    async def get(self, key: bytes, deadline: float) -> bytes | None:
+    def get(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """The value of a key, None if it has none: at least as new as all that was acknowledged before the call.
 
-        `deadline` is in the loop's time. Raises `Overloaded` or `NotApplied`.
+        `deadline` is in the loop's time. Raises `Overloaded` or `NotApplied`, at once or when it is awaited.
         """
-        return await self._queue_read(key, deadline)
-
-    def _queue_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         self._ensure_running()
         result = self._reads.add(key, deadline)
         self._wake()

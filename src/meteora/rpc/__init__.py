@@ -1,6 +1,7 @@
 """gRPC over ASGI: hosts standard grpcio servicers on an HTTP/2 server in native code, eight times as fast as grpcio's.
 
-`asgi` finds what is called and `serving` calls it; `call` and `context` are one call, from within and as its handler
+`asgi` finds what is called and `serving` calls it, or `direct` where there is a shorter way; `running` knows what is
+under way; `call` and `context` are one call, from within and as its handler
 sees it; `framing`, `metadata`, `deadline` and `status` are the protocol. `h2corn_host` puts that on an HTTP/2 server;
 `grpcio_host` serves the same servicers by grpcio itself, where `grpcio_requests` refuses what can't be read. `server`
 is what others know of either.
@@ -11,11 +12,13 @@ Rule: a servicer can't tell the hosts apart, and neither can a client that keeps
 from typing import assert_never
 
 from meteora.config import RpcServerKind
+from meteora.rpc.direct import Direct
+from meteora.rpc.framing import frame
 from meteora.rpc.grpcio_host import GrpcioServer
 from meteora.rpc.h2corn_host import H2cornServer
 from meteora.rpc.server import RpcServer
 
-__all__ = ["RpcServer", "create_rpc_server"]
+__all__ = ["Direct", "RpcServer", "create_rpc_server", "frame"]
 
 
 def create_rpc_server(kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int) -> RpcServer:

@@ -3,18 +3,18 @@
 Rule: what is no gRPC request is answered in HTTP's terms, what is one in gRPC's; the connection lives on either way.
 """
 
-import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 
-from meteora.rpc.call import Call, Scope, Send, send_status
-from meteora.rpc.context import CallContext
+from meteora.rpc.call import Scope, Send, send_status
+from meteora.rpc.direct import Direct, DirectMethod
 from meteora.rpc.framing import Receive
 from meteora.rpc.metadata import MetadataValue, decode_metadata
 from meteora.rpc.method import Handler, Method, method_of, methods_of
+from meteora.rpc.running import Running, stopping
 from meteora.rpc.serving import serve_streaming, serve_unary
 from meteora.rpc.status import CallFailed, Header, number_of, status_headers
 
@@ -33,13 +33,10 @@ class Application:
     """Serves what is registered. `max_message_bytes` is the longest request taken, compressed or not."""
 
     def __init__(self, max_message_bytes: int) -> None:
-        self._max_message_bytes = max_message_bytes
+        self.running = Running(max_message_bytes)
         self._methods: dict[str, Method] = {}
+        self._direct: dict[str, DirectMethod] = {}
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
-        self._running: set[Call] = set()
-        self._is_stopping = False
-        self.loop: asyncio.AbstractEventLoop
-        """Where requests are served; to be set before the first. Each call would look for it several times."""
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """As `grpc.aio.Server`."""
@@ -49,45 +46,34 @@ class Application:
         """As `grpc.aio.Server`."""
         self._methods.update(methods_of(service_name, method_handlers))
 
+    def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
+        """As `meteora.rpc.server.RpcServer`."""
+        for name, direct in methods.items():
+            path = f"/{service_name}/{name}"
+            self._direct[path] = DirectMethod(self._methods[path], direct, self.running)
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serves one request. Not asynchronous itself, because that would cost each call a coroutine more."""
         headers = dict(scope["headers"])
-        method = self._methods.get(scope["path"])
+        path = scope["path"]
+        method = self._methods.get(path)
         if (
             method is None
             or headers.get(b"content-type") not in _USUAL_CONTENT_TYPES
             or headers.get(b"te") != b"trailers"
             or scope.get("method") != "POST"
-            or self._is_stopping
+            or self.running.is_stopping
         ):
             return self._look_closer(scope, headers, receive, send)
+        direct = self._direct.get(path)
+        if direct is not None:
+            return direct.serve(scope, headers, receive, send)
         return self._serve(method, scope, headers, receive, send)
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Refuses new calls from now on, gives those that run `grace_seconds`, and then cancels them."""
-        self._is_stopping = True
-        await self._wait_for_running(grace_seconds)
-        for call in tuple(self._running):
-            call.interrupt(_stopping())
-
-    async def _wait_for_running(self, timeout_seconds: float) -> None:
-        tasks = [call.task for call in self._running if call.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_seconds)
 
     def _serve(
         self, method: Method, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> Coroutine[Any, Any, None]:
-        context = CallContext(
-            method,
-            scope,
-            headers,
-            receive,
-            send,
-            max_message_bytes=self._max_message_bytes,
-            running=self._running,
-            loop=self.loop,
-        )
+        context = self.running.context(method, scope, headers, receive, send)
         if method.request_streaming or method.response_streaming:
             return serve_streaming(context)
         return serve_unary(context)
@@ -115,8 +101,8 @@ class Application:
 
     def _find(self, scope: Scope) -> Method:
         """The method for a request, those of generic handlers included. Raises `CallFailed` if there is none."""
-        if self._is_stopping:
-            raise _stopping()
+        if self.running.is_stopping:
+            raise stopping()
         path = scope["path"]
         if path in self._methods:
             return self._methods[path]
@@ -126,10 +112,6 @@ class Application:
         if handler is None:
             raise CallFailed(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         return method_of(path, handler)
-
-
-def _stopping() -> CallFailed:
-    return CallFailed(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
 
 
 def _is_grpc(content_type: bytes) -> bool:

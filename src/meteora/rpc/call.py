@@ -27,12 +27,14 @@ Send = Callable[[Event], Awaitable[None]]
 
 _CONTENT_TYPE: Final = (b"content-type", b"application/grpc")
 
-_START: Final = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
+BODY: Final = "http.response.body"
+
+START: Final = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
 """The start of every response that has messages, and no metadata before them."""
 
-_TRAILERS_OK: Final = {"type": "http.response.trailers", "headers": status_headers(OK, "")}
+TRAILERS_OK: Final = {"type": "http.response.trailers", "headers": status_headers(OK, "")}
 
-_BODY_END: Final = {"type": "http.response.body", "body": b""}
+_BODY_END: Final = {"type": BODY, "body": b""}
 
 _CANCELLED: Final = number_of(grpc.StatusCode.CANCELLED)
 _UNKNOWN: Final = number_of(grpc.StatusCode.UNKNOWN)
@@ -140,14 +142,14 @@ class Call:
         """Sends the headers of the response."""
         self._is_plain = False
         self._has_started = True
-        await self._transmit({**_START, "headers": [_CONTENT_TYPE, *metadata]} if metadata else _START)
+        await self._transmit({**START, "headers": [_CONTENT_TYPE, *metadata]} if metadata else START)
 
     async def respond(self, response: Any) -> None:
         """Sends a message; waits while the client has too many to read."""
         message = self.method.serialize(response)
         if not self._has_started:
             await self.start([])
-        await self._transmit({"type": "http.response.body", "body": frame(message), "more_body": True})
+        await self._transmit({"type": BODY, "body": frame(message), "more_body": True})
 
     async def _transmit(self, event: Event) -> None:
         try:
@@ -163,9 +165,9 @@ class Call:
         if self._is_plain:
             body = frame(self.method.serialize(response))
             self._has_ended = True
-            await self._send(_START)
-            await self._send({"type": "http.response.body", "body": body})
-            await self._send(_TRAILERS_OK)
+            await self._send(START)
+            await self._send({"type": BODY, "body": body})
+            await self._send(TRAILERS_OK)
             return
         if self._interruption is None and self._status == OK:
             await self.respond(response)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import grpc
 
 from meteora.rpc import listener
+from meteora.rpc.direct import Direct
 from meteora.rpc.grpcio_requests import with_readable_requests
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
@@ -73,6 +74,9 @@ class GrpcioServer(RpcServer):
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
         """Serves these methods, by their names. Only before `start`."""
         self._method_handlers.append((service_name, method_handlers))
+
+    def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
+        """Nothing is done: grpcio knows no short way, and their handlers serve them as well."""
 
     def bind(self) -> None:
         """Takes the port. Raises `AddressInUse`."""

@@ -15,6 +15,7 @@ from h2corn._lib import prepare_tls
 from meteora.observability.logs import get_logger
 from meteora.rpc import listener
 from meteora.rpc.asgi import Application
+from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
 
@@ -82,6 +83,10 @@ class H2cornServer(RpcServer):
         """Serves these methods, by their names. Only before `start`."""
         self._application.add_registered_method_handlers(service_name, method_handlers)
 
+    def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
+        """Serves these methods directly where that will do; their handlers are registered. Only before `start`."""
+        self._application.add_direct_methods(service_name, methods)
+
     def bind(self) -> None:
         """Takes the port. Raises `AddressInUse`."""
         if self._listener is None:
@@ -92,7 +97,7 @@ class H2cornServer(RpcServer):
         """Returns when clients can call. Raises `AddressInUse`."""
         self.bind()
         assert self._listener is not None
-        self._application.loop = asyncio.get_running_loop()
+        self._application.running.loop = asyncio.get_running_loop()
         listener.listen(self._listener, self._host, self._port)
         self._serving = asyncio.create_task(self._serve(self._listener.detach()), name="h2corn")
         self._listener = None
@@ -104,7 +109,7 @@ class H2cornServer(RpcServer):
             self._listener.close()
             self._listener = None
         if self._serving is not None:
-            await self._application.stop(grace_seconds or 0.0)
+            await self._application.running.stop(grace_seconds or 0.0)
             self._server.shutdown()
             await asyncio.wait([self._serving])
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import grpc
 
+from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 
 
@@ -23,6 +24,10 @@ class RpcServer(grpc.aio.Server):
     @abc.abstractmethod
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
         """Serves these methods, by their names. Only before `start`."""
+
+    @abc.abstractmethod
+    def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
+        """Serves these methods directly where that will do. Their handlers must be registered. Only before `start`."""
 
     @property
     @abc.abstractmethod

@@ -8,15 +8,15 @@ from contextlib import aclosing
 from typing import Any
 
 from meteora.rpc.context import CallContext, Requests
-from meteora.rpc.framing import whole_message
+from meteora.rpc.framing import Event, whole_message
 
 
-async def serve_unary(context: CallContext) -> None:
-    """Serves a method that takes one message and answers with one."""
+async def serve_unary(context: CallContext, first: Event | None = None) -> None:
+    """Serves a method that takes one message and answers with one; `first` is what was received of it already."""
     method = context.method
     try:
         context.begin()
-        event = await context.receive()
+        event = first or await context.receive()
         message = whole_message(event, context.max_message_bytes)
         if message is None:
             context.reader.feed(event)

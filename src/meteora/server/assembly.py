@@ -309,6 +309,7 @@ class Server:
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
+        kv_server.add_direct_methods(_OWN_SERVICES[1], kv_service.direct_methods)
         for server, own_service in zip((raft_server, kv_server), _OWN_SERVICES, strict=True):
             add_RaftServiceServicer_to_server(raft_service, server)
             add_HealthServicer_to_server(self._health, server)

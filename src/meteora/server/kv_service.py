@@ -1,7 +1,7 @@
 """`meteora.kv.KvService`: Get, Put and Delete."""
 
 import asyncio
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -11,7 +11,8 @@ from meteora.kv.command import Command, Operation
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer
-from meteora.server.deadlines import deadline_of
+from meteora.rpc import Direct
+from meteora.server.deadlines import deadline_after, deadline_of
 from meteora.server.replies import Replies
 from meteora.server.statuses import abort
 
@@ -32,6 +33,15 @@ class KvService(KvServiceServicer):
         self._timeout_seconds = timeout_seconds
         self._forwards = forwards
 
+    @property
+    def direct_methods(self) -> dict[str, Direct]:
+        """The ways past the handlers, for what needs nothing but this node and a future of it."""
+        return {
+            "Get": Direct(self._begin_get, self._replies.framed_get, _explain),
+            "Put": Direct(self._begin_put, lambda _: self._replies.framed_put(), _explain),
+            "Delete": Direct(self._begin_delete, lambda _: self._replies.framed_delete(), _explain),
+        }
+
     async def Get(  # noqa: N802  the method's name in the proto
         self, request: kv_pb2.GetReq, context: grpc.aio.ServicerContext[kv_pb2.GetReq, kv_pb2.GetReply]
     ) -> kv_pb2.GetReply:
@@ -48,23 +58,38 @@ class KvService(KvServiceServicer):
             await abort(context, error)
         return self._replies.get(value)
 
+    def _begin_get(
+        self, request: kv_pb2.GetReq, timeout_seconds: float | None
+    ) -> "asyncio.Future[bytes | None] | None":
+        if request.serializable or not self._forwards:
+            return None
+        self._check_key(request.key)
+        return self._node.get(request.key, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
+
     async def Put(  # noqa: N802  the method's name in the proto
         self, request: kv_pb2.PutReq, context: grpc.aio.ServicerContext[kv_pb2.PutReq, kv_pb2.PutReply]
     ) -> kv_pb2.PutReply:
         """Set a key."""
         try:
-            self._check_key(request.key)
-            self._check_value(request.value)
+            self._check_put(request)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
             if not (self._forwards or await self._leads(deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.put())
-            if request.HasField("request_id"):
-                await self._node.write(_command(Operation.PUT, request, request.value), deadline)
-            else:
-                await self._node.put(request.key, request.value, deadline)
+            await self._put(request, deadline)
         except RequestError as error:
             await abort(context, error)
         return self._replies.put()
+
+    def _begin_put(self, request: kv_pb2.PutReq, timeout_seconds: float | None) -> asyncio.Future[None] | None:
+        if not self._forwards:
+            return None
+        self._check_put(request)
+        return self._put(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
+
+    def _put(self, request: kv_pb2.PutReq, deadline: float) -> asyncio.Future[None]:
+        if request.HasField("request_id"):
+            return self._node.write(_command(Operation.PUT, request, request.value), deadline)
+        return self._node.put(request.key, request.value, deadline)
 
     async def Delete(  # noqa: N802  the method's name in the proto
         self, request: kv_pb2.DeleteReq, context: grpc.aio.ServicerContext[kv_pb2.DeleteReq, kv_pb2.DeleteReply]
@@ -75,13 +100,21 @@ class KvService(KvServiceServicer):
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
             if not (self._forwards or await self._leads(deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.delete())
-            if request.HasField("request_id"):
-                await self._node.write(_command(Operation.DELETE, request, b""), deadline)
-            else:
-                await self._node.delete(request.key, deadline)
+            await self._delete(request, deadline)
         except RequestError as error:
             await abort(context, error)
         return self._replies.delete()
+
+    def _begin_delete(self, request: kv_pb2.DeleteReq, timeout_seconds: float | None) -> asyncio.Future[None] | None:
+        if not self._forwards:
+            return None
+        self._check_key(request.key)
+        return self._delete(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
+
+    def _delete(self, request: kv_pb2.DeleteReq, deadline: float) -> asyncio.Future[None]:
+        if request.HasField("request_id"):
+            return self._node.write(_command(Operation.DELETE, request, b""), deadline)
+        return self._node.delete(request.key, deadline)
 
     async def _leads(self, deadline: float, *, is_retry: bool = False) -> bool:
         """Whether this node leads; if not, the leader is known by now, so that the caller can go there.
@@ -97,10 +130,12 @@ class KvService(KvServiceServicer):
         if not 1 <= len(key) <= MAX_KEY_BYTES:
             raise InvalidRequest(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
 
-    def _check_value(self, value: bytes) -> None:
-        if len(value) > self._max_value_bytes:
+    def _check_put(self, request: kv_pb2.PutReq) -> None:
+        self._check_key(request.key)
+        if len(request.value) > self._max_value_bytes:
             raise InvalidRequest(
-                f"a value has at most {self._max_value_bytes} bytes (--max-request-bytes), this one has {len(value)}"
+                f"a value has at most {self._max_value_bytes} bytes (--max-request-bytes), this one has "
+                f"{len(request.value)}"
             )
 
     def _elsewhere(self, reply: _Reply) -> _Reply:
@@ -109,6 +144,11 @@ class KvService(KvServiceServicer):
         answer.CopyFrom(reply)
         answer.state = common_pb2.WRONG_LEADER
         return answer
+
+
+async def _explain(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+    if isinstance(error, RequestError):
+        await abort(context, error)
 
 
 def _command(operation: Operation, request: kv_pb2.PutReq | kv_pb2.DeleteReq, value: bytes) -> Command:

@@ -6,6 +6,7 @@ from meteora.node.freshness import StaleRead
 from meteora.node.members import Members
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
+from meteora.rpc import frame
 
 
 class Replies:
@@ -23,7 +24,9 @@ class Replies:
         self._members, self._leader_id = node.members, node.leader_id
         state, members, leader_id = common_pb2.OK, address_map(node.members), node.leader_id
         self._put = kv_pb2.PutReply(state=state, address_map=members, leader_id=leader_id)
+        self._framed_put = frame(self._put.SerializeToString())
         self._delete = kv_pb2.DeleteReply(state=state, address_map=members, leader_id=leader_id)
+        self._framed_delete = frame(self._delete.SerializeToString())
         self._get = kv_pb2.GetReply(state=state, address_map=members, leader_id=leader_id)
         self._status = raft_pb2.StatusReply(state=state, address_map=members, leader_id=leader_id)
 
@@ -37,6 +40,16 @@ class Replies:
         self._refresh()
         return self._delete
 
+    def framed_put(self) -> bytes:
+        """OK, as it stands in a body."""
+        self._refresh()
+        return self._framed_put
+
+    def framed_delete(self) -> bytes:
+        """OK, as it stands in a body."""
+        self._refresh()
+        return self._framed_delete
+
     def get(self, value: bytes | None) -> kv_pb2.GetReply:
         """OK with the value, or NOT_FOUND."""
         self._refresh()
@@ -47,6 +60,10 @@ class Replies:
         else:
             reply.value = value
         return reply
+
+    def framed_get(self, value: bytes | None) -> bytes:
+        """OK with the value, or NOT_FOUND; as it stands in a body."""
+        return frame(self.get(value).SerializeToString())
 
     def stale(self, read: StaleRead) -> kv_pb2.GetReply:
         """OK with the value, or NOT_FOUND; and how old that may be."""

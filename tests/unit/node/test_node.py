@@ -72,6 +72,11 @@ async def error_of(request: Awaitable[object]) -> Exception:
     raise AssertionError("there was no error")
 
 
+async def made(request: Callable[[], Awaitable[object]]) -> None:
+    """Some errors are raised as the request is made, others as it is waited for."""
+    await request()
+
+
 async def until_persisting(one: Running) -> None:
     """Looks at every turn of the loop: a write to the disk may take only a few."""
     async with asyncio.timeout(10):
@@ -239,7 +244,7 @@ def test_a_caller_that_goes_leaves_nothing_pending(tmp_path: Path) -> None:
             one.get(b"k"),
             one.node.write(command(1, b"v"), soon(0.05)),
         ]
-        callers = [asyncio.create_task(request) for request in requests]
+        callers = [asyncio.ensure_future(request) for request in requests]
         await asyncio.sleep(0)
         for caller in callers:
             caller.cancel()
@@ -254,7 +259,7 @@ def test_a_caller_that_goes_is_no_error_to_log(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         reported: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-        caller = asyncio.create_task(one.node.write(command(1, b"v"), soon(0.05)))
+        caller = asyncio.ensure_future(one.node.write(command(1, b"v"), soon(0.05)))
         await asyncio.sleep(0)
         caller.cancel()
         await asyncio.wait([caller])
@@ -269,8 +274,8 @@ def test_a_caller_that_goes_is_no_error_to_log(tmp_path: Path) -> None:
 def test_a_caller_that_goes_takes_nobody_else_along(tmp_path: Path) -> None:
     # A retry waits for the same answer.
     async def story(one: Running) -> None:
-        first = asyncio.create_task(one.node.write(command(1, b"v"), soon()))
-        again = asyncio.create_task(one.node.write(command(1, b"v", retry=True), soon()))
+        first = asyncio.ensure_future(one.node.write(command(1, b"v"), soon()))
+        again = asyncio.ensure_future(one.node.write(command(1, b"v", retry=True), soon()))
         await asyncio.sleep(0)
         first.cancel()
         await again
@@ -293,7 +298,7 @@ def test_a_caller_that_goes_takes_nobody_else_along(tmp_path: Path) -> None:
     ids=["put", "write", "get"],
 )
 def test_a_request_that_ended_badly_is_out_of_memory_without_the_garbage_collector(
-    tmp_path: Path, request_to: Callable[..., Coroutine[Any, Any, None]], ending: str
+    tmp_path: Path, request_to: Callable[..., Awaitable[object]], ending: str
 ) -> None:
     async def end_badly(one: Running) -> weakref.ref[object]:
         in_memory = _Anything()
@@ -338,9 +343,9 @@ class _Anything:
     ],
     ids=["put", "delete", "write", "get"],
 )
-def test_stopping_answers_what_waits(tmp_path: Path, request_to: Callable[..., Coroutine[Any, Any, None]]) -> None:
+def test_stopping_answers_what_waits(tmp_path: Path, request_to: Callable[..., Awaitable[object]]) -> None:
     async def story(one: Running) -> None:
-        waiting = asyncio.create_task(request_to(one.node))
+        waiting = asyncio.ensure_future(request_to(one.node))
         await asyncio.sleep(0)
         await one.node.stop()
         error = await error_of(waiting)
@@ -396,7 +401,9 @@ def test_stopping_ends_a_hand_over_that_is_under_way(tmp_path: Path) -> None:
 def test_a_node_that_was_stopped_does_not_say_that_a_retry_was_never_applied(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         await one.node.stop()
-        assert isinstance(await error_of(one.node.write(command(1, b"v", retry=True), soon())), OutcomeUnknown)
+        assert isinstance(
+            await error_of(made(lambda: one.node.write(command(1, b"v", retry=True), soon()))), OutcomeUnknown
+        )
 
     alone(tmp_path, story)
 
@@ -405,14 +412,14 @@ def test_a_node_that_was_stopped_takes_no_requests(tmp_path: Path) -> None:
     async def story(one: Running) -> None:
         await one.node.stop()
         requests = (
-            one.put(b"k"),
-            one.node.delete(b"k", soon()),
-            one.node.write(command(1, b"v"), soon()),
-            one.get(b"k"),
-            one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon()),
+            lambda: one.put(b"k"),
+            lambda: one.node.delete(b"k", soon()),
+            lambda: one.node.write(command(1, b"v"), soon()),
+            lambda: one.get(b"k"),
+            lambda: one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon()),
         )
         for request in requests:
-            error = await error_of(request)
+            error = await error_of(made(request))
             assert (type(error), str(error)) == (
                 NotApplied,
                 "the node is stopping: try another one",
@@ -678,7 +685,7 @@ def test_a_write_at_a_leader_that_is_cut_off_is_applied_once_by_the_next_one(tmp
         async with three(tmp_path) as trio:
             old = trio.leader
             trio.network.cut_off.add(old.node.node_id)
-            writing = asyncio.create_task(old.node.write(command(1, b"v"), soon()))
+            writing = asyncio.ensure_future(old.node.write(command(1, b"v"), soon()))
             await trio.until_replaced(old)
             trio.network.cut_off.clear()
             await writing
