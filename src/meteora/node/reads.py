@@ -51,8 +51,12 @@ class ReadRounds:
         """As they were taken out together."""
 
     def __len__(self) -> int:
-        held = (*(reads for _, reads in self._confirmed), *self._looked_up)
-        return len(self._waiting) + len(self._asked) + sum(map(len, held))
+        total = len(self._waiting) + len(self._asked)
+        for _, reads in self._confirmed:
+            total += len(reads)
+        for reads in self._looked_up:
+            total += len(reads)
+        return total
 
     def add(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """Queue a read: the future of its value. Raises `Overloaded` if too many are pending."""

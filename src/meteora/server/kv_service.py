@@ -38,8 +38,8 @@ class KvService(KvServiceServicer):
         """The ways past the handlers, for what needs nothing but this node and a future of it."""
         return {
             "Get": Direct(self._begin_get, self._replies.framed_get, _explain),
-            "Put": Direct(self._begin_put, lambda _: self._replies.framed_put(), _explain),
-            "Delete": Direct(self._begin_delete, lambda _: self._replies.framed_delete(), _explain),
+            "Put": Direct(self._begin_put, self._replies.framed_put, _explain),
+            "Delete": Direct(self._begin_delete, self._replies.framed_delete, _explain),
         }
 
     async def Get(  # noqa: N802  the method's name in the proto

@@ -40,12 +40,12 @@ class Replies:
         self._refresh()
         return self._delete
 
-    def framed_put(self) -> bytes:
+    def framed_put(self, _: None) -> bytes:
         """OK, as it stands in a body."""
         self._refresh()
         return self._framed_put
 
-    def framed_delete(self) -> bytes:
+    def framed_delete(self, _: None) -> bytes:
         """OK, as it stands in a body."""
         self._refresh()
         return self._framed_delete
