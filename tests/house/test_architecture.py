@@ -13,7 +13,7 @@ from meteora.raft import MessageKind
 from tests.house.source import PACKAGE, ROOT, sources
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-STEPS = next(block for block in PAGE.split("```")[1::2] if "rpc/asgi.py" in block)
+STEPS = next(block for block in PAGE.split("```")[1::2] if "rpc/direct.py" in block)
 """The path of one write: who does what, in which file."""
 
 MEMBER = re.compile(r"\b[A-Z]\w+\.\w+")

@@ -42,6 +42,7 @@ from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.node.addresses import PeerAddresses
 from meteora.node.changes import PendingChanges
+from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
 from meteora.node.divergence import DivergenceAlarm
 from meteora.node.freshness import Freshness, StaleRead
@@ -180,6 +181,7 @@ class Node:
         self._divergence = DivergenceAlarm(settings.node_id)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
+        self._notices = CommitNotices(self._loop)
         self._inbox: list[Message] = []
         self._addresses = PeerAddresses(settings.node_id, self._members)
         self._forwarded: list[bytes] = []
@@ -190,8 +192,7 @@ class Node:
         """Of the write to the log that is under way, in the loop's time."""
         self._is_slowness_told = False
         """Of that write."""
-        self._is_tidying = False
-        self._work_is_scheduled = self._is_stopping = False
+        self._is_tidying = self._work_is_scheduled = self._is_stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_watchers: dict[asyncio.Future[None], None] = {}
@@ -236,6 +237,7 @@ class Node:
         self._is_stopping = True
         if self._ticker is not None:
             self._ticker.cancel()
+        self._notices.drop()
         self._writes.give_up_all(why)
         self._reads.give_up_all(why)
         self._changes.give_up_all(why)
@@ -687,6 +689,7 @@ class Node:
         self._age_lease()
         is_stalled = self._applies_too_slowly
         for message in inbox:
+            self._notices.heard(message)
             if message.kind is MessageKind.PROPOSE:
                 self._take_forwarded(message)
             elif message.kind is MessageKind.SNAPSHOT:
@@ -721,7 +724,7 @@ class Node:
                 self._raw.propose(payloads)
 
     def _handle(self, ready: Ready) -> None:
-        self._transport.send(ready.messages)
+        self._notices.send(ready.messages, self._transport.send)
         if ready.persist is not None:
             self._begin_persist(ready.persist)
         self._to_apply += ready.committed
