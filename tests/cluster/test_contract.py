@@ -114,6 +114,15 @@ def test_put_get_and_delete_print_state_members_and_leader() -> None:
 
 
 @pytest.mark.usefixtures("node")
+def test_a_batch_prints_a_result_for_each_operation_and_the_members_and_the_leader_once() -> None:
+    request = '{"operations": [{"put": {"key": "YQ==", "value": "YQ=="}}, {"get": {"key": "bmV2ZXI="}}, {"get": {}}]}'
+    reply = json.loads(run_grpcurl(f"{KV_CALL} -d '{request}' 0.0.0.0:5000 meteora.kv.KvService/Batch"))
+    failure = {"code": 3, "message": "a key has 1 to 65536 bytes, this one has 0", "outcome": "not-applied"}
+    results = [{"state": "OK"}, {"state": "NOT_FOUND"}, {"failure": failure}]
+    assert reply == {"results": results, "addressMap": ALONE["addressMap"], "leaderId": ALONE["leaderId"]}
+
+
+@pytest.mark.usefixtures("node")
 def test_get_of_a_key_that_never_was_is_not_found() -> None:
     assert call_kv(5000, "Get", key=b"never") == {**ALONE, "state": "NOT_FOUND"}
 

@@ -67,7 +67,7 @@ def test_grpcurl_lists_the_methods_of_a_service(kind: RpcServerKind) -> None:
     async def story() -> None:
         async with standard_services(kind, health.aio.HealthServicer()) as address:
             output, _ = await grpcurl(address, "list", KV)
-            assert output.split() == [f"{KV}.{method}" for method in ("Delete", "Get", "Put")]
+            assert output.split() == [f"{KV}.{method}" for method in ("Batch", "Delete", "Get", "Put")]
 
     run(story())
 

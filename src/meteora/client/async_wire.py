@@ -1,20 +1,33 @@
-"""The asyncio client's side of the wire: channels, attempts, pauses. Its twin for threads is `blocking_wire`."""
+"""The asyncio client's side of the wire: channels, attempts, pauses. Its twin for threads is `blocking_wire`.
+
+What tasks ask of one node at the same time travels together (`async_batches`).
+"""
 
 import asyncio
 from collections.abc import Mapping
+from time import monotonic
+from typing import NamedTuple, cast
 
 import grpc
 
+from meteora.client.async_batches import Batches
 from meteora.client.channel import CHANNEL_OPTIONS
 from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, Failure, failure_of_error
 from meteora.client.methods import Method, ReplyT, RequestT
+
+
+class _Connection(NamedTuple):
+    """The way to one endpoint."""
+
+    channel: grpc.aio.Channel
+    batches: Batches
 
 
 class AsyncWire:
     """One channel an endpoint, opened when it is first used."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._connections: dict[str, _Connection] = {}
         self._is_closed = False
 
     async def pause(self, seconds: float) -> None:
@@ -26,10 +39,23 @@ class AsyncWire:
         self, endpoint: str, method: Method[RequestT, ReplyT], request: RequestT, timeout_seconds: float
     ) -> ReplyT | Failure:
         """The reply to one attempt, or why there is none."""
-        channel = self._channel(endpoint)
-        if channel is None:
+        connection = self._connection(endpoint)
+        if connection is None:
             return CLIENT_CLOSED
-        call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.reply_type.FromString)
+        deadline_seconds = monotonic() + timeout_seconds
+        answer = await connection.batches.send(method, request, timeout_seconds)
+        if answer is not None:
+            return cast("ReplyT | Failure", answer)
+        return await self._send_alone(endpoint, method, request, deadline_seconds - monotonic())
+
+    async def _send_alone(
+        self, endpoint: str, method: Method[RequestT, ReplyT], request: RequestT, timeout_seconds: float
+    ) -> ReplyT | Failure:
+        connection = self._connection(endpoint)
+        if connection is None:
+            return CLIENT_CLOSED
+        path, reply_type = method.path, method.reply_type
+        call = connection.channel.unary_unary(path, method.request_type.SerializeToString, reply_type.FromString)
         try:
             return await call(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
@@ -54,18 +80,20 @@ class AsyncWire:
     async def close(self) -> None:
         """Ends the connections, and what still waits on them. May be called again."""
         self._is_closed = True
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
-            await channel.close()
+        connections, self._connections = self._connections, {}
+        for connection in connections.values():
+            await connection.batches.close()
+            await connection.channel.close()
 
-    def _channel(self, endpoint: str) -> grpc.aio.Channel | None:
-        """The channel to `endpoint`; None if the client is closed."""
+    def _connection(self, endpoint: str) -> _Connection | None:
+        """The way to `endpoint`; None if the client is closed."""
         if self._is_closed:
             return None
-        channel = self._channels.get(endpoint)
-        if channel is None:
-            channel = self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, CHANNEL_OPTIONS)
-        return channel
+        connection = self._connections.get(endpoint)
+        if connection is None:
+            channel = grpc.aio.insecure_channel(endpoint, CHANNEL_OPTIONS)
+            connection = self._connections[endpoint] = _Connection(channel, Batches(channel))
+        return connection
 
 
 def _is_task_cancelled() -> bool:

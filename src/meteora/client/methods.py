@@ -30,6 +30,8 @@ class Method(Generic[RequestT, ReplyT]):
     """Whether it changes anything, so that its fate matters when no answer comes."""
     needs_majority: bool = True
     """Whether a node can answer only together with others."""
+    operation: str = ""
+    """Its field in `kv_pb2.Operation`; empty if it can't be part of a batch."""
 
 
 def _path(file: FileDescriptor, service: str, method: str) -> str:
@@ -37,12 +39,27 @@ def _path(file: FileDescriptor, service: str, method: str) -> str:
     return f"/{descriptor.containing_service.full_name}/{descriptor.name}"
 
 
-GET: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Get"), "get", kv_pb2.GetReq, kv_pb2.GetReply)
-SERIALIZABLE_GET: Final = replace(GET, needs_majority=False)
-PUT: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Put"), "put", kv_pb2.PutReq, kv_pb2.PutReply, is_write=True)
-DELETE: Final = Method(
-    _path(kv_pb2.DESCRIPTOR, "KvService", "Delete"), "delete", kv_pb2.DeleteReq, kv_pb2.DeleteReply, is_write=True
+GET: Final = Method(
+    _path(kv_pb2.DESCRIPTOR, "KvService", "Get"), "get", kv_pb2.GetReq, kv_pb2.GetReply, operation="get"
 )
+SERIALIZABLE_GET: Final = replace(GET, needs_majority=False)
+PUT: Final = Method(
+    _path(kv_pb2.DESCRIPTOR, "KvService", "Put"),
+    "put",
+    kv_pb2.PutReq,
+    kv_pb2.PutReply,
+    is_write=True,
+    operation="put",
+)
+DELETE: Final = Method(
+    _path(kv_pb2.DESCRIPTOR, "KvService", "Delete"),
+    "delete",
+    kv_pb2.DeleteReq,
+    kv_pb2.DeleteReply,
+    is_write=True,
+    operation="delete",
+)
+BATCH: Final = Method(_path(kv_pb2.DESCRIPTOR, "KvService", "Batch"), "batch", kv_pb2.BatchReq, kv_pb2.BatchReply)
 CHANGE_CONFIG: Final = Method(
     _path(raft_pb2.DESCRIPTOR, "RaftService", "ChangeConfig"),
     "membership change",

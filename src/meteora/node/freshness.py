@@ -15,6 +15,14 @@ LOOK_SECONDS = 1.0
 """Between two looks while nobody asks: one round of heartbeats a second for each node."""
 
 
+class AppliedState(NamedTuple):
+    """What is known of a node's state at one moment."""
+
+    applied_index: int
+    whole_until: float | None
+    """Everything that was acknowledged before this time is in it; None if nothing is known."""
+
+
 class StaleRead(NamedTuple):
     """A value that may be old."""
 

@@ -45,7 +45,7 @@ from meteora.node.changes import PendingChanges
 from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
 from meteora.node.divergence import DivergenceAlarm
-from meteora.node.freshness import Freshness, StaleRead
+from meteora.node.freshness import AppliedState, Freshness, StaleRead
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
@@ -348,20 +348,28 @@ class Node:
 
         `deadline` is in the loop's time. Raises `Overloaded`, or `NotApplied` if this node is stopping or has failed.
         """
+        state = self.applied_state()
+        return self.stale_read(await self.queue_stale_read(key, deadline), state)
+
+    def queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
+        """As `get_stale`, without what it says of its age, which is for `applied_state` and `stale_read` to tell."""
         self._ensure_running()
-        # Both from before the read: the state that answers may be newer, and never older.
-        applied_index, whole_until = self._state_machine.applied_index, self._freshness.whole_until
         if not self._freshness.is_looking:
             self._look_how_fresh()
-        value = await self._queue_stale_read(key, deadline)
-        # What was waited for the answer counts, too.
-        staleness_seconds = None if whole_until is None else self._settings.clock() - whole_until
-        return StaleRead(value, applied_index, staleness_seconds)
-
-    def _queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         result = self._reads.add_stale(key, deadline)
         self._wake()
         return result
+
+    def applied_state(self) -> AppliedState:
+        """What is known of the state now. To be asked before a stale read is queued: that reads no older one."""
+        return AppliedState(self._state_machine.applied_index, self._freshness.whole_until)
+
+    def stale_read(self, value: bytes | None, state: AppliedState) -> StaleRead:
+        """What a stale read has come to just now, of which `state` was known before it was queued."""
+        # What was waited for the answer counts, too.
+        whole_until = state.whole_until
+        staleness_seconds = None if whole_until is None else self._settings.clock() - whole_until
+        return StaleRead(value, state.applied_index, staleness_seconds)
 
     def _look_how_fresh(self) -> None:
         deadline = self._loop.time() + self._patience_seconds

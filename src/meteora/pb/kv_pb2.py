@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from meteora.pb import common_pb2 as common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x08kv.proto\x12\nmeteora.kv\x1a\x0c\x63ommon.proto\"Z\n\tRequestId\x12\x11\n\tclient_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x19\n\x11\x66irst_outstanding\x18\x03 \x01(\x04\x12\r\n\x05retry\x18\x04 \x01(\x08\"+\n\x06GetReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\"\xb4\x02\n\x08GetReply\x12\r\n\x05value\x18\x01 \x01(\x0c\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x03 \x03(\x0b\x32$.meteora.kv.GetReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x04 \x01(\x04\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12#\n\x16staleness_milliseconds\x18\x06 \x01(\x04H\x00\x88\x01\x01\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x42\x19\n\x17_staleness_milliseconds\"O\n\x06PutReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12)\n\nrequest_id\x18\x03 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xce\x01\n\x08PutReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32$.meteora.kv.PutReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"C\n\tDeleteReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12)\n\nrequest_id\x18\x02 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xd4\x01\n\x0b\x44\x65leteReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12<\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32\'.meteora.kv.DeleteReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x32\xad\x01\n\tKvService\x12\x31\n\x03Get\x12\x12.meteora.kv.GetReq\x1a\x14.meteora.kv.GetReply\"\x00\x12\x31\n\x03Put\x12\x12.meteora.kv.PutReq\x1a\x14.meteora.kv.PutReply\"\x00\x12:\n\x06\x44\x65lete\x12\x15.meteora.kv.DeleteReq\x1a\x17.meteora.kv.DeleteReply\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x08kv.proto\x12\nmeteora.kv\x1a\x0c\x63ommon.proto\"Z\n\tRequestId\x12\x11\n\tclient_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x19\n\x11\x66irst_outstanding\x18\x03 \x01(\x04\x12\r\n\x05retry\x18\x04 \x01(\x08\"+\n\x06GetReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x14\n\x0cserializable\x18\x02 \x01(\x08\"\xb4\x02\n\x08GetReply\x12\r\n\x05value\x18\x01 \x01(\x0c\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x03 \x03(\x0b\x32$.meteora.kv.GetReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x04 \x01(\x04\x12\x15\n\rapplied_index\x18\x05 \x01(\x04\x12#\n\x16staleness_milliseconds\x18\x06 \x01(\x04H\x00\x88\x01\x01\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x42\x19\n\x17_staleness_milliseconds\"O\n\x06PutReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12)\n\nrequest_id\x18\x03 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xce\x01\n\x08PutReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12\x39\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32$.meteora.kv.PutReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"C\n\tDeleteReq\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12)\n\nrequest_id\x18\x02 \x01(\x0b\x32\x15.meteora.kv.RequestId\"\xd4\x01\n\x0b\x44\x65leteReply\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12<\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32\'.meteora.kv.DeleteReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\"\x87\x01\n\tOperation\x12!\n\x03get\x18\x01 \x01(\x0b\x32\x12.meteora.kv.GetReqH\x00\x12!\n\x03put\x18\x02 \x01(\x0b\x32\x12.meteora.kv.PutReqH\x00\x12\'\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x15.meteora.kv.DeleteReqH\x00\x42\x0b\n\toperation\"5\n\x08\x42\x61tchReq\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.meteora.kv.Operation\"\xcd\x01\n\x06Result\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.meteora.common.State\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\x12#\n\x16staleness_milliseconds\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12$\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x13.meteora.kv.Failure\x12\x11\n\task_alone\x18\x06 \x01(\x08\x42\x19\n\x17_staleness_milliseconds\"9\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"\xd1\x01\n\nBatchReply\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.meteora.kv.Result\x12;\n\x0b\x61\x64\x64ress_map\x18\x02 \x03(\x0b\x32&.meteora.kv.BatchReply.AddressMapEntry\x12\x11\n\tleader_id\x18\x03 \x01(\x04\x1aN\n\x0f\x41\x64\x64ressMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x04\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress:\x02\x38\x01\x32\xe6\x01\n\tKvService\x12\x31\n\x03Get\x12\x12.meteora.kv.GetReq\x1a\x14.meteora.kv.GetReply\"\x00\x12\x31\n\x03Put\x12\x12.meteora.kv.PutReq\x1a\x14.meteora.kv.PutReply\"\x00\x12:\n\x06\x44\x65lete\x12\x15.meteora.kv.DeleteReq\x1a\x17.meteora.kv.DeleteReply\"\x00\x12\x37\n\x05\x42\x61tch\x12\x14.meteora.kv.BatchReq\x1a\x16.meteora.kv.BatchReply\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTREPLY_ADDRESSMAPENTRY']._serialized_options = b'8\001'
   _globals['_DELETEREPLY_ADDRESSMAPENTRY']._loaded_options = None
   _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_options = b'8\001'
+  _globals['_BATCHREPLY_ADDRESSMAPENTRY']._loaded_options = None
+  _globals['_BATCHREPLY_ADDRESSMAPENTRY']._serialized_options = b'8\001'
   _globals['_REQUESTID']._serialized_start=38
   _globals['_REQUESTID']._serialized_end=128
   _globals['_GETREQ']._serialized_start=130
@@ -58,6 +60,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEREPLY']._serialized_end=1058
   _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_start=379
   _globals['_DELETEREPLY_ADDRESSMAPENTRY']._serialized_end=457
-  _globals['_KVSERVICE']._serialized_start=1061
-  _globals['_KVSERVICE']._serialized_end=1234
+  _globals['_OPERATION']._serialized_start=1061
+  _globals['_OPERATION']._serialized_end=1196
+  _globals['_BATCHREQ']._serialized_start=1198
+  _globals['_BATCHREQ']._serialized_end=1251
+  _globals['_RESULT']._serialized_start=1254
+  _globals['_RESULT']._serialized_end=1459
+  _globals['_FAILURE']._serialized_start=1461
+  _globals['_FAILURE']._serialized_end=1518
+  _globals['_BATCHREPLY']._serialized_start=1521
+  _globals['_BATCHREPLY']._serialized_end=1730
+  _globals['_BATCHREPLY_ADDRESSMAPENTRY']._serialized_start=379
+  _globals['_BATCHREPLY_ADDRESSMAPENTRY']._serialized_end=457
+  _globals['_KVSERVICE']._serialized_start=1733
+  _globals['_KVSERVICE']._serialized_end=1963
 # @@protoc_insertion_point(module_scope)

@@ -2,7 +2,7 @@ from meteora.pb import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -101,3 +101,62 @@ class DeleteReply(_message.Message):
     address_map: _containers.MessageMap[int, _common_pb2.NodeAddress]
     leader_id: int
     def __init__(self, state: _Optional[_Union[_common_pb2.State, str]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ...) -> None: ...
+
+class Operation(_message.Message):
+    __slots__ = ("get", "put", "delete")
+    GET_FIELD_NUMBER: _ClassVar[int]
+    PUT_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FIELD_NUMBER: _ClassVar[int]
+    get: GetReq
+    put: PutReq
+    delete: DeleteReq
+    def __init__(self, get: _Optional[_Union[GetReq, _Mapping]] = ..., put: _Optional[_Union[PutReq, _Mapping]] = ..., delete: _Optional[_Union[DeleteReq, _Mapping]] = ...) -> None: ...
+
+class BatchReq(_message.Message):
+    __slots__ = ("operations",)
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    operations: _containers.RepeatedCompositeFieldContainer[Operation]
+    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
+
+class Result(_message.Message):
+    __slots__ = ("state", "value", "applied_index", "staleness_milliseconds", "failure", "ask_alone")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ASK_ALONE_FIELD_NUMBER: _ClassVar[int]
+    state: _common_pb2.State
+    value: bytes
+    applied_index: int
+    staleness_milliseconds: int
+    failure: Failure
+    ask_alone: bool
+    def __init__(self, state: _Optional[_Union[_common_pb2.State, str]] = ..., value: _Optional[bytes] = ..., applied_index: _Optional[int] = ..., staleness_milliseconds: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., ask_alone: _Optional[bool] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("code", "message", "outcome")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    outcome: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., outcome: _Optional[str] = ...) -> None: ...
+
+class BatchReply(_message.Message):
+    __slots__ = ("results", "address_map", "leader_id")
+    class AddressMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: _common_pb2.NodeAddress
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ...) -> None: ...
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_MAP_FIELD_NUMBER: _ClassVar[int]
+    LEADER_ID_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Result]
+    address_map: _containers.MessageMap[int, _common_pb2.NodeAddress]
+    leader_id: int
+    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., address_map: _Optional[_Mapping[int, _common_pb2.NodeAddress]] = ..., leader_id: _Optional[int] = ...) -> None: ...

@@ -49,6 +49,11 @@ class KvServiceStub:
                 request_serializer=kv__pb2.DeleteReq.SerializeToString,
                 response_deserializer=kv__pb2.DeleteReply.FromString,
                 _registered_method=True)
+        self.Batch = channel.unary_unary(
+                '/meteora.kv.KvService/Batch',
+                request_serializer=kv__pb2.BatchReq.SerializeToString,
+                response_deserializer=kv__pb2.BatchReply.FromString,
+                _registered_method=True)
 
 
 class KvServiceServicer:
@@ -76,6 +81,16 @@ class KvServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Batch(self, request, context):
+        """Many operations in one message, at most 1024 of them. It saves the cost of a call for each, and means nothing else:
+        each stands for itself and is answered, or fails, as its own method would. They are neither atomic nor in any
+        order: a get sees all that was acknowledged before the call, and may or may not see what the same batch writes.
+        The reply comes once the last of them is done, so what must not wait for others belongs into a call of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KvServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +108,11 @@ def add_KvServiceServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=kv__pb2.DeleteReq.FromString,
                     response_serializer=kv__pb2.DeleteReply.SerializeToString,
+            ),
+            'Batch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Batch,
+                    request_deserializer=kv__pb2.BatchReq.FromString,
+                    response_serializer=kv__pb2.BatchReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +196,33 @@ class KvService:
             '/meteora.kv.KvService/Delete',
             kv__pb2.DeleteReq.SerializeToString,
             kv__pb2.DeleteReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Batch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meteora.kv.KvService/Batch',
+            kv__pb2.BatchReq.SerializeToString,
+            kv__pb2.BatchReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class KvServiceStub:
     """Sets a key. OK means: on the disks of a majority, and applied."""
     Delete: _grpc.UnaryUnaryMultiCallable[_kv_pb2.DeleteReq, _kv_pb2.DeleteReply]
     """Removes a key. Removing an absent key is OK."""
+    Batch: _grpc.UnaryUnaryMultiCallable[_kv_pb2.BatchReq, _kv_pb2.BatchReply]
+    """Many operations in one message, at most 1024 of them. It saves the cost of a call for each, and means nothing else:
+    each stands for itself and is answered, or fails, as its own method would. They are neither atomic nor in any
+    order: a get sees all that was acknowledged before the call, and may or may not see what the same batch writes.
+    The reply comes once the last of them is done, so what must not wait for others belongs into a call of its own.
+    """
 
 @_typing.type_check_only
 class KvServiceAsyncStub(KvServiceStub):
@@ -51,6 +57,12 @@ class KvServiceAsyncStub(KvServiceStub):
     """Sets a key. OK means: on the disks of a majority, and applied."""
     Delete: _aio.UnaryUnaryMultiCallable[_kv_pb2.DeleteReq, _kv_pb2.DeleteReply]  # type: ignore[assignment]
     """Removes a key. Removing an absent key is OK."""
+    Batch: _aio.UnaryUnaryMultiCallable[_kv_pb2.BatchReq, _kv_pb2.BatchReply]  # type: ignore[assignment]
+    """Many operations in one message, at most 1024 of them. It saves the cost of a call for each, and means nothing else:
+    each stands for itself and is answered, or fails, as its own method would. They are neither atomic nor in any
+    order: a get sees all that was acknowledged before the call, and may or may not see what the same batch writes.
+    The reply comes once the last of them is done, so what must not wait for others belongs into a call of its own.
+    """
 
 class KvServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -78,5 +90,17 @@ class KvServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kv_pb2.DeleteReply, _abc.Awaitable[_kv_pb2.DeleteReply]]:
         """Removes a key. Removing an absent key is OK."""
+
+    @_abc_1.abstractmethod
+    def Batch(
+        self,
+        request: _kv_pb2.BatchReq,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kv_pb2.BatchReply, _abc.Awaitable[_kv_pb2.BatchReply]]:
+        """Many operations in one message, at most 1024 of them. It saves the cost of a call for each, and means nothing else:
+        each stands for itself and is answered, or fails, as its own method would. They are neither atomic nor in any
+        order: a get sees all that was acknowledged before the call, and may or may not see what the same batch writes.
+        The reply comes once the last of them is done, so what must not wait for others belongs into a call of its own.
+        """
 
 def add_KvServiceServicer_to_server(servicer: KvServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

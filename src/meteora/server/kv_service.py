@@ -1,19 +1,21 @@
-"""`meteora.kv.KvService`: Get, Put and Delete."""
+"""`meteora.kv.KvService`: Get, Put and Delete; what Batch does with many of them is in `batch`."""
 
 import asyncio
 from typing import Any, TypeVar
 
 import grpc
 
-from meteora.config import MAX_KEY_BYTES
-from meteora.errors import InvalidRequest, NotApplied, OutcomeUnknown, RequestError
-from meteora.kv.command import Command, Operation
+from meteora.errors import RequestError
+from meteora.kv.command import Operation
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer
 from meteora.rpc import Direct
+from meteora.server.batch import Batches
 from meteora.server.deadlines import deadline_after, deadline_of
+from meteora.server.leading import leads
 from meteora.server.replies import Replies
+from meteora.server.requests import Limits, command_of
 from meteora.server.statuses import abort
 
 _Reply = TypeVar("_Reply", kv_pb2.GetReply, kv_pb2.PutReply, kv_pb2.DeleteReply)
@@ -29,7 +31,8 @@ class KvService(KvServiceServicer):
         self._loop = asyncio.get_running_loop()
         self._node = node
         self._replies = replies
-        self._max_value_bytes = max_value_bytes
+        self._limits = Limits(max_value_bytes)
+        self._batches = Batches(node, replies, self._limits, forwards=forwards)
         self._timeout_seconds = timeout_seconds
         self._forwards = forwards
 
@@ -47,11 +50,11 @@ class KvService(KvServiceServicer):
     ) -> kv_pb2.GetReply:
         """The value of a key, linearizable unless it is asked for as this node has it."""
         try:
-            self._check_key(request.key)
+            self._limits.check_key(request.key)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
             if request.serializable:
                 return self._replies.stale(await self._node.get_stale(request.key, deadline))
-            if not (self._forwards or await self._leads(deadline)):
+            if not (self._forwards or await leads(self._node, deadline)):
                 return self._elsewhere(self._replies.get(None))
             value = await self._node.get(request.key, deadline)
         except RequestError as error:
@@ -63,7 +66,7 @@ class KvService(KvServiceServicer):
     ) -> "asyncio.Future[bytes | None] | None":
         if request.serializable or not self._forwards:
             return None
-        self._check_key(request.key)
+        self._limits.check_key(request.key)
         return self._node.get(request.key, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
 
     async def Put(  # noqa: N802  the method's name in the proto
@@ -73,7 +76,7 @@ class KvService(KvServiceServicer):
         try:
             self._check_put(request)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
-            if not (self._forwards or await self._leads(deadline, is_retry=request.request_id.retry)):
+            if not (self._forwards or await leads(self._node, deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.put())
             await self._put(request, deadline)
         except RequestError as error:
@@ -88,7 +91,7 @@ class KvService(KvServiceServicer):
 
     def _put(self, request: kv_pb2.PutReq, deadline: float) -> asyncio.Future[None]:
         if request.HasField("request_id"):
-            return self._node.write(_command(Operation.PUT, request, request.value), deadline)
+            return self._node.write(command_of(Operation.PUT, request, request.value), deadline)
         return self._node.put(request.key, request.value, deadline)
 
     async def Delete(  # noqa: N802  the method's name in the proto
@@ -96,9 +99,9 @@ class KvService(KvServiceServicer):
     ) -> kv_pb2.DeleteReply:
         """Remove a key."""
         try:
-            self._check_key(request.key)
+            self._limits.check_key(request.key)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
-            if not (self._forwards or await self._leads(deadline, is_retry=request.request_id.retry)):
+            if not (self._forwards or await leads(self._node, deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.delete())
             await self._delete(request, deadline)
         except RequestError as error:
@@ -108,35 +111,28 @@ class KvService(KvServiceServicer):
     def _begin_delete(self, request: kv_pb2.DeleteReq, timeout_seconds: float | None) -> asyncio.Future[None] | None:
         if not self._forwards:
             return None
-        self._check_key(request.key)
+        self._limits.check_key(request.key)
         return self._delete(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
 
     def _delete(self, request: kv_pb2.DeleteReq, deadline: float) -> asyncio.Future[None]:
         if request.HasField("request_id"):
-            return self._node.write(_command(Operation.DELETE, request, b""), deadline)
+            return self._node.write(command_of(Operation.DELETE, request, b""), deadline)
         return self._node.delete(request.key, deadline)
 
-    async def _leads(self, deadline: float, *, is_retry: bool = False) -> bool:
-        """Whether this node leads; if not, the leader is known by now, so that the caller can go there.
-
-        Raises `NotApplied` if there is none in time; `OutcomeUnknown` for a write that may have been sent before.
-        """
-        if not await self._node.wait_for_leader(deadline):
-            why = "no leader: a majority of the members can't be reached"
-            raise OutcomeUnknown(f"{why}: a retry is safe") if is_retry else NotApplied(f"{why}: nothing was done")
-        return self._node.leads
-
-    def _check_key(self, key: bytes) -> None:
-        if not 1 <= len(key) <= MAX_KEY_BYTES:
-            raise InvalidRequest(f"a key has 1 to {MAX_KEY_BYTES} bytes, this one has {len(key)}")
+    async def Batch(  # noqa: N802  the method's name in the proto
+        self, request: kv_pb2.BatchReq, context: grpc.aio.ServicerContext[kv_pb2.BatchReq, kv_pb2.BatchReply]
+    ) -> kv_pb2.BatchReply:
+        """Many operations, each of which stands for itself."""
+        try:
+            self._limits.check_batch(request)
+            deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            return await self._batches.serve(request.operations, deadline)
+        except RequestError as error:
+            await abort(context, error)
 
     def _check_put(self, request: kv_pb2.PutReq) -> None:
-        self._check_key(request.key)
-        if len(request.value) > self._max_value_bytes:
-            raise InvalidRequest(
-                f"a value has at most {self._max_value_bytes} bytes (--max-request-bytes), this one has "
-                f"{len(request.value)}"
-            )
+        self._limits.check_key(request.key)
+        self._limits.check_value(request.value)
 
     def _elsewhere(self, reply: _Reply) -> _Reply:
         """WRONG_LEADER, with the leader's id and all addresses, so that the caller can go there."""
@@ -149,18 +145,3 @@ class KvService(KvServiceServicer):
 async def _explain(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
     if isinstance(error, RequestError):
         await abort(context, error)
-
-
-def _command(operation: Operation, request: kv_pb2.PutReq | kv_pb2.DeleteReq, value: bytes) -> Command:
-    request_id = request.request_id
-    if not request_id.client_id or not request_id.sequence:
-        raise InvalidRequest("a request_id has a client_id and a sequence that are not 0")
-    return Command(
-        operation,
-        request_id.client_id,
-        request_id.sequence,
-        request_id.first_outstanding,
-        request_id.retry,
-        request.key,
-        value,
-    )

@@ -1,6 +1,7 @@
 """What all public replies share: the members' addresses and the leader. Made once for each state of the cluster."""
 
 import math
+from collections.abc import Iterable
 
 from meteora.node.freshness import StaleRead
 from meteora.node.members import Members
@@ -28,6 +29,7 @@ class Replies:
         self._delete = kv_pb2.DeleteReply(state=state, address_map=members, leader_id=leader_id)
         self._framed_delete = frame(self._delete.SerializeToString())
         self._get = kv_pb2.GetReply(state=state, address_map=members, leader_id=leader_id)
+        self._batch = kv_pb2.BatchReply(address_map=members, leader_id=leader_id)
         self._status = raft_pb2.StatusReply(state=state, address_map=members, leader_id=leader_id)
 
     def put(self) -> kv_pb2.PutReply:
@@ -68,9 +70,14 @@ class Replies:
     def stale(self, read: StaleRead) -> kv_pb2.GetReply:
         """OK with the value, or NOT_FOUND; and how old that may be."""
         reply = self.get(read.value)
-        reply.applied_index = read.applied_index
-        if read.staleness_seconds is not None:
-            reply.staleness_milliseconds = math.ceil(read.staleness_seconds * 1000)
+        tell_age(reply, read)
+        return reply
+
+    def batch(self, results: Iterable[kv_pb2.Result]) -> kv_pb2.BatchReply:
+        """These results."""
+        self._refresh()
+        reply = kv_pb2.BatchReply(results=results)
+        reply.MergeFrom(self._batch)
         return reply
 
     def status(self) -> raft_pb2.StatusReply:
@@ -83,6 +90,13 @@ class Replies:
         reply = raft_pb2.ChangeReply(state=state, leader_id=self._node.leader_id)
         reply.address_map.MergeFrom(self.status().address_map)
         return reply
+
+
+def tell_age(reply: kv_pb2.GetReply | kv_pb2.Result, read: StaleRead) -> None:
+    """Says how old the value may be."""
+    reply.applied_index = read.applied_index
+    if read.staleness_seconds is not None:
+        reply.staleness_milliseconds = math.ceil(read.staleness_seconds * 1000)
 
 
 def address_map(members: Members) -> dict[int, common_pb2.NodeAddress]:

@@ -1,7 +1,8 @@
 """Errors of requests as gRPC statuses.
 
 What a client must know to retry safely is whether a write may have happened, so that stands beside the code, in the
-trailing metadata `meteora-outcome`: `not-applied` or `unknown`.
+trailing metadata `meteora-outcome`: `not-applied` or `unknown`. Of an operation in a batch the same is said in a
+`Failure` of its own.
 """
 
 from typing import Any, NoReturn
@@ -9,13 +10,14 @@ from typing import Any, NoReturn
 import grpc
 
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Overloaded, RequestError
+from meteora.pb import kv_pb2
 
 OUTCOME_KEY = "meteora-outcome"
 
-_NOT_APPLIED = ((OUTCOME_KEY, "not-applied"),)
-_UNKNOWN = ((OUTCOME_KEY, "unknown"),)
+_NOT_APPLIED = "not-applied"
+_UNKNOWN = "unknown"
 
-_STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, tuple[tuple[str, str], ...]]] = {
+_STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, str]] = {
     InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, _NOT_APPLIED),
     Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, _NOT_APPLIED),
     NotApplied: (grpc.StatusCode.UNAVAILABLE, _NOT_APPLIED),
@@ -26,8 +28,15 @@ _STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, tuple[tuple[str, str]
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: RequestError) -> NoReturn:
     """End the call with the status of `error`."""
-    code, metadata = _STATUSES[type(error)]
-    await context.abort(code, str(error), metadata)
+    code, outcome = _STATUSES[type(error)]
+    await context.abort(code, str(error), ((OUTCOME_KEY, outcome),))
+
+
+def failure_of(error: RequestError) -> kv_pb2.Failure:
+    """What `abort` would end the call with, for an operation that has no call of its own."""
+    code, outcome = _STATUSES[type(error)]
+    number: int = code.value[0]
+    return kv_pb2.Failure(code=number, message=str(error), outcome=outcome)
 
 
 def error_of(failure: grpc.aio.AioRpcError, what: str) -> RequestError:
