@@ -17,7 +17,7 @@ import grpc
 from meteora.rpc.call import BODY, START, TRAILERS_OK, Scope, Send
 from meteora.rpc.context import CallContext
 from meteora.rpc.deadline import parse_timeout_seconds
-from meteora.rpc.framing import Receive, whole_message
+from meteora.rpc.framing import Event, Receive, whole_message
 from meteora.rpc.method import Method
 from meteora.rpc.running import Running, stopping
 from meteora.rpc.serving import serve_unary
@@ -46,7 +46,6 @@ class DirectMethod:
 
     def __init__(self, method: Method, direct: Direct, running: Running) -> None:
         self._method = method
-        self._parse = method.deserialize
         self._begin = direct.begin
         self._finish = direct.finish
         self._explain = direct.explain
@@ -56,19 +55,13 @@ class DirectMethod:
 
     async def serve(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         """Serves one call."""
-        outcome = None
+        outcome = body = None
+        event = await receive()
         try:
-            event = await receive()
-            message = whole_message(event, self._max_message_bytes)
-            timeout = headers.get(b"grpc-timeout")
-            timeout_seconds = None if timeout is None else parse_timeout_seconds(timeout)
-            if message is not None and (timeout_seconds is None or timeout_seconds > HURRY_SECONDS):
-                outcome = self._begin(self._method.parse(message), timeout_seconds)
-            if outcome is None:
-                await serve_unary(self._running.context(self._method, scope, headers, receive, send), event)
-                return
-            self._outcomes.add(outcome)
-            body = self._finish(await outcome)
+            outcome = self._begun(event, headers)
+            if outcome is not None:
+                self._outcomes.add(outcome)
+                body = self._finish(await outcome)
         except BaseException as error:
             if not await self._fail(self._running.context(self._method, scope, headers, receive, send), error):
                 raise
@@ -78,9 +71,21 @@ class DirectMethod:
                 self._outcomes.discard(outcome)
                 # An error leads to this frame, which would lead back to it.
                 outcome = None
+        if body is None:
+            await serve_unary(self._running.context(self._method, scope, headers, receive, send), event)
+            return
         await send(START)
         await send({"type": BODY, "body": body})
         await send(TRAILERS_OK)
+
+    def _begun(self, event: Event, headers: dict[bytes, bytes]) -> "asyncio.Future[Any] | None":
+        """None if it is to go the long way; nothing was done then."""
+        timeout = headers.get(b"grpc-timeout")
+        timeout_seconds = None if timeout is None else parse_timeout_seconds(timeout)
+        message = whole_message(event, self._max_message_bytes)
+        if message is None or (timeout_seconds is not None and timeout_seconds <= HURRY_SECONDS):
+            return None
+        return self._begin(self._method.parse(message), timeout_seconds)
 
     async def _fail(self, context: CallContext, error: BaseException) -> bool:
         """As `CallContext.fail`."""
