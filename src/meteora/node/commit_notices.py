@@ -1,7 +1,7 @@
 """Appends that only tell a follower of a commit: held back for a moment, because the next append tells the same.
 
-When writes come one after another, each by itself, half of what a leader sends and is sent would be such notices and
-their answers: on the machines that do the work of the next write.
+When writes come one after another, each by itself, near half of what a leader sends and is sent would be such notices
+and their answers: on the machines that do the work of the next write.
 
 Rule: nobody waits for it. To a peer that has sent a write of late nothing is held back, and whatever else is sent to a
 peer, an answer to its read for one, takes along what is. To the others it is as if the line were that much longer, and

@@ -1,10 +1,9 @@
 """gRPC over ASGI: hosts standard grpcio servicers on an HTTP/2 server in native code, eight times as fast as grpcio's.
 
 `asgi` finds what is called and `serving` calls it, or `direct` where there is a shorter way; `running` knows what is
-under way; `call` and `context` are one call, from within and as its handler
-sees it; `framing`, `metadata`, `deadline` and `status` are the protocol. `h2corn_host` puts that on an HTTP/2 server;
-`grpcio_host` serves the same servicers by grpcio itself, where `grpcio_requests` refuses what can't be read. `server`
-is what others know of either.
+under way; `call` and `context` are one call, from within and as its handler sees it; `framing`, `metadata`, `deadline`
+and `status` are the protocol. `h2corn_host` puts that on an HTTP/2 server; `grpcio_host` serves the same servicers by
+grpcio itself, where `grpcio_requests` refuses what can't be read. `server` is what others know of either.
 
 Rule: a servicer can't tell the hosts apart, and neither can a client that keeps to the protocol.
 """
