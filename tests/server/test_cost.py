@@ -23,7 +23,7 @@ from meteora.server.assembly import Server
 MAX_CALLS_OF_A_PUT = 93
 MAX_CALLS_OF_A_GET = 72
 """Calls of functions, in Python and in C, on the loop's thread, what this test itself makes for each among them; with
-256 requests at a time on one node. Eight in a hundred above what was seen on Python 3.11: later ones make fewer."""
+256 requests at a time on one node. Eight in a hundred above what was seen on Python 3.11."""
 
 AT_A_TIME = 256
 REQUESTS = 5_000
