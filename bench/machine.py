@@ -15,7 +15,7 @@ from bench import etcd_system, meteora_system, pysyncobj_system, redis_system
 FSYNCS: Final = 200
 BLOCK_BYTES: Final = 4096
 
-PACKAGES: Final = ("aetcd", "grpcio", "h2corn", "protobuf", "pysyncobj", "rocksdict", "uvloop")
+PACKAGES: Final = ("aetcd", "grpcio", "hpack", "protobuf", "pysyncobj", "rocksdict", "uvloop")
 
 MEMORY_FILE_SYSTEMS: Final = ("tmpfs", "ramfs")
 

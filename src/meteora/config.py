@@ -17,7 +17,7 @@ whatever small messages were waiting; and half of what may wait to be written.""
 DEFAULT_KV_PORT = 5000
 DEFAULT_RAFT_PORT = 7000
 
-RpcServerKind = Literal["h2corn", "grpcio"]
+RpcServerKind = Literal["http2", "grpcio"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -54,7 +54,7 @@ class NodeConfig:
     heartbeat_ticks: int = 1
     election_ticks: int = 10
     """A follower that hears from no leader for this long, or up to twice as long, asks for an election."""
-    rpc_server: RpcServerKind = "h2corn"
+    rpc_server: RpcServerKind = "http2"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 

@@ -166,7 +166,7 @@ def test_an_address_that_is_not_of_this_host_is_named(tmp_path: Path, ports: Por
         (["-p", "nowhere"], "--peer-raft-address 'nowhere'"),
         (["-p", "127.0.0.1:70000"], "--peer-raft-address '127.0.0.1:70000'"),
         (["-p", "http://127.0.0.1:7000"], "--peer-raft-address 'http://127.0.0.1:7000'"),
-        (["--rpc-server", "apache"], "'apache' is not one of 'h2corn', 'grpcio'"),
+        (["--rpc-server", "apache"], "'apache' is not one of 'http2', 'grpcio'"),
         (["--raft-prot", "7000"], "No such option"),
         (["everything"], "unexpected extra argument"),
     ],

@@ -11,7 +11,7 @@ import uvloop
 from meteora.config import RpcServerKind
 from meteora.rpc import RpcServer, create_rpc_server
 
-KINDS: tuple[RpcServerKind, ...] = ("h2corn", "grpcio")
+KINDS: tuple[RpcServerKind, ...] = ("http2", "grpcio")
 
 SERVICE, NAME = "test.Probe", "Call"
 METHOD = f"/{SERVICE}/{NAME}"

@@ -10,12 +10,12 @@ import pytest
 
 from meteora.client import AsyncClient
 from meteora.config import RpcServerKind
+from meteora.http2 import server as http2_server
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
 from meteora.rpc import create_rpc_server
 from meteora.rpc.call import Call
-from meteora.rpc.h2corn_host import MAX_RESETS
 from tests.rpc.http2_client import framed, http2_client
 from tests.rpc.probe import (
     MAX_MESSAGE_BYTES,
@@ -96,7 +96,7 @@ def test_the_handler_is_cancelled_at_the_deadline(kind: RpcServerKind) -> None:
 
 def test_the_server_itself_answers_at_the_deadline() -> None:
     async def story() -> None:
-        async with serving("h2corn", unary_unary(Hanging().handle)) as address, http2_client(address) as client:
+        async with serving("http2", unary_unary(Hanging().handle)) as address, http2_client(address) as client:
             response = await client.request(framed(b""), grpc_timeout="50m")
             assert (response.grpc_status, response.grpc_message) == (4, "Deadline Exceeded")
 
@@ -107,7 +107,7 @@ def test_a_deadline_that_has_passed_is_answered_without_the_handler() -> None:
     handler = Hanging()
 
     async def story() -> None:
-        async with serving("h2corn", unary_unary(handler.handle)) as address, http2_client(address) as client:
+        async with serving("http2", unary_unary(handler.handle)) as address, http2_client(address) as client:
             assert (await client.request(framed(b""), grpc_timeout="0n")).grpc_status == 4
             assert handler.started == 0
 
@@ -122,7 +122,7 @@ def test_a_handler_that_won_t_be_cancelled_doesn_t_answer_after_the_deadline() -
             return b"late"
 
     async def story() -> None:
-        async with serving("h2corn", unary_unary(insist)) as address, http2_client(address) as client:
+        async with serving("http2", unary_unary(insist)) as address, http2_client(address) as client:
             response = await client.request(framed(b""), grpc_timeout="50m")
             assert (response.grpc_status, response.body) == (4, b"")
 
@@ -135,7 +135,7 @@ def test_a_stream_ends_at_its_deadline_after_what_was_sent() -> None:
         await asyncio.Event().wait()
 
     async def story() -> None:
-        async with serving("h2corn", unary_stream(one_and_wait)) as address, http2_client(address) as client:
+        async with serving("http2", unary_stream(one_and_wait)) as address, http2_client(address) as client:
             response = await client.request(framed(b""), grpc_timeout="50m")
             assert (response.body, response.grpc_status) == (framed(b"one"), 4)
 
@@ -150,7 +150,7 @@ def test_a_call_that_was_answered_in_time_leaves_no_timer(no_leaked_tasks: NoLea
         return b""
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(note)) as channel:
+        async with calling("http2", unary_unary(note)) as channel:
             await channel.unary_unary(METHOD)(b"", timeout=LONG_SECONDS)
             await until(lambda: seen)
             assert seen[0]._timer.cancelled()
@@ -185,7 +185,7 @@ def test_requests_that_break_off_don_t_look_complete() -> None:
         return b""
 
     async def story() -> None:
-        async with calling("h2corn", stream_unary(collect)) as channel:
+        async with calling("http2", stream_unary(collect)) as channel:
             call = channel.stream_unary(METHOD)()
             await call.write(b"request")
             await until(lambda: fates)
@@ -273,8 +273,15 @@ def test_the_connection_lives_on_after_a_cancelled_call(kind: RpcServerKind) -> 
     run(story())
 
 
+MAX_RESETS = 200
+"""For these tests; a connection has not as many streams as it may give up."""
+
+
 @pytest.mark.parametrize(("burst", "lives_on"), [(MAX_RESETS, True), (MAX_RESETS + 50, False)])
-def test_a_connection_stands_so_many_calls_cancelled_at_once_and_no_more(burst: int, lives_on: bool) -> None:
+def test_a_connection_stands_so_many_calls_cancelled_at_once_and_no_more(
+    burst: int, lives_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2_server, "MAX_RESETS", MAX_RESETS)
     handler, answer = Hanging(), asyncio.Event()
 
     async def hang_on_demand(request: bytes, context: Context) -> bytes:
@@ -284,7 +291,7 @@ def test_a_connection_stands_so_many_calls_cancelled_at_once_and_no_more(burst: 
         return request
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(hang_on_demand)) as channel:
+        async with calling("http2", unary_unary(hang_on_demand)) as channel:
             call = channel.unary_unary(METHOD)
             other = call(b"other")
             calls = [call(b"hang") for _ in range(burst)]
@@ -321,11 +328,14 @@ class HangingNode(KvServiceServicer, RaftServiceServicer):
         return kv_pb2.PutReply(state=common_pb2.OK, leader_id=1)
 
 
-def test_our_client_gets_a_write_through_although_its_connection_is_closed_for_what_it_cancels() -> None:
+def test_our_client_gets_a_write_through_although_its_connection_is_closed_for_what_it_cancels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http2_server, "MAX_RESETS", MAX_RESETS)
     burst = MAX_RESETS + 50
 
     async def story() -> None:
-        node, server = HangingNode(), create_rpc_server("h2corn", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
+        node, server = HangingNode(), create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
         add_KvServiceServicer_to_server(node, server)
         add_RaftServiceServicer_to_server(node, server)
         async with running(server) as address, AsyncClient(address, timeout_seconds=PATIENCE_SECONDS) as client:
@@ -375,7 +385,7 @@ def test_a_context_knows_whether_the_client_cancelled(cancels: bool, expected: b
         return b""
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(handle)) as channel:
+        async with calling("http2", unary_unary(handle)) as channel:
             call = channel.unary_unary(METHOD)(b"")
             await started.wait()
             if cancels:
@@ -395,7 +405,7 @@ def test_a_done_callback_that_fails_keeps_nobody_from_being_told() -> None:
         return await echo(request, context)
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(handle)) as channel:
+        async with calling("http2", unary_unary(handle)) as channel:
             await channel.unary_unary(METHOD)(b"")
             await until(lambda: done)
 
@@ -410,7 +420,7 @@ def test_an_error_of_a_handler_that_was_cancelled_is_logged(caplog: pytest.LogCa
             raise ValueError("cleanup failed")
 
     async def story() -> None:
-        async with serving("h2corn", unary_unary(fail_late)) as address, http2_client(address) as client:
+        async with serving("http2", unary_unary(fail_late)) as address, http2_client(address) as client:
             assert (await client.request(framed(b""), grpc_timeout="50m")).grpc_status == 4
 
     run(story())
@@ -437,7 +447,7 @@ def test_a_call_that_did_not_end_well_is_out_of_memory_without_the_garbage_colle
             await failure_of(call)
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(handle)) as channel:
+        async with calling("http2", unary_unary(handle)) as channel:
             await end_badly(channel)
             await until(lambda: not calls_in_memory())
 

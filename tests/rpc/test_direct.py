@@ -61,7 +61,7 @@ class Probe:
         return self.waiting[-1]
 
     def server(self) -> RpcServer:
-        server = create_rpc_server("h2corn", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
+        server = create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
         register(server, unary_unary(handle))
         server.add_direct_methods(
             SERVICE, {NAME: Direct(self.begin, lambda outcome: frame(b"direct " + outcome), explain)}

@@ -133,7 +133,7 @@ def test_a_server_leaves_signals_alone(kind: RpcServerKind) -> None:
 
 def test_a_server_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     async def story() -> None:
-        async with running(server_of("h2corn")) as address, channel_to(address) as channel:
+        async with running(server_of("http2")) as address, channel_to(address) as channel:
             await channel.unary_unary(METHOD)(b"hello")
 
     run(story())
@@ -345,12 +345,11 @@ def test_a_server_that_could_not_start_leaves_nothing_behind(
 
 
 def test_servers_don_t_pile_up_native_threads() -> None:
-    # h2corn keeps those that it once started for the next server.
     async def story() -> None:
-        async with running(server_of("h2corn")):
+        async with running(server_of("http2")):
             threads = native_threads()
         for _ in range(5):
-            async with running(server_of("h2corn")):
+            async with running(server_of("http2")):
                 pass
         assert native_threads() <= threads
 

@@ -64,7 +64,7 @@ def test_a_longer_message_is_refused_with_its_length_and_the_limit(kind: RpcServ
 
 def test_messages_that_are_too_long_don_t_use_the_connection_up() -> None:
     async def story() -> None:
-        async with calling("h2corn", unary_unary(echo)) as channel:
+        async with calling("http2", unary_unary(echo)) as channel:
             call = channel.unary_unary(METHOD)
             for _ in range(20):
                 await failure_of(call(bytes(4 * MAX_MESSAGE_BYTES)))
@@ -220,14 +220,14 @@ COMPRESSED = gzip.compress(b"message", mtime=0)
 )
 def test_a_broken_message_is_refused(body: bytes, headers: dict[str, str], code: grpc.StatusCode) -> None:
     async def story() -> None:
-        assert (await answer_to("h2corn", body, **headers)).grpc_status == code.value[0]
+        assert (await answer_to("http2", body, **headers)).grpc_status == code.value[0]
 
     run(story())
 
 
 def test_an_unknown_compression_is_answered_with_the_known_ones() -> None:
     async def story() -> None:
-        response = await answer_to("h2corn", framed(b"message", flag=1), grpc_encoding="snappy")
+        response = await answer_to("http2", framed(b"message", flag=1), grpc_encoding="snappy")
         assert response.grpc_status == grpc.StatusCode.UNIMPLEMENTED.value[0]
         assert response.headers["grpc-accept-encoding"] == "identity, gzip"
 
@@ -236,7 +236,7 @@ def test_an_unknown_compression_is_answered_with_the_known_ones() -> None:
 
 def test_a_message_that_is_not_compressed_may_come_under_any_encoding() -> None:
     async def story() -> None:
-        response = await answer_to("h2corn", framed(b"message"), grpc_encoding="snappy")
+        response = await answer_to("http2", framed(b"message"), grpc_encoding="snappy")
         assert response.body == framed(b"message")
 
     run(story())
@@ -261,7 +261,7 @@ def test_a_unary_request_is_served_before_the_client_ends_it(kind: RpcServerKind
 
 def test_clients_with_a_broken_request_don_t_disturb_others() -> None:
     async def story() -> None:
-        async with serving("h2corn", unary_unary(echo)) as address, http2_client(address) as broken:
+        async with serving("http2", unary_unary(echo)) as address, http2_client(address) as broken:
             broken.send(framed(b"message")[:-1], is_whole=False)
             async with channel_to(address) as channel:
                 assert await channel.unary_unary(METHOD)(b"message") == b"message"

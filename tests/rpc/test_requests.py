@@ -6,14 +6,14 @@ import grpc
 import pytest
 
 from tests.rpc.http2_client import Response, framed, http2_client
-from tests.rpc.probe import METHOD, Context, echo, run, serving, unary_unary
+from tests.rpc.probe import Context, echo, run, serving, unary_unary
 
 MESSAGE = framed(b"message")
 
 
 async def answer_to(**headers: str | None) -> Response:
     """How a request with these headers is answered. Fails if its connection doesn't serve the next one."""
-    async with serving("h2corn", unary_unary(echo)) as address, http2_client(address) as client:
+    async with serving("http2", unary_unary(echo)) as address, http2_client(address) as client:
         response = await client.request(MESSAGE, **headers)
         assert (await client.request(MESSAGE)).body == MESSAGE
         return response
@@ -70,7 +70,7 @@ def test_base64_that_is_none_is_an_error_once_it_is_asked_for() -> None:
         return b""
 
     async def story() -> None:
-        async with serving("h2corn", unary_unary(look)) as address, http2_client(address) as client:
+        async with serving("http2", unary_unary(look)) as address, http2_client(address) as client:
             response = await client.request(MESSAGE, key_bin="!")
             assert response.grpc_status == grpc.StatusCode.INTERNAL.value[0]
             assert "key-bin" in response.grpc_message
@@ -81,7 +81,7 @@ def test_base64_that_is_none_is_an_error_once_it_is_asked_for() -> None:
 @pytest.mark.parametrize("path", ["/", "/test.Probe", "/test.Probe/", "/test.Probe/call", "/test.Probe/Call/"])
 def test_another_path_is_unimplemented(path: str) -> None:
     async def story() -> None:
-        async with serving("h2corn", unary_unary(echo)) as address, http2_client(address) as client:
+        async with serving("http2", unary_unary(echo)) as address, http2_client(address) as client:
             response = await client.request(MESSAGE, path=path)
             assert response.grpc_status == grpc.StatusCode.UNIMPLEMENTED.value[0]
 
@@ -99,23 +99,11 @@ async def http1(address: str, request: bytes) -> bytes:
         writer.close()
 
 
-def test_a_request_in_http_1_is_answered() -> None:
+def test_a_request_in_http_1_is_told_what_this_port_speaks() -> None:
     async def story() -> None:
-        async with serving("h2corn", unary_unary(echo)) as address:
+        async with serving("http2", unary_unary(echo)) as address:
             answer = await http1(address, b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 405 ")
-
-    run(story())
-
-
-def test_a_web_socket_is_refused() -> None:
-    upgrade = (
-        f"GET {METHOD} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-
-    async def story() -> None:
-        async with serving("h2corn", unary_unary(echo)) as address:
-            assert (await http1(address, upgrade.encode())).startswith(b"HTTP/1.1 403 ")
+            assert answer.startswith(b"HTTP/1.1 505 ")
+            assert b"gRPC" in answer
 
     run(story())

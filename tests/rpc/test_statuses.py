@@ -203,7 +203,7 @@ def test_details_of_any_length_arrive() -> None:
         await context.abort(grpc.StatusCode.ABORTED, "ö" * 100_000)
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(abort_at_length)) as channel:
+        async with calling("http2", unary_unary(abort_at_length)) as channel:
             error = await failure_of(channel.unary_unary(METHOD)(b""))
             assert error.code() is grpc.StatusCode.ABORTED
             assert str(error.details()).startswith("ööö")
@@ -220,7 +220,7 @@ def test_metadata_that_can_t_be_sent_is_an_error_of_the_handler(key: str, value:
         return b""
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(end)) as channel:
+        async with calling("http2", unary_unary(end)) as channel:
             error = await failure_of(channel.unary_unary(METHOD)(b""))
             assert str(error.details()).startswith("Unexpected <class 'ValueError'>")
 
@@ -232,7 +232,7 @@ def test_a_call_can_t_be_aborted_with_ok() -> None:
         await context.abort(grpc.StatusCode.OK, "fine")
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(abort_with_ok)) as channel:
+        async with calling("http2", unary_unary(abort_with_ok)) as channel:
             assert (await failure_of(channel.unary_unary(METHOD)(b""))).code() is grpc.StatusCode.UNKNOWN
 
     run(story())
@@ -247,7 +247,7 @@ def test_a_call_can_t_be_aborted_twice() -> None:
         return b""
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(abort_twice)) as channel:
+        async with calling("http2", unary_unary(abort_twice)) as channel:
             assert (await failure_of(channel.unary_unary(METHOD)(b""))).details() == "first"
 
     run(story())
@@ -260,7 +260,7 @@ def test_a_handler_that_awaits_what_somebody_else_cancelled_still_answers() -> N
         return await future
 
     async def story() -> None:
-        async with calling("h2corn", unary_unary(await_cancelled)) as channel:
+        async with calling("http2", unary_unary(await_cancelled)) as channel:
             assert (await failure_of(channel.unary_unary(METHOD)(b""))).code() is grpc.StatusCode.CANCELLED
 
     run(story())

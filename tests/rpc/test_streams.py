@@ -2,27 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import grpc
 
 from meteora.config import RpcServerKind
-from meteora.rpc.h2corn_host import CONFIG, CONNECTION_WINDOW_BYTES, H2cornServer
+from meteora.http2.connection import CONNECTION_WINDOW_BYTES
 from tests.rpc.probe import (
     MAX_MESSAGE_BYTES,
     METHOD,
     Context,
     calling,
     channel_to,
-    echo,
-    register,
     run,
-    running,
     serving,
     stream_stream,
     stream_unary,
     unary_stream,
-    unary_unary,
     until,
 )
 
@@ -54,49 +49,16 @@ async def settled(progress: list[int]) -> int:
     return seen
 
 
-def test_a_stream_may_outlive_and_outgrow_what_plain_requests_may() -> None:
-    limits = replace(CONFIG, max_request_body_size=TINY_BYTES, timeout_request_body_idle=TINY_SECONDS)
-
-    async def story() -> None:
-        server = H2cornServer("127.0.0.1", 0, MAX_MESSAGE_BYTES, limits)
-        register(server, stream_stream(echo_each))
-        async with running(server) as address, channel_to(address) as channel:
-            call = channel.stream_stream(METHOD)()
-            for _ in range(3):
-                await call.write(bytes(50 * TINY_BYTES))
-                assert await call.read() == bytes(50 * TINY_BYTES)
-                await asyncio.sleep(3 * TINY_SECONDS)
-            await call.done_writing()
-            assert await call.read() is grpc.aio.EOF
-            assert await call.code() is grpc.StatusCode.OK
-
-    run(story())
-
-
 def test_a_stream_may_carry_more_than_a_gigabyte() -> None:
-    # As much as h2corn lets plain requests carry by default.
-    pieces = CONFIG.max_request_body_size // MAX_MESSAGE_BYTES + 1
+    pieces = (1 << 30) // MAX_MESSAGE_BYTES + 1
 
     async def measure(requests: AsyncIterator[bytes], context: Context) -> bytes:
         return b"%d" % sum([len(request) async for request in requests])
 
     async def story() -> None:
-        async with calling("h2corn", stream_unary(measure)) as channel:
+        async with calling("http2", stream_unary(measure)) as channel:
             piece = bytes(MAX_MESSAGE_BYTES)
             assert int(await channel.stream_unary(METHOD)(piece for _ in range(pieces))) == pieces * MAX_MESSAGE_BYTES
-
-    run(story())
-
-
-def test_a_client_doesn_t_notice_that_an_idle_connection_was_closed() -> None:
-    async def story() -> None:
-        server = H2cornServer("127.0.0.1", 0, MAX_MESSAGE_BYTES, replace(CONFIG, timeout_keep_alive=TINY_SECONDS))
-        register(server, unary_unary(echo))
-        async with running(server) as address, channel_to(address) as channel:
-            for number in range(10):
-                # From well before the connection is closed to well after, and just when it is.
-                await asyncio.sleep(TINY_SECONDS * number / 6)
-                assert await channel.unary_unary(METHOD)(b"still there?") == b"still there?"
 
     run(story())
 
@@ -182,7 +144,7 @@ def test_a_stream_that_nobody_reads_leaves_its_connection_to_others() -> None:
             await call.write(bytes(LARGE_BYTES))
 
     async def story() -> None:
-        async with calling("h2corn", stream_stream(wait_or_echo)) as channel:
+        async with calling("http2", stream_stream(wait_or_echo)) as channel:
             stuck = channel.stream_stream(METHOD)()
             flooding = asyncio.create_task(flood(stuck))
             await until(lambda: received)

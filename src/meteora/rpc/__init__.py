@@ -1,9 +1,9 @@
-"""gRPC over ASGI: hosts standard grpcio servicers on an HTTP/2 server in native code, eight times as fast as grpcio's.
+"""gRPC: hosts standard grpcio servicers on our own HTTP/2, many times as fast as grpcio's server.
 
-`asgi` finds what is called and `serving` calls it, or `direct` where there is a shorter way; `running` knows what is
-under way; `call` and `context` are one call, from within and as its handler sees it; `framing`, `metadata`, `deadline`
-and `status` are the protocol. `h2corn_host` puts that on an HTTP/2 server; `grpcio_host` serves the same servicers by
-grpcio itself, where `grpcio_requests` refuses what can't be read. `server` is what others know of either.
+`application` finds what is called and `serving` calls it, or `direct` where there is a shorter way; `running` knows what
+is under way; `call` and `context` are one call, from within and as its handler sees it; `framing`, `metadata`,
+`deadline` and `status` are the protocol. `http2_host` puts that on `meteora.http2`; `grpcio_host` serves the same
+servicers by grpcio itself, where `grpcio_requests` refuses what can't be read. `server` is what others know of either.
 
 Rule: a servicer can't tell the hosts apart, and neither can a client that keeps to the protocol.
 """
@@ -14,7 +14,7 @@ from meteora.config import RpcServerKind
 from meteora.rpc.direct import Direct
 from meteora.rpc.framing import frame
 from meteora.rpc.grpcio_host import GrpcioServer
-from meteora.rpc.h2corn_host import H2cornServer
+from meteora.rpc.http2_host import Http2Server
 from meteora.rpc.server import RpcServer
 
 __all__ = ["Direct", "RpcServer", "create_rpc_server", "frame"]
@@ -23,8 +23,8 @@ __all__ = ["Direct", "RpcServer", "create_rpc_server", "frame"]
 def create_rpc_server(kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int) -> RpcServer:
     """A server for one address, of the kind that was chosen, that takes requests up to `max_message_bytes`."""
     match kind:
-        case "h2corn":
-            return H2cornServer(host, port, max_message_bytes)
+        case "http2":
+            return Http2Server(host, port, max_message_bytes)
         case "grpcio":
             return GrpcioServer(host, port, max_message_bytes)
         case _:

@@ -4,37 +4,30 @@ Invariants:
 
 - A status is sent once and last, whatever happens, unless the client has gone.
 - An interrupted call is not asked for its response any more: its handler is cancelled, and what it still says is
-  dropped. Two things interrupt a call from here, its deadline and a server that stops; if the client goes, the HTTP
-  server cancels the task itself.
-- A message is sent when the HTTP server has taken it. It takes none while the client does not read, so whoever makes
-  messages waits.
+  dropped. Two things interrupt a call from here, its deadline and a server that stops; if the client goes, the task is
+  cancelled by its stream.
+- Who makes messages waits while the client does not read: no more than one of them is kept for a call.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
 
+from meteora.http2 import Header, Headers, ServerStream, StreamEnded, encode_headers
 from meteora.observability.logs import get_logger
 from meteora.rpc.deadline import parse_timeout_seconds
-from meteora.rpc.framing import ACCEPTED_ENCODINGS, Event, MessageReader, Receive, UnknownEncoding, frame
+from meteora.rpc.framing import ACCEPTED_ENCODINGS, MessageReader, UnknownEncoding, frame
 from meteora.rpc.method import Method
-from meteora.rpc.status import OK, CallFailed, Header, number_of, status_headers
+from meteora.rpc.status import OK, CallFailed, number_of, status_headers
 
-Scope = dict[str, Any]
-Send = Callable[[Event], Awaitable[None]]
+_START_HEADERS: Final[Headers] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 
-_CONTENT_TYPE: Final = (b"content-type", b"application/grpc")
-
-BODY: Final = "http.response.body"
-
-START: Final = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
+START: Final = encode_headers(_START_HEADERS)
 """The start of every response that has messages, and no metadata before them."""
 
-TRAILERS_OK: Final = {"type": "http.response.trailers", "headers": status_headers(OK, "")}
-
-_BODY_END: Final = {"type": BODY, "body": b""}
+TRAILERS_OK: Final = encode_headers(status_headers(OK, ""))
 
 _CANCELLED: Final = number_of(grpc.StatusCode.CANCELLED)
 _UNKNOWN: Final = number_of(grpc.StatusCode.UNKNOWN)
@@ -57,39 +50,33 @@ class Call:
         "_loop",
         "_reader",
         "_running",
-        "_scope",
-        "_send",
         "_status",
         "_status_details",
         "_timer",
         "_trailers",
         "max_message_bytes",
         "method",
-        "receive",
+        "stream",
         "task",
     )
 
     def __init__(
         self,
         method: Method,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        receive: Receive,
-        send: Send,
+        stream: ServerStream,
+        headers: Headers,
         *,
         max_message_bytes: int,
         running: "set[Call]",
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.method = method
-        self.receive = receive
+        self.stream = stream
         self.max_message_bytes = max_message_bytes
         self.task: asyncio.Task[Any] | None = None
         # The handler left everything as it was: the response is one message, OK, and no metadata.
         self._is_plain = True
-        self._scope = scope
         self._headers = headers
-        self._send = send
         self._reader: MessageReader | None = None
         self._running = running
         self._loop = loop
@@ -110,15 +97,25 @@ class Call:
     def reader(self) -> MessageReader:
         """What takes the messages from the request."""
         if self._reader is None:
-            encoding = self._headers.get(b"grpc-encoding", b"identity")
-            self._reader = MessageReader(self.receive, encoding, self.max_message_bytes)
+            encoding = self._header(b"grpc-encoding") or b"identity"
+            self._reader = MessageReader(self._read, encoding, self.max_message_bytes)
         return self._reader
+
+    async def _read(self) -> bytes | None:
+        try:
+            return await self.stream.read()
+        except StreamEnded:
+            # The client has gone: the stream has cancelled this task, or is about to.
+            raise asyncio.CancelledError from None
+
+    def _header(self, name: bytes) -> bytes | None:
+        return dict(self._headers).get(name)
 
     def begin(self) -> None:
         """To be called first, in the task that serves the call. Raises `CallFailed` if its deadline makes no sense."""
         self.task = asyncio.current_task(self._loop)
         self._running.add(self)
-        timeout = self._headers.get(b"grpc-timeout")
+        timeout = self._header(b"grpc-timeout")
         if timeout is not None:
             self._limit_time(parse_timeout_seconds(timeout))
 
@@ -138,24 +135,21 @@ class Call:
 
     # What is sent
 
-    async def start(self, metadata: list[Header]) -> None:
+    def start(self, metadata: Headers) -> None:
         """Sends the headers of the response."""
         self._is_plain = False
         self._has_started = True
-        await self._transmit({**START, "headers": [_CONTENT_TYPE, *metadata]} if metadata else START)
+        self.stream.send_headers(encode_headers(_START_HEADERS + metadata) if metadata else START)
 
     async def respond(self, response: Any) -> None:
         """Sends a message; waits while the client has too many to read."""
         message = self.method.serialize(response)
         if not self._has_started:
-            await self.start([])
-        await self._transmit({"type": BODY, "body": frame(message), "more_body": True})
-
-    async def _transmit(self, event: Event) -> None:
+            self.start([])
+        self.stream.send(frame(message))
         try:
-            await self._send(event)
-        except OSError:
-            # The client has gone. The HTTP server is about to cancel this task, or has done so.
+            await self.stream.drained()
+        except StreamEnded:
             raise asyncio.CancelledError from None
 
     # How it ends
@@ -165,22 +159,20 @@ class Call:
         if self._is_plain:
             body = frame(self.method.serialize(response))
             self._has_ended = True
-            await self._send(START)
-            await self._send({"type": BODY, "body": body})
-            await self._send(TRAILERS_OK)
+            self.stream.respond(START, body, TRAILERS_OK)
             return
         if self._interruption is None and self._status == OK:
             await self.respond(response)
-        await self.finish()
+        self.finish()
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Ends the call as its handler left it."""
         if self._interruption is not None:
-            await self._fail_with(self._interruption)
+            self._fail_with(self._interruption)
         else:
-            await self._end(self._status, self._status_details)
+            self._end(self._status, self._status_details)
 
-    async def fail(self, error: BaseException) -> bool:
+    def fail(self, error: BaseException) -> bool:
         """Ends the call whose handler, or whose request, raised `error`; False if that must go on, as nobody listens.
 
         It isn't raised from here: an error whose traceback leads to a frame that holds it keeps the whole call in
@@ -191,13 +183,13 @@ class Call:
         if isinstance(error, Exception) and not isinstance(error, CallFailed | grpc.aio.AbortError):
             _log.exception("handler failed", method=self.method.path)
         if self._interruption is not None or self._is_aborted:
-            await self.finish()
+            self.finish()
         elif isinstance(error, CallFailed):
-            await self._fail_with(error)
+            self._fail_with(error)
         elif isinstance(error, asyncio.CancelledError):
-            return await self._fail_cancelled()
+            return self._fail_cancelled()
         elif isinstance(error, Exception):
-            await self._end(self._status or _UNKNOWN, f"Unexpected {type(error)}: {error}")
+            self._end(self._status or _UNKNOWN, f"Unexpected {type(error)}: {error}")
         else:
             return False
         return True
@@ -206,8 +198,8 @@ class Call:
         """To be called last, however the call ended."""
         self._has_ended = True
         self._running.discard(self)
-        # A task that ended with an error keeps that, and by its traceback this call.
-        self.task = None
+        # A task that ended with an error keeps that, and by its traceback this call; and the reader reads by it.
+        self.task = self._reader = None
         if self._timer is not None:
             self._timer.cancel()
         for callback in self._done_callbacks or ():
@@ -216,34 +208,32 @@ class Call:
             except Exception:  # noqa: BLE001  whatever it is, the others are still to be told
                 _log.exception("done callback failed", method=self.method.path)
 
-    async def _fail_with(self, failure: CallFailed) -> None:
+    def _fail_with(self, failure: CallFailed) -> None:
         if failure is self._interruption and self.task is not None:
             # The cancellation was ours and has done its work: this task goes on.
             self.task.uncancel()
         if isinstance(failure, UnknownEncoding):
             self._trailers.append((b"grpc-accept-encoding", ACCEPTED_ENCODINGS))
-        await self._end(number_of(failure.code), failure.details)
+        self._end(number_of(failure.code), failure.details)
 
-    async def _fail_cancelled(self) -> bool:
+    def _fail_cancelled(self) -> bool:
         self._status = _CANCELLED
         if self.task is not None and self.task.cancelling():
             return False
         # The handler awaited something that somebody else cancelled. Without an answer the client would wait on.
-        await self._end(_CANCELLED, "the call was cancelled by the server")
+        self._end(_CANCELLED, "the call was cancelled by the server")
         return True
 
-    async def _end(self, code: int, details: str) -> None:
+    def _end(self, code: int, details: str) -> None:
         self._has_ended = True
         self._status = code
         headers = status_headers(code, details) + self._trailers
         if self._has_started:
-            await self._send(_BODY_END)
-            await self._send({"type": "http.response.trailers", "headers": headers})
+            self.stream.send_headers(encode_headers(headers), is_end=True)
         else:
-            await send_status(self._send, headers)
+            send_status(self.stream, headers)
 
 
-async def send_status(send: Send, headers: list[Header]) -> None:
+def send_status(stream: ServerStream, headers: Headers) -> None:
     """Sends a response that is nothing but a status."""
-    await send({"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE, *headers]})
-    await send(_BODY_END)
+    stream.send_headers(encode_headers(_START_HEADERS + headers), is_end=True)

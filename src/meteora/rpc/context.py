@@ -33,11 +33,11 @@ class CallContext(Call):
 
     def invocation_metadata(self) -> tuple[Metadatum, ...]:
         """The metadata that the client sent."""
-        return decode_metadata(self._scope["headers"])
+        return decode_metadata(self._headers)
 
     def peer(self) -> str:
         """The client's address as `ipv4:host:port` or `ipv6:%5Bhost%5D:port`."""
-        client = self._scope.get("client")
+        client = self.stream.peer
         if client is None:
             return "unknown:"
         host, port = client
@@ -66,9 +66,7 @@ class CallContext(Call):
         self._check_running()
         if self._has_started:
             raise grpc.aio.UsageError("Send initial metadata failed: already sent")
-        await self.start(encode_metadata(initial_metadata))
-        # With nothing behind them, headers could wait for the first message.
-        await self._transmit({"type": "http.response.body", "body": b"", "more_body": True})
+        self.start(encode_metadata(initial_metadata))
 
     async def write(self, message: Any) -> None:
         """Sends a response; waits while the client has too many to read."""

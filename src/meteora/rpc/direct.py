@@ -1,26 +1,26 @@
 """The short way of a unary call: its method is asked for a future, and what comes of that is the answer.
 
-A handler runs in a coroutine of its own, with a context that can do all that grpcio's can. A method that is served
-directly has neither: it is told the request and how long the client waits.
+A handler runs in a task of its own, with a context that can do all that grpcio's can. A method that is served directly
+has neither: it is told the request and how long the client waits, and when the future is done, the answer is written.
 
 Rule: the short way ends as the long one would. What it can't take goes the long way, to the handler that the method has
-as well: a request in pieces or compressed, a client in a hurry, and whatever the method declines.
+as well: a request that does not come whole, or is compressed, a client in a hurry, and whatever the method declines.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
 import grpc
 
-from meteora.rpc.call import BODY, START, TRAILERS_OK, Scope, Send
-from meteora.rpc.context import CallContext
+from meteora.http2 import Headers, Route, ServerStream
+from meteora.rpc.call import START, TRAILERS_OK
 from meteora.rpc.deadline import parse_timeout_seconds
-from meteora.rpc.framing import Event, Receive, whole_message
+from meteora.rpc.framing import whole_message
 from meteora.rpc.method import Method
 from meteora.rpc.running import Running, stopping
-from meteora.rpc.serving import serve_unary
 from meteora.rpc.status import CallFailed
 
 HURRY_SECONDS: Final = 1.0
@@ -53,51 +53,65 @@ class DirectMethod:
         self._outcomes = running.outcomes
         self._max_message_bytes = running.max_message_bytes
 
-    async def serve(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        """Serves one call."""
-        outcome = body = None
-        event = await receive()
+    def route(self, headers: Headers, opened: Callable[[ServerStream], None]) -> Route:
+        """For requests with these headers; the long way is `opened`."""
+        timeout = dict(headers).get(b"grpc-timeout")
         try:
-            outcome = self._begun(event, headers)
-            if outcome is not None:
-                self._outcomes.add(outcome)
-                body = self._finish(await outcome)
-        except BaseException as error:
-            if not await self._fail(self._running.context(self._method, scope, headers, receive, send), error):
-                raise
-            return
-        finally:
-            if outcome is not None:
-                self._outcomes.discard(outcome)
-                # An error leads to this frame, which would lead back to it.
-                outcome = None
-        if body is None:
-            await serve_unary(self._running.context(self._method, scope, headers, receive, send), event)
-            return
-        await send(START)
-        await send({"type": BODY, "body": body})
-        await send(TRAILERS_OK)
+            timeout_seconds = None if timeout is None else parse_timeout_seconds(timeout)
+        except CallFailed:
+            return Route(opened)  # Which says what is wrong with it.
+        if timeout_seconds is not None and timeout_seconds <= HURRY_SECONDS:
+            return Route(opened)
+        end = partial(self._end, headers)
 
-    def _begun(self, event: Event, headers: dict[bytes, bytes]) -> "asyncio.Future[Any] | None":
-        """None if it is to go the long way; nothing was done then."""
-        timeout = headers.get(b"grpc-timeout")
-        timeout_seconds = None if timeout is None else parse_timeout_seconds(timeout)
-        message = whole_message(event, self._max_message_bytes)
-        if message is None or (timeout_seconds is not None and timeout_seconds <= HURRY_SECONDS):
-            return None
-        return self._begin(self._method.parse(message), timeout_seconds)
+        def whole(stream: ServerStream, body: bytes) -> bool:
+            message = whole_message(body, self._max_message_bytes)
+            if message is None or self._running.is_stopping:
+                return False
+            try:
+                outcome = self._begin(self._method.parse(message), timeout_seconds)
+            except Exception as error:  # noqa: BLE001  each is answered, as a handler's would be
+                self._running.serve(stream, self._fail(stream, headers, error))
+                return True
+            if outcome is None:
+                return False
+            self._outcomes.add(outcome)
+            stream.on_ended = outcome.cancel
+            outcome.add_done_callback(partial(end, stream))
+            return True
 
-    async def _fail(self, context: CallContext, error: BaseException) -> bool:
-        """As `CallContext.fail`."""
-        context.task = task = asyncio.current_task()
-        is_ended_by_client = task is not None and task.cancelling()
+        return Route(opened, whole)
+
+    def _end(self, headers: Headers, stream: ServerStream, outcome: "asyncio.Future[Any]") -> None:
+        self._outcomes.discard(outcome)
+        stream.on_ended = None
+        if outcome.cancelled():
+            error: BaseException | None = asyncio.CancelledError()
+        else:
+            error = outcome.exception()
+        if stream.ending is not None:
+            return  # The client has gone.
+        if error is not None:
+            self._running.serve(stream, self._fail(stream, headers, error))
+            return
         try:
-            if isinstance(error, asyncio.CancelledError) and self._running.is_stopping and not is_ended_by_client:
-                return await context.fail(stopping())
+            body = self._finish(outcome.result())
+        except Exception as failure:  # noqa: BLE001  each is answered, as a handler's would be
+            self._running.serve(stream, self._fail(stream, headers, failure))
+        else:
+            stream.respond(START, body, TRAILERS_OK)
+
+    async def _fail(self, stream: ServerStream, headers: Headers, error: BaseException) -> None:
+        """Ends the call as `CallContext.fail` would."""
+        context = self._running.context(self._method, stream, headers)
+        try:
+            if isinstance(error, asyncio.CancelledError) and self._running.is_stopping:
+                context.fail(stopping())
+                return
             if isinstance(error, Exception) and not isinstance(error, CallFailed):
                 await self._explain(cast(Any, context), error)
-            return await context.fail(error)
+            context.fail(error)
         except grpc.aio.AbortError as aborted:
-            return await context.fail(aborted)
+            context.fail(aborted)
         finally:
             context.leave()

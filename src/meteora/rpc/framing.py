@@ -8,18 +8,17 @@ Invariants:
 - A body that ends within a message is an error, and a client that goes is no end: what is not whole is not handed on.
 """
 
-import asyncio
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
 from meteora.rpc.status import CallFailed
 
-Event = dict[str, Any]
-Receive = Callable[[], Awaitable[Event]]
+Read = Callable[[], Awaitable[bytes | None]]
+"""Gives the next bytes of a body, whenever they come; None at its end."""
 
 PREFIX_BYTES: Final = 5
 
@@ -35,9 +34,8 @@ def frame(message: bytes) -> bytes:
     return _PREFIX.pack(0, len(message)) + message
 
 
-def whole_message(event: Event, max_message_bytes: int) -> bytes | None:
-    """The message, if the event holds just one, whole, allowed and not compressed. If not, a `MessageReader` knows."""
-    body: bytes = event.get("body", b"")
+def whole_message(body: bytes, max_message_bytes: int) -> bytes | None:
+    """The message, if the body holds just one, whole, allowed and not compressed. If not, a `MessageReader` knows."""
     if len(body) < PREFIX_BYTES:
         return None
     flag, length = _PREFIX.unpack_from(body)
@@ -49,10 +47,10 @@ def whole_message(event: Event, max_message_bytes: int) -> bytes | None:
 class MessageReader:
     """Takes the messages from the body of one request, one at a time."""
 
-    __slots__ = ("_buffer", "_encoding", "_is_ended", "_max_message_bytes", "_receive")
+    __slots__ = ("_buffer", "_encoding", "_is_ended", "_max_message_bytes", "_read")
 
-    def __init__(self, receive: Receive, encoding: bytes, max_message_bytes: int) -> None:
-        self._receive = receive
+    def __init__(self, read: Read, encoding: bytes, max_message_bytes: int) -> None:
+        self._read = read
         self._encoding = encoding
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
@@ -61,7 +59,7 @@ class MessageReader:
     async def read(self) -> bytes | None:
         """The next message; None at the end of the body.
 
-        Raises `CallFailed` for a message that can't be taken, and `CancelledError` when the client has gone.
+        Raises `CallFailed` for a message that can't be taken, and what the body's own read raises.
         """
         if not await self._fill(PREFIX_BYTES):
             if self._buffer:
@@ -82,17 +80,14 @@ class MessageReader:
             raise _truncated()
         return message
 
-    def feed(self, event: Event) -> None:
-        """Takes the next part of the body. For whoever had to look at it first."""
-        if event["type"] == "http.disconnect":
-            raise asyncio.CancelledError
-        self._buffer += event.get("body", b"")
-        self._is_ended = not event.get("more_body", False)
-
     async def _fill(self, count: int) -> bool:
         """Whether there are `count` bytes, for which it waits until the body ends."""
         while len(self._buffer) < count and not self._is_ended:
-            self.feed(await self._receive())
+            data = await self._read()
+            if data is None:
+                self._is_ended = True
+            else:
+                self._buffer += data
         return len(self._buffer) >= count
 
     def _take(self, length: int) -> bytes:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import grpc
 
-from meteora.rpc.status import CallFailed, Header
+from meteora.http2 import Header
+from meteora.rpc.status import CallFailed
 
 MetadataValue = str | bytes
 

@@ -4,15 +4,20 @@ Rule: once it stops, no call begins, and each that runs ends with UNAVAILABLE wh
 """
 
 import asyncio
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import grpc
 
-from meteora.rpc.call import Call, Scope, Send
+from meteora.http2 import Headers, ServerStream
+from meteora.observability.logs import get_logger
+from meteora.rpc.call import Call
 from meteora.rpc.context import CallContext
-from meteora.rpc.framing import Receive
 from meteora.rpc.method import Method
 from meteora.rpc.status import CallFailed
+
+_log = get_logger("rpc")
 
 
 class Running:
@@ -26,21 +31,32 @@ class Running:
         self.outcomes: set[asyncio.Future[Any]] = set()
         """What calls that are served directly wait for."""
         self._calls: set[Call] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def context(
-        self, method: Method, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
-    ) -> CallContext:
+    def context(self, method: Method, stream: ServerStream, headers: Headers) -> CallContext:
         """A call that is served by a handler."""
         return CallContext(
             method,
-            scope,
+            stream,
             headers,
-            receive,
-            send,
             max_message_bytes=self.max_message_bytes,
             running=self._calls,
             loop=self.loop,
         )
+
+    def serve(self, stream: ServerStream, service: Coroutine[Any, Any, None]) -> None:
+        """Runs what serves a stream in a task, which is cancelled if the client goes."""
+        task = self.loop.create_task(service)
+        self._tasks.add(task)
+        stream.on_ended = task.cancel
+        task.add_done_callback(partial(self._served, stream))
+
+    def _served(self, stream: ServerStream, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # It would lead back to this stream, by the frames of an error.
+        stream.on_ended = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a call was left without an answer", cause=repr(error))
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuses new calls from now on, gives those that run `grace_seconds`, and then ends them."""
@@ -52,6 +68,11 @@ class Running:
             call.interrupt(stopping())
         for outcome in tuple(self.outcomes):
             outcome.cancel()
+
+    async def wait_for_end(self) -> None:
+        """Returns when nothing is left of any call. For when all streams have ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 def stopping() -> CallFailed:

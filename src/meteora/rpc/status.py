@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 import grpc
 
-Header = tuple[bytes, bytes]
-"""Name and value of a header or trailer."""
+from meteora.http2 import Header
 
 MAX_DETAILS_CHARACTERS: Final = 1_024
 """Longer messages are cut: encoded, a character takes up to twelve bytes, and clients refuse more than 16 KiB."""

@@ -1,32 +1,27 @@
 import asyncio
 import gzip
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meteora.rpc.framing import Event, MessageReader, frame, gunzip, whole_message
+from meteora.rpc.framing import MessageReader, frame, gunzip, whole_message
 from meteora.rpc.status import CallFailed
 
 MAX_MESSAGE_BYTES = 100
 
 
-def events_of(pieces: Sequence[bytes]) -> list[Event]:
-    """A body in pieces, as an HTTP server hands it on: what is empty, or the end, needs not be said."""
-    parts = [{"type": "http.request", **({"body": piece} if piece else {}), "more_body": True} for piece in pieces]
-    return [*parts, {"type": "http.request"}]
+def reader_of(pieces: Iterable[bytes], encoding: bytes = b"identity") -> MessageReader:
+    """Of a body that comes in pieces."""
+    remaining = iter(pieces)
 
+    async def read() -> bytes | None:
+        return next(remaining, None)
 
-def reader_of(events: Iterable[Event], encoding: bytes = b"identity") -> MessageReader:
-    remaining = iter(events)
-
-    async def receive() -> Event:
-        return next(remaining)
-
-    return MessageReader(receive, encoding, MAX_MESSAGE_BYTES)
+    return MessageReader(read, encoding, MAX_MESSAGE_BYTES)
 
 
 def read_all(reader: MessageReader) -> list[bytes]:
@@ -57,7 +52,7 @@ def test_messages_are_the_same_however_the_body_is_cut(data: st.DataObject, mess
     body = b"".join(map(frame, messages))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
     pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-    assert read_all(reader_of(events_of(pieces))) == messages
+    assert read_all(reader_of(pieces)) == messages
 
 
 @given(st.data(), st.lists(st.binary(max_size=MAX_MESSAGE_BYTES), min_size=1, max_size=3))
@@ -65,48 +60,50 @@ def test_a_body_that_ends_within_a_message_is_an_error(data: st.DataObject, mess
     body = b"".join(map(frame, messages))
     last_starts = len(body) - len(frame(messages[-1]))
     end = data.draw(st.integers(last_starts + 1, len(body) - 1))
-    assert failure_of(reader_of(events_of([body[:end]]))) is grpc.StatusCode.INTERNAL
+    assert failure_of(reader_of([body[:end]])) is grpc.StatusCode.INTERNAL
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4), st.sampled_from([b"gzip", b"identity"]))
 def test_any_bytes_are_messages_or_an_error(pieces: list[bytes], encoding: bytes) -> None:
     try:
-        messages = read_all(reader_of(events_of(pieces), encoding))
+        messages = read_all(reader_of(pieces, encoding))
     except CallFailed:
         return
     assert all(len(message) <= MAX_MESSAGE_BYTES for message in messages)
 
 
 def test_nothing_is_asked_for_before_it_is_needed() -> None:
-    reader = reader_of([{"type": "http.request", "body": frame(b"one") + frame(b"two"), "more_body": True}])
+    reader = reader_of([frame(b"one") + frame(b"two")])
     assert [asyncio.run(reader.read()), asyncio.run(reader.read())] == [b"one", b"two"]
 
 
 def test_the_end_may_be_asked_for_again() -> None:
-    reader = reader_of(events_of([]))
+    reader = reader_of([])
     assert [asyncio.run(reader.read()), asyncio.run(reader.read())] == [None, None]
 
 
 def test_a_length_beyond_the_limit_is_refused_before_the_message_has_come() -> None:
     prefix = struct.pack(">BI", 0, MAX_MESSAGE_BYTES + 1)
-    reader = reader_of([{"type": "http.request", "body": prefix, "more_body": True}])
+    reader = reader_of([prefix])
     assert failure_of(reader) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_client_that_goes_is_no_end() -> None:
-    reader = reader_of([{"type": "http.disconnect"}])
+def test_a_body_that_breaks_off_is_no_end() -> None:
+    async def read() -> bytes | None:
+        raise asyncio.CancelledError
+
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(reader.read())
+        asyncio.run(MessageReader(read, b"identity", MAX_MESSAGE_BYTES).read())
 
 
 def test_a_request_that_must_have_a_message_may_not_be_empty() -> None:
     with pytest.raises(CallFailed, match="before its message was complete"):
-        asyncio.run(reader_of(events_of([])).read_only())
+        asyncio.run(reader_of([]).read_only())
 
 
 def test_a_compressed_message_is_unpacked() -> None:
     body = struct.pack(">BI", 1, len(gzip.compress(b"message"))) + gzip.compress(b"message")
-    assert read_all(reader_of(events_of([body]), b"gzip")) == [b"message"]
+    assert read_all(reader_of([body], b"gzip")) == [b"message"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +116,7 @@ def test_a_compressed_message_is_unpacked() -> None:
 )
 def test_a_flag_that_can_t_be_followed_is_an_error(flag: int, encoding: bytes, code: grpc.StatusCode) -> None:
     body = struct.pack(">BI", flag, 0)
-    assert failure_of(reader_of(events_of([body]), encoding)) is code
+    assert failure_of(reader_of([body], encoding)) is code
 
 
 @given(st.binary(max_size=MAX_MESSAGE_BYTES))
@@ -149,7 +146,7 @@ def test_what_is_not_one_gzip_stream_is_an_error(compressed: bytes) -> None:
 
 
 def test_a_message_in_one_piece_is_taken_as_it_is() -> None:
-    assert whole_message({"type": "http.request", "body": frame(b"message")}, MAX_MESSAGE_BYTES) == b"message"
+    assert whole_message(frame(b"message"), MAX_MESSAGE_BYTES) == b"message"
 
 
 @pytest.mark.parametrize(
@@ -164,8 +161,4 @@ def test_a_message_in_one_piece_is_taken_as_it_is() -> None:
     ],
 )
 def test_what_is_not_one_message_in_one_piece_is_left_to_a_reader(body: bytes) -> None:
-    assert whole_message({"type": "http.request", "body": body}, MAX_MESSAGE_BYTES) is None
-
-
-def test_a_client_that_goes_sends_no_message() -> None:
-    assert whole_message({"type": "http.disconnect"}, MAX_MESSAGE_BYTES) is None
+    assert whole_message(body, MAX_MESSAGE_BYTES) is None

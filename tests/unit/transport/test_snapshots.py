@@ -107,7 +107,7 @@ async def send(kind: RpcServerKind, sent: Sent, received: Received, **options: i
         await transport.send_snapshot(2, sent)
 
 
-on_both_hosts = pytest.mark.parametrize("kind", ["h2corn", "grpcio"])
+on_both_hosts = pytest.mark.parametrize("kind", ["http2", "grpcio"])
 
 
 @on_both_hosts
@@ -127,7 +127,7 @@ def test_what_is_there_already_is_not_sent_again(kind: RpcServerKind) -> None:
 
 def test_of_a_snapshot_that_is_there_nothing_is_sent() -> None:
     sent = Sent()
-    asyncio.run(send("h2corn", sent, Received(END)))
+    asyncio.run(send("http2", sent, Received(END)))
     assert sent.reads == []
 
 
@@ -143,7 +143,7 @@ def test_a_chunk_that_is_damaged_on_the_way_is_sent_again() -> None:
         return chunk
 
     sent.damage = damage
-    asyncio.run(send("h2corn", sent, received))
+    asyncio.run(send("http2", sent, received))
     assert sent.reads.count(damaged) == 2
     assert tuple(map(bytes, received.tables)) == TABLES
 
@@ -157,7 +157,7 @@ def test_no_more_is_on_its_way_than_the_window_holds() -> None:
             raise AssertionError
 
     async def story() -> None:
-        sending_it = asyncio.create_task(send("h2corn", sent, Silent()))
+        sending_it = asyncio.create_task(send("http2", sent, Silent()))
         async with asyncio.timeout(10):
             while len(sent.reads) < WINDOW_CHUNKS:
                 await asyncio.sleep(0.01)
@@ -207,12 +207,12 @@ def test_the_sender_learns_that_another_snapshot_had_better_be_made() -> None:
     received = Received()
     received.fails_at, received.failure = SnapshotPosition(1, 0), SnapshotDamaged("table 0 has another digest")
     with pytest.raises(SnapshotUnusable, match="node 2 ended it: table 0 has another digest"):
-        asyncio.run(send("h2corn", Sent(), received))
+        asyncio.run(send("http2", Sent(), received))
 
 
 def test_a_snapshot_that_is_not_wanted_is_not_sent() -> None:
     async def story() -> None:
-        async with node("h2corn", RecordingInbox()) as address, sending(RecordingInbox(), {2: address}) as transport:
+        async with node("http2", RecordingInbox()) as address, sending(RecordingInbox(), {2: address}) as transport:
             await transport.send_snapshot(2, Sent())
 
     with pytest.raises(SnapshotNotSent, match="node 2 ended it: term 7 of node 1 is over"):
@@ -222,7 +222,7 @@ def test_a_snapshot_that_is_not_wanted_is_not_sent() -> None:
 def test_a_snapshot_of_another_cluster_is_refused() -> None:
     received = Received()
     with pytest.raises(SnapshotNotSent, match="node 2 belongs to cluster 0000000000000bad"):
-        asyncio.run(send("h2corn", Sent(), received, cluster_id=0xBAD))
+        asyncio.run(send("http2", Sent(), received, cluster_id=0xBAD))
     assert received.position == START
 
 
@@ -230,7 +230,7 @@ def test_a_snapshot_of_a_removed_node_is_refused() -> None:
     async def story() -> None:
         inbox = RecordingInbox()
         inbox.refusals[1] = Refusal.REMOVED_SENDER
-        async with node("h2corn", inbox) as address, sending(RecordingInbox(), {2: address}) as transport:
+        async with node("http2", inbox) as address, sending(RecordingInbox(), {2: address}) as transport:
             await transport.send_snapshot(2, Sent())
 
     with pytest.raises(SnapshotNotSent, match="node 1 was removed from the cluster"):
@@ -261,7 +261,7 @@ def test_a_snapshot_that_can_not_be_read_is_not_sent() -> None:
             raise SnapshotUnusable("table 0 is not there any more")
 
     with pytest.raises(SnapshotUnusable, match="table 0 is not there any more"):
-        asyncio.run(send("h2corn", Broken(), Received()))
+        asyncio.run(send("http2", Broken(), Received()))
 
 
 def test_a_receiver_that_wants_more_than_there_is_does_not_keep_the_sender() -> None:
@@ -269,4 +269,4 @@ def test_a_receiver_that_wants_more_than_there_is_does_not_keep_the_sender() -> 
         is_complete = False
 
     with pytest.raises(SnapshotNotSent, match="node 2 wants more than there is"):
-        asyncio.run(send("h2corn", Sent(), Insatiable(END)))
+        asyncio.run(send("http2", Sent(), Insatiable(END)))

@@ -1,0 +1,376 @@
+"""The serving end: takes requests, and hands each to where its headers lead.
+
+A request whose headers were seen before on this connection is not looked at again: what they lead to is known by their
+bytes. And a route that wants nothing but the whole body is given it in the call that took its last frame from the
+socket, with no task and nothing to wait for.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from meteora.http2 import frames
+from meteora.http2.connection import Connection, opening_frames
+from meteora.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEAD,
+    HEADERS,
+    PREFACE,
+    ConnectionFault,
+    ErrorCode,
+    Setting,
+    StreamFault,
+)
+from meteora.http2.headers import Headers, check_request, content_length_of
+from meteora.http2.stream import Stream
+
+MAX_STREAMS: Final = 1024
+"""Requests at a time on one connection. A client with more of them waits by itself."""
+
+MAX_RESETS: Final = 4 * MAX_STREAMS
+RESETS_SECONDS: Final = 10.0
+"""Requests that a client may give up on one connection within these seconds. One that gives up more makes work on
+purpose ("rapid reset", CVE-2023-44487), and is cut off."""
+
+OPENING_SECONDS: Final = 10.0
+"""For a client to say that it speaks HTTP/2, and how."""
+
+WHOLE_BYTES: Final = 256 << 10
+"""A body that is longer is not waited for as a whole."""
+
+SWEEP_SECONDS: Final = 2.0
+"""Between looks at who keeps us waiting: a body that is not whole by the second one is not waited for as a whole."""
+
+_KNOWN_BYTES: Final = 1024
+_MAX_KNOWN: Final = 256
+"""Blocks of headers that are remembered for a connection: how long each may be, and how many."""
+
+_NO_HTTP_2: Final = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
+    b"This port speaks gRPC, which is HTTP/2.\n"
+)
+
+
+class Route(NamedTuple):
+    """Where a request's headers lead."""
+
+    opened: Callable[["ServerStream"], None]
+    """Called with the stream of a request, whose body may be yet to come."""
+    whole: Callable[["ServerStream", bytes], bool] | None = None
+    """Called with the stream and the whole body, if that is not long, and comes soon. False, before anything was done,
+    if the request is to be `opened` after all."""
+
+
+class Known(NamedTuple):
+    """What the headers of a request come to."""
+
+    route: Route
+    content_length: int | None
+
+
+class ServerStream(Stream):
+    """One request, and its response."""
+
+    __slots__ = ("_is_swept", "body_bytes", "is_opened", "known")
+
+    connection: "ServerConnection"
+
+    def __init__(self, connection: "ServerConnection", stream_id: int, send_window: int, known: Known) -> None:
+        super().__init__(connection, stream_id, send_window)
+        self.known = known
+        self.is_opened = False
+        self.body_bytes = 0
+        """Received so far."""
+        self._is_swept = False
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Host and port of the client."""
+        return self.connection.peer
+
+    def respond(self, headers: bytes, body: bytes, trailers: bytes) -> None:
+        """Sends a whole response, of encoded headers and trailers. Waits for nothing: what has no room is queued."""
+        connection, size = self.connection, len(body)
+        if (
+            connection.is_clear
+            and size <= connection.send_window
+            and size <= self.send_window
+            and size <= connection.max_send_bytes
+            and self.ending is None
+        ):
+            connection.send_window -= size
+            pack, stream_id = HEAD.pack, self.id
+            connection.respond(
+                self,
+                b"".join(
+                    (
+                        pack(0, len(headers), HEADERS, END_HEADERS, stream_id),
+                        headers,
+                        pack(size >> 16, size & 0xFFFF, DATA, 0, stream_id),
+                        body,
+                        pack(0, len(trailers), HEADERS, END_HEADERS | END_STREAM, stream_id),
+                        trailers,
+                    )
+                ),
+            )
+        else:
+            self.send_headers(headers)
+            self.send(body)
+            self.send_headers(trailers, is_end=True)
+
+    def open(self) -> None:
+        """Hands the request on, with what there is of its body."""
+        self.is_opened = True
+        self.known.route.opened(self)
+
+    def collect(self) -> bool:
+        """Hands the request on with its whole body, which is here. False if it is wanted otherwise."""
+        assert self.known.route.whole is not None
+        body = b"".join(self._received or ())
+        if not self.known.route.whole(self, body):
+            return False
+        self.is_opened = True
+        if not self._is_returned:
+            self.connection.return_room(len(body))
+        self._received = None
+        return True
+
+    def sweep(self) -> None:
+        """Called now and then: waits no longer for a body that does not become whole."""
+        if self._is_swept and not self.is_opened and not self.is_remote_done:
+            self.open()
+        self._is_swept = True
+
+
+class ServerConnection(Connection):
+    """One client."""
+
+    def __init__(self, endpoint: "Endpoint") -> None:
+        super().__init__()
+        self._endpoint = endpoint
+        self._missing_preface = PREFACE
+        self._last_id = 0
+        self._known: dict[bytes, Known] = {}
+        self._is_lasting = False
+        """Whether the block that was decoded last would mean the same again."""
+        self._is_leaving = False
+        self._resets = 0
+        self._resets_began = 0.0
+        self._opening_ends = self.loop.time() + OPENING_SECONDS
+        self.peer: tuple[str, int] | None = None
+        """Host and port of the client."""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self.peer = tuple(name[:2]) if isinstance(name, tuple) else None
+        self._endpoint.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        if self._missing_preface:
+            expected = self._missing_preface[: len(data)]
+            if not data.startswith(expected):
+                self._refuse_protocol()
+                return
+            self._missing_preface = self._missing_preface[len(expected) :]
+            if self._missing_preface:
+                return
+            # No sooner, because who speaks another protocol is answered in that.
+            self._write(opening_frames({Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS}))
+            data = data[len(expected) :]
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio, once, last."""
+        super().connection_lost(exc)
+        self._endpoint.connections.discard(self)
+
+    def _refuse_protocol(self) -> None:
+        if not self._is_closing:
+            self._write(_NO_HTTP_2)
+            self.close()
+
+    # The end
+
+    def leave(self) -> None:
+        """Takes no more requests, and ends the connection when the last one is answered."""
+        if not self._is_closing and not self._is_leaving:
+            self._is_leaving = True
+            self._write(frames.goaway_frame(self._last_id, ErrorCode.NO_ERROR))
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._is_leaving and not self.streams:
+            self.close()
+
+    def sweep(self, now: float) -> None:
+        """Called now and then: ends the patience with a client that stands still half-way."""
+        if not self._has_settings and now > self._opening_ends:
+            self.abort()
+        for stream in list(self.streams.values()):
+            assert isinstance(stream, ServerStream)
+            stream.sweep()
+
+    def _last_stream_id(self) -> int:
+        return self._last_id
+
+    def _is_known(self, stream_id: int) -> bool:
+        return 0 < stream_id <= self._last_id and stream_id % 2 == 1
+
+    # Requests
+
+    def _on_headers(self, stream_id: int, block: bytes, *, is_end: bool) -> None:
+        known = self._known.get(block)
+        headers = None if known is not None else self._decode(block)
+        if stream_id <= self._last_id:
+            self._take_trailers(stream_id, is_end=is_end)
+            return
+        if stream_id % 2 == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a client opened stream {stream_id}")
+        if self._is_leaving:
+            return
+        self._last_id = stream_id
+        if known is None:
+            assert headers is not None
+            known = self._know(block, headers)
+        if len(self.streams) >= MAX_STREAMS:
+            raise StreamFault(ErrorCode.REFUSED_STREAM, f"more than {MAX_STREAMS} requests at a time")
+        self._open(ServerStream(self, stream_id, self._peer_stream_window, known), is_end=is_end)
+
+    def _open(self, stream: ServerStream, *, is_end: bool) -> None:
+        self.streams[stream.id] = stream
+        if is_end:
+            if stream.known.content_length:
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a body that is shorter than it was said to be")
+            stream.is_remote_done = True
+            stream.open()
+        elif stream.known.route.whole is None:
+            stream.open()
+
+    def _decode(self, block: bytes) -> Headers:
+        generation = self._decoder.generation
+        headers = self._decoder.decode(block)
+        self._is_lasting = self._decoder.generation == generation
+        if not self._is_lasting:
+            self._known.clear()
+        return headers
+
+    def _know(self, block: bytes, headers: Headers) -> Known:
+        check_request(headers)
+        known = Known(self._endpoint.route(headers), content_length_of(headers))
+        if self._is_lasting and len(block) <= _KNOWN_BYTES:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[block] = known
+        return known
+
+    def _take_trailers(self, stream_id: int, *, is_end: bool) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return  # Of a stream that this end has given up: they were on their way.
+        if stream.is_remote_done or not is_end:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "headers in the middle of a stream")
+        self._on_data(stream, b"", is_end=True)
+
+    def _on_data(self, stream: Stream, data: bytes, *, is_end: bool) -> None:
+        assert isinstance(stream, ServerStream)
+        stream.body_bytes += len(data)
+        route, content_length = stream.known
+        if content_length is not None and (
+            stream.body_bytes > content_length or (is_end and stream.body_bytes != content_length)
+        ):
+            self.return_room(len(data))
+            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "a body of another length than it was said to have")
+            return
+        if is_end:
+            self.finish_remote(stream)
+        if is_end and not stream.is_opened and not stream.has_received:
+            # The usual case.
+            assert route.whole is not None
+            if route.whole(stream, data):
+                stream.is_opened = True
+                self.return_room(len(data))
+                return
+            stream.feed(data)
+            stream.open()
+            return
+        stream.feed(data)
+        if not stream.is_opened and (is_end or stream.body_bytes > WHOLE_BYTES) and not (is_end and stream.collect()):
+            stream.open()
+
+    def _on_reset(self, stream: Stream) -> None:
+        now = self.loop.time()
+        if now - self._resets_began > RESETS_SECONDS:
+            self._resets_began, self._resets = now, 0
+        self._resets += 1
+        if self._resets > MAX_RESETS:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} requests given up in {RESETS_SECONDS:g} s"
+            )
+
+    # Responses
+
+    def respond(self, stream: ServerStream, response: bytes) -> None:
+        """Writes the frames of a whole response."""
+        self._write(response)
+        self.finish_local(stream)
+
+    def finish_local(self, stream: Stream) -> None:
+        """The response is sent. What is still to come of the request is not wanted any more."""
+        if not stream.is_remote_done:
+            self._write_control(frames.rst_stream_frame(stream.id, ErrorCode.NO_ERROR))
+            stream.is_remote_done = True
+        super().finish_local(stream)
+        if self._is_leaving:
+            self._end_if_idle()
+
+
+class Endpoint:
+    """What listens on one address: all its connections. `route` says where the headers of a request lead.
+
+    It may raise `StreamFault`, and what it answers is kept: headers that are the same lead to the same.
+    """
+
+    def __init__(self, route: Callable[[Headers], Route]) -> None:
+        self.route = route
+        self.connections: set[ServerConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Takes connections on a socket that listens, which is closed by `stop`."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: ServerConnection(self), sock=listener, ssl=tls)
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        for connection in tuple(self.connections):
+            connection.sweep(loop.time())
+
+    async def stop(self, seconds: float) -> None:
+        """Takes no more connections and requests; those that there are have so long to end before they are cut off."""
+        if self._server is not None:
+            self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in tuple(self.connections):
+            connection.leave()
+        await self._wait_for_end(seconds)
+        for connection in tuple(self.connections):
+            connection.abort()
+        await self._wait_for_end(seconds)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def _wait_for_end(self, seconds: float) -> None:
+        if self.connections:
+            await asyncio.wait([connection.closed for connection in self.connections], timeout=seconds)

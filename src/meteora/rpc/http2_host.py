@@ -1,0 +1,74 @@
+"""gRPC on our own HTTP/2, within the event loop: no thread is woken for a call, and none but the slow ones has a task."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import grpc
+
+from meteora.http2 import Endpoint
+from meteora.rpc import listener
+from meteora.rpc.application import Application
+from meteora.rpc.direct import Direct
+from meteora.rpc.method import Handler
+from meteora.rpc.server import RpcServer
+
+FLUSH_SECONDS: Final = 1.0
+"""How long a server that stops waits for handlers that it cancelled, and for clients to take their answers."""
+
+
+class Http2Server(RpcServer):
+    """An `RpcServer` on our own HTTP/2."""
+
+    def __init__(self, host: str, port: int, max_message_bytes: int) -> None:
+        self._host = host
+        self._port = port
+        self._application = Application(max_message_bytes)
+        self._endpoint = Endpoint(self._application.route)
+        self._listener: socket.socket | None = None
+        self._is_started = False
+
+    @property
+    def port(self) -> int:
+        """The port: once it is bound, the real one where 0 was asked for."""
+        return self._port
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Serves what these handlers know. Only before `start`."""
+        self._application.add_generic_rpc_handlers(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Serves these methods, by their names. Only before `start`."""
+        self._application.add_registered_method_handlers(service_name, method_handlers)
+
+    def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
+        """Serves these methods directly where that will do; their handlers are registered. Only before `start`."""
+        self._application.add_direct_methods(service_name, methods)
+
+    def bind(self) -> None:
+        """Takes the port. Raises `AddressInUse`."""
+        if self._listener is None:
+            self._listener = listener.bind(self._host, self._port)
+            self._port = self._listener.getsockname()[1]
+
+    async def start(self) -> None:
+        """Returns when clients can call. Raises `AddressInUse`."""
+        self.bind()
+        assert self._listener is not None
+        self._application.running.loop = asyncio.get_running_loop()
+        listener.listen(self._listener, self._host, self._port)
+        await self._endpoint.start(self._listener)
+        # The endpoint closes it from now on.
+        self._listener = None
+        self._is_started = True
+
+    async def stop(self, grace_seconds: float | None) -> None:
+        """Takes no more calls; gives those that run `grace_seconds`, and then cancels them. None is no grace."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._is_started:
+            await self._application.running.stop(grace_seconds or 0.0)
+            await self._endpoint.stop(FLUSH_SECONDS)
+            await self._application.running.wait_for_end()
