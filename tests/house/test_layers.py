@@ -11,7 +11,7 @@ ROOMS: dict[str, set[str]] = {
     "raft": set(),
     "storage": {"raft"},
     "kv": {"storage", "raft"},
-    "transport": {"raft", "pb"},
+    "transport": {"raft", "pb", "rpc", "http2"},
     "node": {"raft", "storage", "kv", "transport.interface"},
     "http2": set(),
     "rpc": {"http2"},

@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         except ConnectionFault as fault:
             self.fail(fault.code, str(fault))
         if self._out:
-            self._flush()
+            self.flush()
 
     def eof_received(self) -> None:
         """Called by asyncio, which then closes the connection."""
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         """Ends the connection, once what was written is sent."""
         if not self._is_closing:
             self._is_closing = True
-            self._flush()
+            self.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -206,9 +206,10 @@ class Connection(asyncio.Protocol):
 
     def _flush_due(self) -> None:
         self._is_flush_due = False
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hands what was written to the socket, now and not at the end of the turn."""
         if self._out:
             data = b"".join(self._out)
             self._out.clear()

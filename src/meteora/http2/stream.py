@@ -44,6 +44,7 @@ class Stream:
         "id",
         "is_local_done",
         "is_remote_done",
+        "on_drained",
         "on_ended",
         "queue",
         "queue_ends",
@@ -68,6 +69,8 @@ class Stream:
         self.queued_trailers: bytes | None = None
         self.queue_ends = False
         """Whether the stream ends with what is queued."""
+        self.on_drained: Callable[[], object] | None = None
+        """Called once, when all is sent that was queued."""
         self._drained: asyncio.Future[None] | None = None
         self._received: deque[bytes] | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -113,6 +116,10 @@ class Stream:
         waiter, self._drained = self._drained, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+        callback, self.on_drained = self.on_drained, None
+        if callback is not None:
+            # Not from within the sending of this stream's last frame.
+            self.connection.loop.call_soon(callback)
 
     def reset(self, code: ErrorCode, reason: str) -> None:
         """Gives the stream up."""

@@ -1,5 +1,7 @@
 """The settings of gRPC at both ends of a stream between peers, and of the calls that nodes make to one another."""
 
+import os
+import socket
 from typing import Final
 
 import grpc
@@ -53,3 +55,12 @@ SERVER_OPTIONS: Final[ChannelOptions] = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 """For a `grpc.aio.server` that hosts the peers' service."""
+
+
+def why_unreachable(error: OSError) -> str:
+    """Why there is no connection, for people."""
+    if isinstance(error, socket.gaierror):
+        return f"its name can't be looked up: {error.strerror}"
+    # asyncio's own words name the address again.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"can't be connected to: {reason}"

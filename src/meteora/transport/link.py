@@ -1,8 +1,9 @@
-"""The connection to one peer: its queue, and the one task that keeps a stream open and empties the queue into it.
+"""The connection to one peer: its queue, and the one task that keeps a stream open for it.
 
 Rules:
 
-- Each attempt has a channel of its own, so that nothing of gRPC's own back-off outlives a failure.
+- Each attempt has a connection of its own.
+- What is sent in one turn of the event loop travels in one batch, in the same turn: no task is woken for it.
 - Messages are taken while an attempt is made and while the stream is open. They are dropped in the pause between
   attempts, and what still waits when a stream ends is dropped with it: Raft sends again what still matters.
 - Only changes are logged and told: connected, refused, and unreachable, once that has lasted for a while.
@@ -14,13 +15,13 @@ import random
 import time
 from typing import NamedTuple
 
-import grpc
-
+from meteora.addresses import parse_address
+from meteora.http2 import ClientConnection, StreamEnded, connect
 from meteora.observability.logs import get_logger
-from meteora.pb import peer_pb2
-from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.raft.message import Message
-from meteora.transport.channel import open_channel
+from meteora.rpc.outgoing import OutgoingCall
+from meteora.rpc.status import CallFailed
+from meteora.transport.channel import KEEPALIVE_SECONDS, why_unreachable
 from meteora.transport.codec import (
     ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
@@ -41,7 +42,9 @@ WELCOME_TIMEOUT_SECONDS = 3.0
 UNREACHABLE_PATIENCE_SECONDS = 3.0
 """A peer that can't be reached for longer is logged: one that is just starting or stopping is no trouble."""
 
-_Call = grpc.aio.StreamStreamCall[peer_pb2.Batch, peer_pb2.Welcome]
+_EXCHANGE = "/meteora.peer.PeerService/Exchange"
+
+_MAX_WELCOME_BYTES = 1024
 
 _log = get_logger("transport")
 
@@ -94,9 +97,9 @@ class PeerLink:
         self._inbox = inbox
         self._queue = OutgoingQueue()
         self._report = b""
-        # Something waits in the queue, or to be reported, or the call has ended.
-        self._wake = asyncio.Event()
-        self._is_pausing = False
+        self._call: OutgoingCall | None = None
+        """The open stream, once this node was let in."""
+        self._is_pausing = self._is_flush_due = False
         self._is_loss_told = False
         self._back_off = BackOff()
         # What was logged last; None at first.
@@ -108,7 +111,7 @@ class PeerLink:
     def send(self, message: Message, encoded: EncodedEntries) -> None:
         """Queues the message, or drops it if there is no room or the peer can't be reached."""
         if not self._is_pausing and self._queue.offer(message, encoded):
-            self._wake.set()
+            self._flush_soon()
         else:
             self._tell_loss()
 
@@ -116,7 +119,7 @@ class PeerLink:
         """Sends what the node says of its state with the next batch, if the peer can be reached."""
         if not self._is_pausing:
             self._report = report
-            self._wake.set()
+            self._flush_soon()
 
     async def _run(self) -> None:
         while True:
@@ -130,40 +133,65 @@ class PeerLink:
             await asyncio.sleep(self._back_off.next_seconds())
 
     async def _attempt(self) -> Ending:
-        """One channel and one stream, from dialling until it ends."""
-        async with open_channel(self.address) as channel:
-            call = PeerServiceStub(channel).Exchange(metadata=self._metadata)
-            call.add_done_callback(lambda _: self._wake.set())
-            try:
-                await self._introduce(call)
+        """One connection and one stream, from dialling until it ends."""
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT_SECONDS):
+                connection = await connect(*parse_address(self.address))
+        except TimeoutError:
+            return _no_answer()
+        except OSError as error:
+            return Ending(f"UNAVAILABLE: {why_unreachable(error)}")
+        try:
+            return await self._exchange(connection)
+        finally:
+            self._call = None
+            connection.abort()
+            await connection.closed
+
+    async def _exchange(self, connection: ClientConnection) -> Ending:
+        connection.ping_after(KEEPALIVE_SECONDS)
+        call = OutgoingCall(connection, self.address, _EXCHANGE, self._metadata, max_message_bytes=_MAX_WELCOME_BYTES)
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT_SECONDS):
+                call.send(encode_batch(self._identity, self._peer, ()).SerializeToString())
+                welcome = await call.read()
+            if welcome is not None:
                 await self._carry(call)
-            except TimeoutError:
-                return Ending(f"no answer within {WELCOME_TIMEOUT_SECONDS:g} s")
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                pass  # The status of the call says more.
-            return await _ending_of(call)
+        except TimeoutError:
+            return _no_answer()
+        except (StreamEnded, CallFailed):
+            pass  # The status of the call says more.
+        return _ending_of(call)
 
-    async def _introduce(self, call: _Call) -> None:
-        """Waits until the peer lets this node in, or ends the call."""
-        async with asyncio.timeout(WELCOME_TIMEOUT_SECONDS):
-            await call.write(encode_batch(self._identity, self._peer, ()))
-            welcome = await call.read()
-        if isinstance(welcome, peer_pb2.Welcome):
-            self._back_off.opened()
-            self._tell_connected()
+    async def _carry(self, call: OutgoingCall) -> None:
+        """Returns when the call ends; until then `send` sends."""
+        self._back_off.opened()
+        self._tell_connected()
+        self._call = call
+        self._flush()
+        while await call.read() is not None:
+            pass
 
-    async def _carry(self, call: _Call) -> None:
-        """Sends what is queued, in as few batches as possible, until the call ends."""
-        while not call.done():
+    def _flush_soon(self) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Sends what is queued, in as few batches as possible, as far as the peer has room for it."""
+        self._is_flush_due = False
+        call = self._call
+        if call is None:
+            return
+        while not call.stream.queue and not call.is_over and (self._queue or self._report):
             messages = self._queue.take()
             report, self._report = self._report, b""
             if not self._queue:
                 self._is_loss_told = False
-            if messages or report:
-                await call.write(encode_batch(self._identity, self._peer, messages, report))
-            else:
-                self._wake.clear()
-                await self._wake.wait()
+            call.send(encode_batch(self._identity, self._peer, messages, report).SerializeToString())
+        call.stream.connection.flush()
+        if call.stream.queue:
+            call.stream.on_drained = self._flush
 
     def _tell_loss(self) -> None:
         """Tells the node that something was lost: once until the queue was empty, or the next attempt begins."""
@@ -194,11 +222,15 @@ class PeerLink:
             self._loop.call_soon(self._inbox.refused, self._peer, ending.refusal, ending.cause)
 
 
-async def _ending_of(call: _Call) -> Ending:
+def _no_answer() -> Ending:
+    return Ending(f"no answer within {WELCOME_TIMEOUT_SECONDS:g} s")
+
+
+def _ending_of(call: OutgoingCall) -> Ending:
     """How a call ended that has ended."""
-    details = await call.details() or "the peer ended the stream"
-    code, metadata = await call.code(), await call.trailing_metadata()
-    stated = metadata.get(REFUSAL_METADATA_KEY)
+    code, details, metadata = call.ending()
+    details = details or "the peer ended the stream"
+    stated = dict(metadata).get(REFUSAL_METADATA_KEY)
     for refusal in Refusal:
         if refusal == stated:
             return Ending(details, refusal)
