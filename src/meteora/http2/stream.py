@@ -46,6 +46,7 @@ class Stream:
         "is_remote_done",
         "on_drained",
         "on_ended",
+        "on_received",
         "queue",
         "queue_ends",
         "queued_trailers",
@@ -64,6 +65,8 @@ class Stream:
         """Set if the stream ended before its time."""
         self.on_ended: Callable[[], object] | None = None
         """Called then."""
+        self.on_received: Callable[[], object] | None = None
+        """Called when there is something to be read, or nothing more will come."""
         self.queue: deque[bytes | memoryview] | None = None
         """Data that is still to be sent; None if there was never any that had to wait."""
         self.queued_trailers: bytes | None = None
@@ -145,6 +148,8 @@ class Stream:
         reader, self._reader = self._reader, None
         if reader is not None and not reader.done():
             reader.set_result(None)
+        if self.on_received is not None:
+            self.on_received()
 
     async def read(self) -> bytes | None:
         """The next data; None when the peer has sent all. Raises `StreamEnded`."""

@@ -25,6 +25,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 from meteora.errors import (
@@ -188,6 +189,8 @@ class Node:
         self._forwarded_bytes = 0
         self._to_apply: deque[Entry] = deque()
         self._is_persisting = False
+        self._append_under_way: asyncio.Future[None] | None = None
+        """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
         self._persist_began = 0.0
         """Of the write to the log that is under way, in the loop's time."""
         self._is_slowness_told = False
@@ -229,6 +232,8 @@ class Node:
         # A write that is under way is waited for: its thread can't be stopped, and the disk is closed after this.
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._append_under_way is not None:
+            await self._append_under_way
         self.failed.cancel()
         self.removed.cancel()
 
@@ -593,7 +598,7 @@ class Node:
     @property
     def leads(self) -> bool:
         """Whether this node believes that it leads."""
-        return self._raw.role is RoleName.LEADER
+        return self._raw.leads
 
     @property
     def members(self) -> Members:
@@ -672,13 +677,15 @@ class Node:
         self._work_is_scheduled = False
         if self._is_stopping:
             return
-        with self._stops_on_error():
+        try:
             self._take_in()
             while self._raw.has_ready:
                 self._handle(self._raw.ready())
             self._apply()
             self._answer_reads()
             self._notice_leadership()
+        except Exception as error:  # noqa: BLE001  as in `_stops_on_error`, which costs each pass some microseconds
+            self._fail(error)
 
     @contextmanager
     def _stops_on_error(self) -> Iterator[None]:
@@ -748,19 +755,34 @@ class Node:
         if persist.snapshot is not None:
             # It holds all of these; and nothing may be applied to a state that is being replaced.
             self._to_apply.clear()
-        if persist.writes:
-            self._is_persisting = True
-            # Here, because the next tick may come before the first step of the task.
-            self._persist_began = self._loop.time()
-            self._is_slowness_told = False
-            self._own(self._persist(persist))
-        else:
+        if not persist.writes:
             self._persisted(persist)
+            return
+        self._is_persisting = True
+        self._persist_began = self._loop.time()
+        self._is_slowness_told = False
+        if persist.snapshot is None and self._log_store.begin_append(
+            persist.entries, persist.hard_state, partial(self._append_ended, persist)
+        ):
+            self._append_under_way = self._loop.create_future()
+        else:
+            self._own(self._persist(persist))
 
     async def _persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:
             await self._install_snapshot(persist.hard_state)
         await self._log_store.append(persist.entries, persist.hard_state)
+        self._end_persist(persist)
+
+    def _append_ended(self, persist: Persist, error: BaseException | None) -> None:
+        assert self._append_under_way is not None
+        self._append_under_way.set_result(None)
+        with self._stops_on_error():
+            if error is not None:
+                raise error
+            self._end_persist(persist)
+
+    def _end_persist(self, persist: Persist) -> None:
         took_seconds = self._loop.time() - self._persist_began
         if took_seconds > SLOW_DISK_SECONDS:
             tell = _log.info if self._is_slowness_told else _log.warning

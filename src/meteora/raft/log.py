@@ -41,7 +41,9 @@ class Log:
         )
         self._reader = reader
         self._unstable: list[Entry] = []
-        self._offset = reader.last_index() + 1
+        self.last_index = reader.last_index()
+        """The newest index: kept, because everything asks for it."""
+        self._offset = self.last_index + 1
         self._handed_out = self._offset
         """First index that no `Ready` has carried yet."""
         self.committed = committed
@@ -66,11 +68,6 @@ class Log:
     def stable_index(self) -> int:
         """The last index that is durable here."""
         return self._offset - 1
-
-    @property
-    def last_index(self) -> int:
-        """The newest index."""
-        return self._offset + len(self._unstable) - 1
 
     @property
     def last_term(self) -> int:
@@ -126,6 +123,7 @@ class Log:
         else:
             del self._unstable[first - self._offset :]
             self._unstable += entries
+        self.last_index = entries[-1].index
         self._handed_out = min(self._handed_out, first)
         if self._unsettled_changes:
             self._unsettled_changes = [index for index in self._unsettled_changes if index < first]
@@ -204,6 +202,7 @@ class Log:
         self._unstable.clear()
         self._unsettled_changes.clear()
         self._offset = self._handed_out = snapshot.index + 1
+        self.last_index = snapshot.index
         self.committed = self._applying = snapshot.index
 
     def installed(self, snapshot: Snapshot) -> None:

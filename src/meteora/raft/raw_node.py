@@ -304,6 +304,11 @@ class RawNode:
         return self._raft.term
 
     @property
+    def leads(self) -> bool:
+        """Whether this node leads the current term, as far as it knows."""
+        return isinstance(self._raft.role, Leader)
+
+    @property
     def role(self) -> RoleName:
         """What this node is in the current term."""
         match self._raft.role:

@@ -11,13 +11,14 @@ Rule: a servicer can't tell the hosts apart, and neither can a client that keeps
 from typing import assert_never
 
 from meteora.config import RpcServerKind
+from meteora.rpc.context import each_request
 from meteora.rpc.direct import Direct
 from meteora.rpc.framing import frame
 from meteora.rpc.grpcio_host import GrpcioServer
 from meteora.rpc.http2_host import Http2Server
 from meteora.rpc.server import RpcServer
 
-__all__ = ["Direct", "RpcServer", "create_rpc_server", "frame"]
+__all__ = ["Direct", "RpcServer", "create_rpc_server", "each_request", "frame"]
 
 
 def create_rpc_server(kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int) -> RpcServer:

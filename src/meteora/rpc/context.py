@@ -4,8 +4,9 @@ Rule: to a handler this is grpcio's own. What `grpc.aio.ServicerContext` says of
 are never compressed.
 """
 
+import asyncio
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -165,6 +166,43 @@ class Requests:
         if request is grpc.aio.EOF:
             raise StopAsyncIteration
         return request
+
+    async def hand_each(self, take: Callable[[Any], object]) -> None:
+        """See `each_request`."""
+        stream, reader, parse = self._context.stream, self._context.reader, self._context.method.parse
+        ended = asyncio.get_running_loop().create_future()
+
+        def received() -> None:
+            try:
+                while stream.has_received:
+                    reader.feed(stream.take())
+                    while (message := reader.next_whole()) is not None:
+                        take(parse(message))
+                if stream.is_remote_done:
+                    reader.ensure_whole()
+                    ended.set_result(None)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is raised below
+                stream.on_received = None
+                ended.set_exception(error)
+
+        stream.on_received = received
+        received()
+        try:
+            await ended
+        finally:
+            stream.on_received = None
+
+
+async def each_request(requests: AsyncIterator[Any], take: Callable[[Any], object]) -> None:
+    """Calls `take` with each request of a stream, until the last one, or until `take` raises, which this raises, too.
+
+    On our own host that is within the call that takes the request from the socket: no task is woken for it.
+    """
+    if isinstance(requests, Requests):
+        await requests.hand_each(take)
+    else:
+        async for request in requests:
+            take(request)
 
 
 # For those who ask whether they were given a context.

@@ -61,17 +61,38 @@ class MessageReader:
 
         Raises `CallFailed` for a message that can't be taken, and what the body's own read raises.
         """
-        if not await self._fill(PREFIX_BYTES):
-            if self._buffer:
-                raise _truncated()
+        while (message := self.next_whole()) is None:
+            if self._is_ended:
+                self.ensure_whole()
+                return None
+            data = await self._read()
+            if data is None:
+                self._is_ended = True
+            else:
+                self.feed(data)
+        return message
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next part of the body. For whoever does not want it to be read."""
+        self._buffer += data
+
+    def next_whole(self) -> bytes | None:
+        """The next message, if all of it is here. Raises `CallFailed` for one that can't be taken."""
+        here = len(self._buffer) - PREFIX_BYTES
+        if here < 0:
             return None
         flag, length = _PREFIX.unpack_from(self._buffer)
         if length > self._max_message_bytes:
             raise _too_large(f"{length} vs. {self._max_message_bytes}")
-        if not await self._fill(PREFIX_BYTES + length):
-            raise _truncated()
+        if here < length:
+            return None
         message = self._take(length)
         return message if flag == 0 else self._decompressed(flag, message)
+
+    def ensure_whole(self) -> None:
+        """Raises `CallFailed` if the body, which has ended, ended within a message."""
+        if self._buffer:
+            raise _truncated()
 
     async def read_only(self) -> bytes:
         """The one message of a request that has no more. As `read`, but raises `CallFailed` if there is none."""
@@ -79,16 +100,6 @@ class MessageReader:
         if message is None:
             raise _truncated()
         return message
-
-    async def _fill(self, count: int) -> bool:
-        """Whether there are `count` bytes, for which it waits until the body ends."""
-        while len(self._buffer) < count and not self._is_ended:
-            data = await self._read()
-            if data is None:
-                self._is_ended = True
-            else:
-                self._buffer += data
-        return len(self._buffer) >= count
 
     def _take(self, length: int) -> bytes:
         end = PREFIX_BYTES + length

@@ -51,6 +51,24 @@ class DiskThread:
         self._jobs.put(job)
         return await answer
 
+    def begin(self, function: Callable[[], object], done: Callable[[BaseException | None], object]) -> None:
+        """Run `function` on the thread; then `done` is called on this loop, with what it raised, or None.
+
+        As `run`, for who has no task to wait in. Raises `RuntimeError` after `close`.
+        """
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+
+        def job() -> None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
+                _tell(loop, done, error)
+            else:
+                _tell(loop, done, None)
+
+        self._jobs.put(job)
+
     def call(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """As `run`, but the calling thread waits: for start and stop, when no loop must be kept going.
 

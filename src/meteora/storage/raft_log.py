@@ -22,8 +22,9 @@ written.
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,7 @@ from meteora.storage.raft_records import (
 )
 from meteora.storage.rocks import CORRUPTION_ADVICE, RAFT_LOG, Rocks, WriteBatch
 from meteora.storage.term_runs import TermRuns
+from meteora.storage.turn import Turn
 from meteora.storage.watermark import Watermark
 
 DEFAULT_CACHE_BYTES: Final = 32 * 1024 * 1024
@@ -68,6 +70,9 @@ STALL_PATIENCE_SECONDS: Final = 10.0
 STALL_LOOK_SECONDS: Final = 0.005
 
 _LAST = (1 << 64) - 1
+
+_Ended = Callable[[BaseException | None], object]
+"""Told of the end of something: None, or what went wrong."""
 
 
 class RaftLog:
@@ -89,7 +94,7 @@ class RaftLog:
         self._cache = EntryCache(0, 0, 0)
         self._failure: StorageError | None = None
         # First come, first served: a fetch gets in between two appends, and sees the log as the one before left it.
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
 
     @classmethod
     def open(
@@ -186,6 +191,39 @@ class RaftLog:
             with self._failing_for_good():
                 await self._persist(entries, state)
             self._believe(entries, state)
+
+    def begin_append(self, entries: Sequence[Entry], hard_state: HardState | None, ended: _Ended) -> bool:
+        """As `append`, but for who has no task to wait in: what is to be written is handed to the system when this
+        returns, and `ended` is called when it is durable, with None, or with what `append` would have raised.
+
+        False if it may have to wait for anything but the fsync: then nothing was done, and `append` is the way.
+        """
+        size_bytes = sum([entry.size_bytes() for entry in entries])
+        if self._failure is not None or size_bytes >= BATCH_BYTES or self._database.write_delay_seconds(size_bytes):
+            return False
+        state = self._checked(entries, self._hard_state if hard_state is None else hard_state)
+        if (not entries and state == self._hard_state) or not self._turn.try_take():
+            return False
+        try:
+            with self._failing_for_good():
+                self._begin_persist(entries, state, partial(self._end_append, entries, state, ended))
+        except BaseException:
+            self._turn.release()
+            raise
+        return True
+
+    def _end_append(
+        self, entries: Sequence[Entry], state: HardState, ended: _Ended, error: BaseException | None
+    ) -> None:
+        try:
+            with self._failing_for_good():
+                if error is not None:
+                    raise error
+                self._believe(entries, state)
+        except BaseException as failure:  # noqa: BLE001  whatever it is, who waits is told
+            error = failure
+        self._turn.release()
+        ended(error)
 
     async def compact(self, index: int) -> None:
         """Cut off the entries up to `index`, durably: first_index() becomes index + 1, and term(index) stays known.
@@ -300,6 +338,16 @@ class RaftLog:
             await self._write(batch)
         await self._sync()
 
+    def _begin_persist(self, entries: Sequence[Entry], state: HardState, done: _Ended) -> None:
+        """As `_persist`, of what fits one write that need not wait; `done` is told of the end."""
+        (batch,) = self._batches(entries, state)
+        self._database.write(batch)
+        self._disk.begin(self._sync_now, done)
+
+    def _sync_now(self) -> None:
+        self._database.sync_wal()
+        self._watermark.advance(self._write_number)
+
     async def _persist_base(self, base: Base, is_here: bool, state: HardState, state_directory: str | None) -> None:
         """Make `base` the base, with `state`; what follows it stays if it is here, in the log."""
         batch = WriteBatch()
@@ -335,8 +383,7 @@ class RaftLog:
             time.sleep(min(delay, STALL_PATIENCE_SECONDS))
 
     async def _sync(self) -> None:
-        await self._disk.run(self._database.sync_wal)
-        self._watermark.advance(self._write_number)
+        await self._disk.run(self._sync_now)
 
     def _batches(self, entries: Sequence[Entry], state: HardState) -> Iterator[WriteBatch]:
         """The writes, in order, such that each leaves a valid log, should it be the last that the disk sees.

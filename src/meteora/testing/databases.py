@@ -5,6 +5,7 @@ real code; what is durable, and when, is up to the `Disk`. The state machine's d
 `Rocks`. So is a table; what makes snapshots of tables, carries and installs them is the real code, on real files.
 """
 
+import asyncio
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -30,12 +31,20 @@ _LENGTHS: Final = struct.Struct(">II")
 _CHECKSUM: Final = struct.Struct(">I")
 
 
+class _EverReady:
+    """All that the log asks of its database but what the `Disk` does."""
+
+    def write_delay_seconds(self, size_bytes: int) -> float:  # noqa: ARG002  as `Rocks`
+        """Nothing holds writes back."""
+        return 0.0
+
+
 class SimulatedLog(RaftLog):
     """The real log, on a `Disk`."""
 
     def __init__(self, path: Path, disk: Disk, thread: DiskThread, applied_index: int, cache_bytes: int) -> None:
         """Opens it, with the entries above `applied_index` in memory."""
-        super().__init__(path, thread, cast(Watermark, None), cast(Rocks, None))
+        super().__init__(path, thread, cast(Watermark, None), cast(Rocks, _EverReady()))
         self._platter = disk
         self._hard_state = disk.hard_state
         self._terms = TermRuns((), disk.base.index, *disk.base)
@@ -49,6 +58,12 @@ class SimulatedLog(RaftLog):
 
     async def _persist(self, entries: Sequence[Entry], state: HardState) -> None:
         await self._put(LogWrite(tuple(entries), entries[0].index if entries else 0, state))
+
+    def _begin_persist(
+        self, entries: Sequence[Entry], state: HardState, done: Callable[[BaseException | None], object]
+    ) -> None:
+        persisting = asyncio.ensure_future(self._persist(entries, state))
+        persisting.add_done_callback(lambda ended: None if ended.cancelled() else done(ended.exception()))
 
     async def _persist_base(self, base: Base, is_here: bool, state: HardState, state_directory: str | None) -> None:
         await self._put(LogWrite((), 0, state, Cut(base, is_here, state_directory)))

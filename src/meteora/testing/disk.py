@@ -348,14 +348,21 @@ class SimulatedThread(DiskThread):
 
     async def run(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Run the function at some instant of the time that it takes."""
+        answer: T = await self._handed_over(lambda: function(*arguments))
+        return answer
+
+    def begin(self, function: Callable[[], object], done: Callable[[BaseException | None], object]) -> None:
+        """Run the function at some instant of the time that it takes, and tell `done` of its end."""
+        self._handed_over(function).add_done_callback(lambda answer: done(answer.exception()))
+
+    def _handed_over(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
         if self._is_closed:
             raise RuntimeError("a simulated thread is closed")
-        job = _Job(lambda: function(*arguments), asyncio.get_running_loop().create_future())
+        job = _Job(function, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._run_all())
-        answer: T = await job.answer
-        return answer
+        return job.answer
 
     async def _run_all(self) -> None:
         while self._waiting:

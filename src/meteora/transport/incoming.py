@@ -4,8 +4,9 @@ Rule: every batch is checked, not only the first one, because a node can be remo
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import NoReturn
 
 import grpc
@@ -15,6 +16,7 @@ from meteora.observability.logs import OnceLog, get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
 from meteora.raft.message import Message
+from meteora.rpc import each_request
 from meteora.transport.codec import (
     ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
@@ -51,6 +53,15 @@ class SnapshotStalled(MeteoraError):
     """Its sender sends no more of a snapshot. It stays inside this room: the stream is ended."""
 
 
+class _Refused(Exception):
+    """Nothing is taken from who sent this batch."""
+
+    def __init__(self, refusal: Refusal, batch: peer_pb2.Batch) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.batch = batch
+
+
 class PeerReceiver(PeerServiceServicer):
     """`PeerService.Exchange`, on any host of standard asynchronous servicers. Whoever serves it adds `Join`."""
 
@@ -85,20 +96,39 @@ class PeerReceiver(PeerServiceServicer):
     ) -> AsyncIterator[peer_pb2.Welcome]:
         """Takes batches for as long as they are in order; ends the stream with FAILED_PRECONDITION or DATA_LOSS."""
         instance_id = _instance_of(context)
-        is_welcomed = False
-        async for batch in request_iterator:
-            refusal = self._refusal_of(batch, instance_id)
-            if refusal is not None:
-                await self._refuse(batch, refusal, context)
-            messages = await _decode_or_abort(batch, context)
-            if not is_welcomed:
-                is_welcomed = True
-                self._inbox.introduced(batch.sender, instance_id, _stated(context, ADDRESS_METADATA_KEY))
-                yield peer_pb2.Welcome(node_id=self._identity.node_id)
-            if messages:
-                self._inbox.receive(batch.sender, messages)
-            if batch.state_report:
-                self._inbox.reported(batch.sender, batch.state_report)
+        try:
+            introduction = await anext(request_iterator, None)
+            if introduction is None:
+                return
+            messages = self._checked(context, instance_id, introduction)
+            self._inbox.introduced(introduction.sender, instance_id, _stated(context, ADDRESS_METADATA_KEY))
+            yield peer_pb2.Welcome(node_id=self._identity.node_id)
+            self._pass_on(introduction, messages)
+            await each_request(request_iterator, partial(self._take, context, instance_id))
+        except _Refused as refused:
+            await self._refuse(refused.batch, refused.refusal, context)
+        except MalformedBatch as error:
+            await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
+
+    def _take(self, context: _Context, instance_id: int, batch: peer_pb2.Batch) -> None:
+        self._pass_on(batch, self._checked(context, instance_id, batch))
+
+    def _checked(self, context: _Context, instance_id: int, batch: peer_pb2.Batch) -> list[Message]:
+        """The messages of a batch. Raises `_Refused` or `MalformedBatch`."""
+        refusal = self._refusal_of(batch, instance_id)
+        if refusal is not None:
+            raise _Refused(refusal, batch)
+        try:
+            return decode_messages(batch)
+        except MalformedBatch as error:
+            _log.error("batch dropped", sender=batch.sender, sender_address=context.peer(), cause=error)
+            raise
+
+    def _pass_on(self, batch: peer_pb2.Batch, messages: Sequence[Message]) -> None:
+        if messages:
+            self._inbox.receive(batch.sender, messages)
+        if batch.state_report:
+            self._inbox.reported(batch.sender, batch.state_report)
 
     def _refusal_of(self, batch: _Introduction, instance_id: int) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:
@@ -182,11 +212,3 @@ async def _next_part(parts: AsyncIterator[peer_pb2.SnapshotPart]) -> peer_pb2.Sn
 def _wanted(position: SnapshotPosition, *, is_complete: bool = False) -> peer_pb2.SnapshotWanted:
     table_number, offset_bytes = position
     return peer_pb2.SnapshotWanted(table_number=table_number, offset_bytes=offset_bytes, is_complete=is_complete)
-
-
-async def _decode_or_abort(batch: peer_pb2.Batch, context: _Context) -> list[Message]:
-    try:
-        return decode_messages(batch)
-    except MalformedBatch as error:
-        _log.error("batch dropped", sender=batch.sender, sender_address=context.peer(), cause=error)
-        await context.abort(grpc.StatusCode.DATA_LOSS, str(error))

@@ -109,17 +109,15 @@ class PeerLink:
         self.task = self._loop.create_task(self._run(), name=f"link to peer {peer} at {address}")
 
     def send(self, message: Message, encoded: EncodedEntries) -> None:
-        """Queues the message, or drops it if there is no room or the peer can't be reached."""
-        if not self._is_pausing and self._queue.offer(message, encoded):
-            self._flush_soon()
-        else:
+        """Queues the message until `flush`, or drops it if there is no room or the peer can't be reached."""
+        if self._is_pausing or not self._queue.offer(message, encoded):
             self._tell_loss()
 
     def report(self, report: bytes) -> None:
         """Sends what the node says of its state with the next batch, if the peer can be reached."""
         if not self._is_pausing:
             self._report = report
-            self._flush_soon()
+            self.flush()
 
     async def _run(self) -> None:
         while True:
@@ -172,14 +170,19 @@ class PeerLink:
         while await call.read() is not None:
             pass
 
-    def _flush_soon(self) -> None:
+    def flush(self) -> None:
+        """Sends what is queued: at once, or, if that was done in this turn of the loop already, at its end."""
         if not self._is_flush_due:
             self._is_flush_due = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._end_turn)
+            self._flush()
+
+    def _end_turn(self) -> None:
+        self._is_flush_due = False
+        self._flush()
 
     def _flush(self) -> None:
         """Sends what is queued, in as few batches as possible, as far as the peer has room for it."""
-        self._is_flush_due = False
         call = self._call
         if call is None:
             return

@@ -26,10 +26,14 @@ class GrpcTransport:
     def send(self, messages: Sequence[Message]) -> None:
         """See `Transport.send`."""
         encoded: EncodedEntries = {}
+        links: dict[PeerLink, None] = {}
         for message in messages:
             link = self._links.get(message.receiver)
             if link is not None:
                 link.send(message, encoded)
+                links[link] = None
+        for link in links:
+            link.flush()
 
     def report(self, report: bytes) -> None:
         """See `Transport.report`."""
