@@ -3,7 +3,8 @@
 No timer: what was asked for when the tick ends goes out. The rules:
 
 - Who is alone in its tick is told so at its end, and sends by the request's own method.
-- While `MAX_UNDER_WAY` batches are, what comes gathers behind them: so load makes batches longer.
+- While one batch is under way, what comes gathers behind it: so load makes batches longer. Another goes out meanwhile
+  only if it is full, and no more than `MAX_UNDER_WAY` are at a time.
 - Only what ends alike travels together, or waits behind one another: a read waits for no write, a serializable read for
   nobody who waits for a majority, and nobody with time left for somebody without. So a batch has one time-out, which is
   that of all in it to a tenth of a second; and nothing waits behind what ends later than itself, but for that tenth.
@@ -30,7 +31,8 @@ LIKE_TIMEOUTS_SECONDS: Final = 0.1
 of them hear its reason and not their own time-out."""
 
 MAX_UNDER_WAY: Final = 2
-"""Batches of one kind to one node: one that is served, and one that is on the wire meanwhile."""
+"""Batches of one kind to one node. With 64 tasks that write, on three nodes, two halves that take turns did 8,200 puts a
+second, and one whole 10,100: a round costs the nodes the same for either."""
 
 WITHOUT_BATCHES_SECONDS: Final = 60.0
 """How long a node that knows no batches is not asked again, once it said so: then it may be of a later release."""
@@ -51,7 +53,7 @@ class _Kind(NamedTuple):
 class _Waiting:
     """A request that is not answered yet."""
 
-    __slots__ = ("answer", "batch", "deadline_seconds", "last_start_seconds", "method", "request")
+    __slots__ = ("answer", "batch", "deadline_seconds", "last_start_seconds", "method", "request", "size_bytes")
 
     def __init__(
         self, method: Method[Any, Any], request: Message, timeout_seconds: float, answer: asyncio.Future[Answer]
@@ -59,6 +61,7 @@ class _Waiting:
         now_seconds = monotonic()
         self.method = method
         self.request = request
+        self.size_bytes = request.ByteSize() + OPERATION_OVERHEAD_BYTES
         self.deadline_seconds = now_seconds + timeout_seconds
         self.last_start_seconds = self.deadline_seconds - min(LIKE_TIMEOUTS_SECONDS, timeout_seconds / 2)
         """After this it is not worth sending."""
@@ -105,6 +108,25 @@ class _Lane:
     def __init__(self) -> None:
         self.waiting: deque[_Waiting] = deque()
         self.under_way = 0
+        self._waiting_bytes = 0
+
+    def add(self, waiting: _Waiting) -> None:
+        """Behind all others."""
+        self.waiting.append(waiting)
+        self._waiting_bytes += waiting.size_bytes
+
+    @property
+    def may_send(self) -> bool:
+        """Whether another batch may go out now."""
+        if not self.under_way:
+            return True
+        is_full = self._waiting_bytes >= MAX_BYTES or len(self.waiting) >= MAX_OPERATIONS
+        return is_full and self.under_way < MAX_UNDER_WAY
+
+    def _pop(self) -> _Waiting:
+        waiting = self.waiting.popleft()
+        self._waiting_bytes -= waiting.size_bytes
+        return waiting
 
     def take(self, now_seconds: float) -> list[_Waiting]:
         """Those at the front that may be one message, or may not but are alone. Empty if nobody waits any more."""
@@ -113,15 +135,15 @@ class _Lane:
         while self.waiting and len(part) < MAX_OPERATIONS:
             waiting = self.waiting[0]
             if waiting.answer.done():
-                self.waiting.popleft()
+                self._pop()
                 continue
             if now_seconds > waiting.last_start_seconds:
-                self.waiting.popleft().answer.set_result(TOO_LATE)
+                self._pop().answer.set_result(TOO_LATE)
                 continue
-            size_bytes += waiting.request.ByteSize() + OPERATION_OVERHEAD_BYTES
+            size_bytes += waiting.size_bytes
             if part and (size_bytes > MAX_BYTES or not _end_alike(part[0], waiting)):
                 break
-            part.append(self.waiting.popleft())
+            part.append(self._pop())
         return part
 
 
@@ -154,7 +176,7 @@ class Batches:
         lane = self._lanes.get(kind)
         if lane is None:
             lane = self._lanes[kind] = _Lane()
-        lane.waiting.append(waiting)
+        lane.add(waiting)
         if not self._is_tick_awaited:
             self._is_tick_awaited = True
             asyncio.get_running_loop().call_soon(self._end_tick)
@@ -167,7 +189,7 @@ class Batches:
     def _send_waiting(self, kind: _Kind) -> None:
         lane = self._lanes[kind]
         now_seconds = monotonic()
-        while lane.under_way < MAX_UNDER_WAY and (part := lane.take(now_seconds)):
+        while lane.may_send and (part := lane.take(now_seconds)):
             batch = _Batch(part)
             if self._is_closed:
                 batch.settle_all(CLIENT_CLOSED)

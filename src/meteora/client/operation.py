@@ -119,7 +119,8 @@ class Operation:
 
     def is_answered(self, attempt: Attempt, reply: MemberReply, now_seconds: float) -> bool:
         """Learns from a reply. False if it sends the request elsewhere, as WRONG_LEADER does."""
-        self._routes.learn(attempt.endpoint, _kv_addresses(reply), reply.leader_id)
+        if not self._routes.has_learned(attempt.endpoint, reply):
+            self._routes.learn(attempt.endpoint, _kv_addresses(reply), reply.leader_id, reply)
         failure = None if isinstance(reply, raft_pb2.NodeStatusReply) else failure_of_state(reply.state)
         if failure is not None:
             self.failed(attempt, failure, now_seconds)

@@ -36,6 +36,9 @@ class Routes:
     def __init__(self, seeds: tuple[str, ...]) -> None:
         self._seeds = seeds
         self._view = _View(None, {}, 0, {}, None)
+        self._order: list[str] = list(seeds)
+        """As long as nothing has failed."""
+        self._latest: object = None
         self._failed_at_seconds: dict[str, float] = {}
         self._answering: set[str] = set()
 
@@ -49,26 +52,31 @@ class Routes:
         return endpoint in self._answering
 
     def order(self, now_seconds: float) -> list[str]:
-        """All endpoints, the one to ask first at the front."""
-        view = self._view
-        known = (view.leader, view.answered_by, *self._seeds, *view.members.values())
-        endpoints = dict.fromkeys(endpoint for endpoint in known if endpoint is not None)
+        """All endpoints, the one to ask first at the front. Not to be changed."""
         if not self._failed_at_seconds:
-            return list(endpoints)
-        return sorted(endpoints, key=lambda endpoint: self._is_distrusted(endpoint, now_seconds))
+            return self._order
+        return sorted(self._order, key=lambda endpoint: self._is_distrusted(endpoint, now_seconds))
 
     def _is_distrusted(self, endpoint: str, now_seconds: float) -> bool:
         failed_at_seconds = self._failed_at_seconds.get(endpoint)
         return failed_at_seconds is not None and now_seconds - failed_at_seconds < DISTRUST_SECONDS
 
-    def learn(self, answered_by: str, advertised: Mapping[int, str], leader_id: int) -> None:
+    def has_learned(self, answered_by: str, reply: object) -> bool:
+        """Whether this very reply was the last that was learned from: those to the writes of a batch are one object."""
+        return reply is self._latest and answered_by == self._view.answered_by and not self._failed_at_seconds
+
+    def learn(self, answered_by: str, advertised: Mapping[int, str], leader_id: int, reply: object = None) -> None:
         """Takes over what a reply says: the KV addresses of the members by id, and who leads (0: nobody known)."""
         self._failed_at_seconds.pop(answered_by, None)
         self._answering.add(answered_by)
+        self._latest = reply
         # Replies are alike for as long as nothing happens to the cluster, and this is on the way of each of them.
         if self._view[:3] != (answered_by, advertised, leader_id):
             members = _reachable(advertised, answered_by) or self._view.members
-            self._view = _View(answered_by, advertised, leader_id, members, members.get(leader_id))
+            leader = members.get(leader_id)
+            self._view = _View(answered_by, advertised, leader_id, members, leader)
+            known = (leader, answered_by, *self._seeds, *members.values())
+            self._order = list(dict.fromkeys(endpoint for endpoint in known if endpoint is not None))
 
     def distrust(self, endpoint: str, now_seconds: float) -> None:
         """Asks `endpoint` last for a while: it could not be connected to, or did not answer."""

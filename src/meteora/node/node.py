@@ -335,8 +335,7 @@ class Node:
         self._ensure_running(may_be_applied=command.retry)
         result = self._writes.add(command, deadline)
         self._wake()
-        # Shielded, because a retry of the same request may wait for the same future.
-        return asyncio.shield(result)
+        return result
 
     def get(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """The value of a key, None if it has none: at least as new as all that was acknowledged before the call.

@@ -34,7 +34,7 @@ _new = tuple.__new__
 class PendingWrite:
     """One write that somebody waits for."""
 
-    __slots__ = ("command", "deadline", "handed_on_at", "is_queued", "result", "size_bytes")
+    __slots__ = ("command", "deadline", "handed_on_at", "is_queued", "result", "retries", "size_bytes")
 
     def __init__(self, command: Command, size_bytes: int, deadline: float, result: asyncio.Future[None]) -> None:
         self.command = command
@@ -42,9 +42,28 @@ class PendingWrite:
         self.deadline = deadline
         """In the loop's time, seconds."""
         self.result = result
+        self.retries: list[asyncio.Future[None]] | None = None
+        """Of those who asked for the same again meanwhile."""
         self.handed_on_at: float | None = None
         """When it last left the queue, in the loop's time; None if never."""
         self.is_queued = True
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody still waits for it."""
+        return not self.result.done() or (self.retries is not None and any(not each.done() for each in self.retries))
+
+    def answer(self, error: RequestError | None) -> None:
+        """Tell those who wait: what went wrong, or that it is done."""
+        for waiter in (self.result, *(self.retries or ())):
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+                # Whoever waited may be gone: then nobody looks at the error, which asyncio would log.
+                waiter.exception()
 
     def mark_retried(self) -> None:
         """It may have been sent before."""
@@ -91,7 +110,7 @@ class PendingWrites:
     def add(self, command: Command, deadline: float) -> asyncio.Future[None]:
         """Queue a write: the future that is done when it is applied.
 
-        The same request again waits for the same future. If too much is pending, raises `Overloaded`, or, for what may
+        The same request again gets a future of its own, of the same write. If too much is pending, raises `Overloaded`, or, for what may
         have been sent before, `OutcomeUnknown`.
         """
         key = (command.client_id, command.sequence)
@@ -102,7 +121,11 @@ class PendingWrites:
         known.deadline = max(known.deadline, deadline)
         if command.retry and not known.command.retry:
             known.mark_retried()
-        return known.result
+        again: asyncio.Future[None] = self._loop.create_future()
+        if known.retries is None:
+            known.retries = []
+        known.retries.append(again)
+        return again
 
     def _queued(self, command: Command, deadline: float) -> PendingWrite:
         size_bytes = COMMAND_OVERHEAD_BYTES + len(command[5]) + len(command[6])
@@ -134,9 +157,10 @@ class PendingWrites:
                 break
             queue.popleft()
             write.is_queued = False
-            if write.result.done():
-                # Nobody waits for it any more, and so far it is certainly not applied by this sending.
+            if write.result.done() and not write.is_awaited:
+                # It is certainly not applied by this sending.
                 size_bytes -= write.size_bytes
+                self._forget(write)
                 continue
             write.handed_on_at = now
             batch.append(write.command)
@@ -156,12 +180,12 @@ class PendingWrites:
             if write is None:
                 continue
             self._bytes -= write.size_bytes
-            if write.result.done():
-                continue
             if outcome is Outcome.EXPIRED:
-                _refuse(write, _expired())
-            else:
+                write.answer(_expired())
+            elif write.retries is None and not write.result.done():
                 write.result.set_result(None)
+            else:
+                write.answer(None)
         self._advance_first_outstanding()
 
     def _advance_first_outstanding(self) -> None:
@@ -182,14 +206,13 @@ class PendingWrites:
 
     def expire(self, now: float, why: str) -> None:
         """Answer what waits beyond its deadline, and drop what nobody waits for any more."""
-        expired = [write for write in self._all() if write.result.done() or write.deadline <= now]
+        expired = [write for write in self._all() if write.deadline <= now or not write.is_awaited]
         for write in expired:
             self._forget(write)
-            if not write.result.done():
-                _refuse(write, _fate(write, why))
+            write.answer(_fate(write, why))
         if expired:
             self._advance_first_outstanding()
-            self._queue = deque(write for write in self._queue if not write.result.done())
+            self._queue = deque(write for write in self._queue if write.is_awaited)
 
     def give_up_all(self, why: str) -> None:
         """Answer everything: the node stops."""
@@ -206,12 +229,6 @@ class PendingWrites:
         else:
             self._others.pop((client_id, sequence), None)
         self._bytes -= write.size_bytes
-
-
-def _refuse(write: PendingWrite, error: RequestError) -> None:
-    write.result.set_exception(error)
-    # Whoever waited may be gone: then nobody looks at the error, which asyncio would log.
-    write.result.exception()
 
 
 def _fate(write: PendingWrite, why: str) -> RequestError:

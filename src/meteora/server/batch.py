@@ -4,8 +4,7 @@ Rules:
 
 - An operation ends as its own method would end, whatever becomes of the others.
 - All are queued on the node before anything is waited for, and no operation is a task: that is what a batch saves.
-- Whoever stops waiting takes back what is its own. A write with a request id may be waited for by its retry as well,
-  and goes on: `Node.write` shields it.
+- Whoever stops waiting takes back what is its own. A write that its retry waits for as well goes on.
 """
 
 import asyncio

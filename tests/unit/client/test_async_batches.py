@@ -123,17 +123,32 @@ def test_reads_wait_for_no_writes(node: BatchRemote) -> None:
 def test_while_batches_are_under_way_what_comes_gathers(node: BatchRemote) -> None:
     async def scenario(client: AsyncClient) -> None:
         node.gate.clear()
-        under_way = []
-        for index in range(MAX_UNDER_WAY):
-            under_way.append(asyncio.create_task(put_all(client, f"{index}a", f"{index}b")))
-            await until(lambda count=index + 1: len(node.batches) == count)
+        under_way = [asyncio.create_task(put_all(client, "a", "b"))]
+        await until(lambda: node.batches)
         for index in range(10):
             under_way.append(asyncio.create_task(put_all(client, f"later{index}")))
             await asyncio.sleep(0)
         node.gate.set()
         for each in under_way:
             assert not any(await each)
-        assert node.sizes == [2] * MAX_UNDER_WAY + [10]
+        assert node.sizes == [2, 10]
+
+    run(node, scenario)
+
+
+def test_a_full_batch_goes_out_although_others_are_under_way_but_not_more_than_so_many(node: BatchRemote) -> None:
+    async def scenario(client: AsyncClient) -> None:
+        node.gate.clear()
+        half = b"v" * (MAX_BYTES // 2 - 200)
+        under_way = []
+        for index in range(MAX_UNDER_WAY + 1):
+            pair = (client.put(f"{index}{each}", half) for each in "ab")
+            under_way.append(asyncio.gather(*pair))
+            await asyncio.sleep(0)
+            await until(lambda count=min(index + 1, MAX_UNDER_WAY): len(node.batches) == count)
+        node.gate.set()
+        await asyncio.gather(*under_way)
+        assert node.sizes == [2] * (MAX_UNDER_WAY + 1)
 
     run(node, scenario)
 
@@ -235,10 +250,8 @@ def test_a_batch_without_an_answer_leaves_each_write_in_doubt(node: BatchRemote)
 def test_what_was_never_sent_is_certainly_not_applied(node: BatchRemote) -> None:
     async def scenario(client: AsyncClient) -> None:
         node.batch_step = hangs
-        under_way = []
-        for index in range(MAX_UNDER_WAY):
-            under_way.append(asyncio.create_task(put_all(client, f"{index}a", f"{index}b")))
-            await until(lambda count=index + 1: len(node.batches) == count)
+        under_way = [asyncio.create_task(put_all(client, "a", "b"))]
+        await until(lambda: node.batches)
         behind = await put_all(client, "c", "d")
         assert [type(each) for each in behind] == [NotApplied] * 2
         assert all(operation.put.key not in (b"c", b"d") for each in node.batches for operation in each.operations)

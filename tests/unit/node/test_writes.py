@@ -117,9 +117,10 @@ def test_what_waits_to_be_handed_on_again_is_queued_once() -> None:
 
 def test_the_same_request_waits_for_the_same_answer() -> None:
     def story(writes: PendingWrites) -> None:
-        first = writes.add(put(1), DEADLINE)
-        assert writes.add(put(1, retry=True), DEADLINE) is first
+        waiting = [writes.add(put(1), DEADLINE), writes.add(put(1, retry=True), DEADLINE)]
         assert len(batch(writes)) == 1
+        writes.applied(applied(1))
+        assert [each.result() for each in waiting] == [None, None]
 
     with_writes(story)
 
@@ -316,8 +317,29 @@ def test_at_the_bound_a_request_that_is_pending_already_may_still_ask_again(monk
     monkeypatch.setattr(module, "MAX_PENDING_WRITES", 1)
 
     def story(writes: PendingWrites) -> None:
-        first = writes.add(put(1), DEADLINE)
-        assert writes.add(put(1, retry=True), DEADLINE) is first
+        waiting = [writes.add(put(1), DEADLINE), writes.add(put(1, retry=True), DEADLINE)]
+        writes.applied(applied(1))
+        assert all(each.done() for each in waiting)
+
+    with_writes(story)
+
+
+def test_a_write_whose_first_caller_has_gone_is_done_for_the_one_who_asked_again() -> None:
+    def story(writes: PendingWrites) -> None:
+        first, again = writes.add(put(1), DEADLINE), writes.add(put(1, retry=True), DEADLINE)
+        first.cancel()
+        assert [command.sequence for command in batch(writes)] == [1]
+        writes.applied(applied(1))
+        assert again.done()
+
+    with_writes(story)
+
+
+def test_a_write_that_nobody_waits_for_any_more_is_forgotten_when_its_turn_comes() -> None:
+    def story(writes: PendingWrites) -> None:
+        for each in (writes.add(put(1), DEADLINE), writes.add(put(1, retry=True), DEADLINE)):
+            each.cancel()
+        assert (batch(writes), len(writes), writes._bytes) == ([], 0, 0)
 
     with_writes(story)
 
