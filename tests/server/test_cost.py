@@ -1,4 +1,4 @@
-"""What a put costs, counted: the function calls that Python makes for it, from the bytes on the wire to those of the answer.
+"""What a put costs, counted: the function calls that Python makes for it, from the wire and back to it.
 
 Times differ from machine to machine and from hour to hour; this does not. A change that raises it is to say why.
 """

@@ -31,8 +31,8 @@ LIKE_TIMEOUTS_SECONDS: Final = 0.1
 of them hear its reason and not their own time-out."""
 
 MAX_UNDER_WAY: Final = 2
-"""Batches of one kind to one node. With 64 tasks that write, on three nodes, two halves that take turns did 8,200 puts a
-second, and one whole 10,100: a round costs the nodes the same for either."""
+"""Batches of one kind to one node. With 64 tasks that write, on three nodes, two halves that take turns did 8,200 puts
+a second, and one whole 10,100: a round costs the nodes the same for either."""
 
 WITHOUT_BATCHES_SECONDS: Final = 60.0
 """How long a node that knows no batches is not asked again, once it said so: then it may be of a later release."""

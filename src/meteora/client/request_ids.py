@@ -53,7 +53,7 @@ class RequestIds:
 
 
 class RequestName:
-    """A context in which a write has a name: a function that names it for one attempt. (Half the cost of a generator.)"""
+    """A context in which a write has a name: what it gives names the write for one attempt."""
 
     __slots__ = ("_ids", "_sequence")
 

@@ -47,6 +47,7 @@ from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
 from meteora.node.divergence import DivergenceAlarm
 from meteora.node.freshness import AppliedState, Freshness, StaleRead
+from meteora.node.log_write import LogWrite
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
@@ -96,9 +97,6 @@ MAX_UNAPPLIED_ENTRIES = 1_000
 
 PROMOTION_LAG_ENTRIES = 100
 """A learner that is this close to the commit index has caught up: what it lacks is on its way."""
-
-SLOW_DISK_SECONDS = 1.0
-"""A write to the log that takes longer is logged; a leader then hands over, after an election timeout at least."""
 
 SNAPSHOT_PAUSE_SECONDS = 1.0
 """Before a snapshot that did not get through is sent again."""
@@ -188,13 +186,9 @@ class Node:
         self._forwarded: list[bytes] = []
         self._forwarded_bytes = 0
         self._to_apply: deque[Entry] = deque()
-        self._is_persisting = False
+        self._log_write = LogWrite()
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
-        self._persist_began = 0.0
-        """Of the write to the log that is under way, in the loop's time."""
-        self._is_slowness_told = False
-        """Of that write."""
         self._is_tidying = self._work_is_scheduled = self._is_stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
@@ -710,7 +704,7 @@ class Node:
                 self._step_snapshot(message)
             elif not (is_stalled and message.kind is MessageKind.APPEND):
                 self._raw.step(message)
-        if not self._is_persisting and not is_stalled:
+        if not self._log_write.is_under_way and not is_stalled:
             self._propose()
         if self._reads.wants_round and self.leader_id:
             self._raw.read_index(self._reads.begin_round(self._loop.time()))
@@ -757,9 +751,7 @@ class Node:
         if not persist.writes:
             self._persisted(persist)
             return
-        self._is_persisting = True
-        self._persist_began = self._loop.time()
-        self._is_slowness_told = False
+        self._log_write.begin(self._loop.time())
         if persist.snapshot is None and self._log_store.begin_append(
             persist.entries, persist.hard_state, partial(self._append_ended, persist)
         ):
@@ -782,11 +774,7 @@ class Node:
             self._end_persist(persist)
 
     def _end_persist(self, persist: Persist) -> None:
-        took_seconds = self._loop.time() - self._persist_began
-        if took_seconds > SLOW_DISK_SECONDS:
-            tell = _log.info if self._is_slowness_told else _log.warning
-            tell("slow disk: writing the log took long", seconds=round(took_seconds, 3))
-        self._is_persisting = False
+        self._log_write.end(self._loop.time())
         self._persisted(persist)
         self._wake()
 
@@ -795,12 +783,9 @@ class Node:
 
         Heartbeats go on meanwhile: without a successor the others had better wait for this disk than for nobody.
         """
-        took_seconds = now - self._persist_began
-        if not self._is_persisting or took_seconds <= SLOW_DISK_SECONDS:
+        took_seconds = self._log_write.slow_seconds(now)
+        if not took_seconds:
             return
-        if not self._is_slowness_told:
-            self._is_slowness_told = True
-            _log.warning("slow disk: a write to the log does not end", seconds=round(took_seconds, 3))
         others = self._raw.heard - {self.node_id}
         if self.leads and not self._raw.transferee and self._raw.configuration.has_majority(others):
             successor = self._best_successor()

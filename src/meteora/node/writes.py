@@ -110,8 +110,8 @@ class PendingWrites:
     def add(self, command: Command, deadline: float) -> asyncio.Future[None]:
         """Queue a write: the future that is done when it is applied.
 
-        The same request again gets a future of its own, of the same write. If too much is pending, raises `Overloaded`, or, for what may
-        have been sent before, `OutcomeUnknown`.
+        The same request again gets a future of its own, of the same write. If too much is pending, raises `Overloaded`,
+        or, for what may have been sent before, `OutcomeUnknown`.
         """
         key = (command.client_id, command.sequence)
         known = self._others.get(key)

@@ -1,4 +1,4 @@
-"""gRPC on our own HTTP/2, within the event loop: no thread is woken for a call, and none but the slow ones has a task."""
+"""gRPC on our own HTTP/2, within the event loop: no thread is woken for a call, and only the long way has tasks."""
 
 import asyncio
 import socket

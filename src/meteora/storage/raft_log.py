@@ -193,24 +193,28 @@ class RaftLog:
             self._believe(entries, state)
 
     def begin_append(self, entries: Sequence[Entry], hard_state: HardState | None, ended: _Ended) -> bool:
-        """As `append`, but for who has no task to wait in: what is to be written is handed to the system when this
-        returns, and `ended` is called when it is durable, with None, or with what `append` would have raised.
+        """As `append`, for who has no task to wait in: `ended` is told when it is durable, or what went wrong.
 
-        False if it may have to wait for anything but the fsync: then nothing was done, and `append` is the way.
+        What is to be written is handed to the system when this returns. False if it may have to wait for anything but
+        the fsync: then nothing was done, and `append` is the way.
         """
         size_bytes = sum([entry.size_bytes() for entry in entries])
         if self._failure is not None or size_bytes >= BATCH_BYTES or self._database.write_delay_seconds(size_bytes):
             return False
-        state = self._checked(entries, self._hard_state if hard_state is None else hard_state)
-        if (not entries and state == self._hard_state) or not self._turn.try_take():
+        if not self._turn.try_take():
             return False
         try:
-            with self._failing_for_good():
-                self._begin_persist(entries, state, partial(self._end_append, entries, state, ended))
+            state = self._checked(entries, self._hard_state if hard_state is None else hard_state)
+            is_new = bool(entries) or state != self._hard_state
+            if is_new:
+                with self._failing_for_good():
+                    self._begin_persist(entries, state, partial(self._end_append, entries, state, ended))
         except BaseException:
             self._turn.release()
             raise
-        return True
+        if not is_new:
+            self._turn.release()
+        return is_new
 
     def _end_append(
         self, entries: Sequence[Entry], state: HardState, ended: _Ended, error: BaseException | None

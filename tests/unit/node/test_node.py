@@ -23,7 +23,7 @@ from meteora.errors import (
     Overloaded,
 )
 from meteora.kv.command import Command, Operation
-from meteora.node import Removal, addresses, node, reads
+from meteora.node import Removal, addresses, log_write, reads
 from meteora.node.members import encode_context
 from meteora.node.writes import MAX_PENDING_WRITES
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, Message, MessageKind
@@ -80,7 +80,7 @@ async def made(request: Callable[[], Awaitable[object]]) -> None:
 async def until_persisting(one: Running) -> None:
     """Looks at every turn of the loop: a write to the disk may take only a few."""
     async with asyncio.timeout(10):
-        while not one.node._is_persisting:
+        while not one.node._log_write.is_under_way:
             await asyncio.sleep(0)
 
 
@@ -990,18 +990,18 @@ def test_a_change_that_the_node_fails_with_is_answered(tmp_path: Path) -> None:
 def test_a_tick_between_the_decision_to_write_and_its_first_step_takes_no_disk_for_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node, "SLOW_DISK_SECONDS", 0.1)
+    monkeypatch.setattr(log_write, "SLOW_DISK_SECONDS", 0.1)
 
     async def story(one: Running) -> None:
         await one.put(b"k")
         idle_until = one.node._loop.time() + 0.2
-        await until(lambda: one.node._loop.time() > idle_until and not one.node._is_persisting)
+        await until(lambda: one.node._loop.time() > idle_until and not one.node._log_write.is_under_way)
         writing = asyncio.create_task(one.put(b"k"))
         await asyncio.sleep(0)  # It is queued, and the pass that takes it in is due.
         one.node._work()
-        assert one.node._is_persisting
+        assert one.node._log_write.is_under_way
         one.node._look_after_disk(one.node._loop.time())
-        assert not one.node._is_slowness_told
+        assert not one.node._log_write._is_slowness_told
         await writing
 
     alone(tmp_path, story)
@@ -1010,12 +1010,12 @@ def test_a_tick_between_the_decision_to_write_and_its_first_step_takes_no_disk_f
 def test_a_leader_without_a_successor_goes_on_leading_while_its_disk_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node, "SLOW_DISK_SECONDS", 0.1)
+    monkeypatch.setattr(log_write, "SLOW_DISK_SECONDS", 0.1)
 
     async def story(one: Running) -> None:
         with stuck_disk(one):
             stuck = asyncio.create_task(one.put(b"k"))
-            await until(lambda: one.node._is_slowness_told)
+            await until(lambda: one.node._log_write._is_slowness_told)
             assert one.node.leads
         await stuck
 

@@ -114,6 +114,16 @@ def test_a_function_that_ends_after_its_loop_does_no_harm(disk: DiskThread) -> N
     assert asyncio.run(disk.run(divmod, 7, 2)) == (3, 1)
 
 
+@pytest.mark.parametrize(("divisor", "expected"), [(2, type(None)), (0, ZeroDivisionError)])
+def test_what_was_begun_is_told_of_on_the_loop(disk: DiskThread, run: Run, divisor: int, expected: type) -> None:
+    async def scenario() -> tuple[type, int]:
+        ended: asyncio.Future[tuple[type, int]] = asyncio.get_running_loop().create_future()
+        disk.begin(lambda: 1 // divisor, lambda error: ended.set_result((type(error), threading.get_ident())))
+        return await ended
+
+    assert run(scenario()) == (expected, threading.get_ident())
+
+
 def test_a_blocking_call_waits_its_turn_and_returns(disk: DiskThread) -> None:
     async def scenario() -> list[int]:
         seen: list[int] = []
