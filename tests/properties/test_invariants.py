@@ -9,6 +9,13 @@ from tests.raft_invariants import Invariants
 from tests.raft_network import Network, cluster
 
 
+def add_unstable(network: Network, node: int, entries: list[Entry]) -> None:
+    """Entries that get into a log in no way that there is."""
+    log = network[node].raw._raft.log
+    log._unstable += entries
+    log.last_index += len(entries)
+
+
 def watched() -> tuple[Network, Invariants]:
     """Three members of which n1 leads, with one command applied by all, and a watcher that has seen them so."""
     network = cluster()
@@ -41,16 +48,16 @@ def change_an_entry(network: Network) -> None:
 
 
 def change_what_is_before_an_entry(network: Network) -> None:
-    network[2].raw._raft.log._unstable += [Entry(3, 3), Entry(5, 4)]
-    network[3].raw._raft.log._unstable += [Entry(4, 3), Entry(5, 4)]
+    add_unstable(network, 2, [Entry(3, 3), Entry(5, 4)])
+    add_unstable(network, 3, [Entry(4, 3), Entry(5, 4)])
 
 
 def let_terms_fall(network: Network) -> None:
-    network[2].raw._raft.log._unstable += [Entry(3, 3), Entry(2, 4)]
+    add_unstable(network, 2, [Entry(3, 3), Entry(2, 4)])
 
 
 def misplace_an_entry(network: Network) -> None:
-    network[2].raw._raft.log._unstable += [Entry(3, 4)]
+    add_unstable(network, 2, [Entry(3, 4)])
 
 
 def lower_the_term(network: Network) -> None:
@@ -99,7 +106,7 @@ def raise_the_term_on_disk_alone(network: Network) -> None:
 def commit_in_a_log_that_lacks_what_is_committed(network: Network) -> None:
     raft = network[2].raw._raft
     network[2].disk.log._entries = [Entry(1, 1)]
-    raft.log._offset, raft.log.committed, raft.log.applied = 2, 1, 1
+    raft.log._offset, raft.log.last_index, raft.log.committed, raft.log.applied = 2, 1, 1, 1
     network[2].state.pop()
     network[2].incarnation += 1
     raft.become_candidate(is_pre_vote=False)

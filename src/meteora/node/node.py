@@ -273,7 +273,9 @@ class Node:
         No further, or it would look twice for a quorum whose answers lie unread in its sockets. Whoever doesn't lead
         has nothing to make up for: its promises last longer so.
         """
-        owed = self._missed_ticks.take() if self._settings.lease_reads else 0
+        if not self._settings.lease_reads:
+            return
+        owed = self._missed_ticks.take()
         for _ in range(min(owed, self._settings.election_ticks // 2)):
             if self.leads:
                 self._raw.tick()

@@ -185,7 +185,8 @@ class Leader:
             raft.send(MessageKind.HEARTBEAT, peer, commit=commit, context=context)
 
     def _peers(self) -> list[int]:
-        return sorted(self.progress.keys() - {self._raft.node_id})
+        me = self._raft.node_id
+        return [peer for peer in sorted(self.progress) if peer != me]
 
     def send_append(self, peer: int, *, even_if_empty: bool = True) -> bool:
         """Send the next entries, or just the commit index; whether anything was sent."""
@@ -276,7 +277,8 @@ class Leader:
         ):
             return
         self._continue(progress)
-        if self._commit():
+        # What a majority has is more than before only if this peer has more than that.
+        if progress.match > self._raft.log.committed and self._commit():
             self.broadcast_append()
         elif was_paused and message.sender != self._raft.node_id:
             self.send_append(message.sender)

@@ -190,10 +190,12 @@ class RawNode:
         )
 
     def _has_persist(self) -> bool:
+        if self._persisting is not None:
+            return False
         raft = self._raft
-        return self._persisting is None and (
-            raft.log.has_unstable
-            or bool(raft.after_persist)
+        return (
+            bool(raft.after_persist)
+            or raft.log.has_unstable
             or self._term_and_vote != (raft.term, raft.vote)
             or raft.log.has_unsettled
             or raft.log.new_snapshot() is not None

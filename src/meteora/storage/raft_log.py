@@ -317,7 +317,8 @@ class RaftLog:
             self._ensure_a_run(entries, self._terms.term(first - 1), state.term)
             last_index = entries[-1].index
         # The core may learn of a commit before the entries are here; on disk the one never goes ahead of the other.
-        return state._replace(commit=max(old.commit, min(state.commit, last_index)))
+        commit = max(old.commit, min(state.commit, last_index))
+        return state if commit == state.commit else state._replace(commit=commit)
 
     def _checked_for_reset(self, base: Base, is_here: bool, state: HardState) -> HardState:
         committed = max(self._hard_state.commit, self._cache.released_index)
@@ -414,7 +415,8 @@ class RaftLog:
 
     def _sealed(self, batch: WriteBatch, last_index: int, state: HardState, base: Base | None = None) -> WriteBatch:
         self._write_number += 1
-        state = state._replace(commit=min(state.commit, last_index))
+        if state.commit > last_index:
+            state = state._replace(commit=last_index)
         base = base or Base(self._terms.base_index, self._terms.base_term)
         batch.put(LOG_STATE_KEY, encode_log_state(LogState(self._write_number, last_index, state, base)))
         return batch
