@@ -58,9 +58,9 @@ sim: $(develop_ready) ## 300 simulated clusters under faults; sim_seeds=N sim_fi
 sim-mutants: $(develop_ready) ## the simulation against classic mistakes: each must be found
 	$(python) -m tests.simulation.mutants
 
-bench: $(bench_ready) ## beside etcd, redis and PySyncObj, some fifteen minutes; ARGS="--full all" for all of it
+bench: $(bench_ready) ## all of it, beside etcd, redis and PySyncObj: more than an hour; ARGS="throughput" for a part
 	@bench/install.sh
-	$(python) -m bench $(ARGS)
+	$(python) -m bench $(or $(ARGS),--full all)
 
 bench-quick: $(bench_ready) ## whether every part of the benchmark works; its numbers mean nothing
 	@bench/install.sh

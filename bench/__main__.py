@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--full", action="store_true", help="values of 64 B, 1 KiB and 64 KiB; 1, 64 and 1,024 tasks")
     made.add_argument("--rounds", type=int, help="of each system, in turns")
+    made.add_argument("--long-rounds", type=int, help="the same, of parts that take long, and of longer values")
     made.add_argument("--seconds", type=float, help="of each load")
     made.add_argument("--keys", type=int, help="that are written first and picked from")
     made.add_argument("--values", type=_numbers, metavar="BYTES,...", help="the sizes of the values")
@@ -71,6 +72,7 @@ def chosen_plan(options: argparse.Namespace) -> Plan:
     plan = QUICK if options.quick else FULL if options.full else DEFAULT
     given = {
         "rounds": options.rounds,
+        "long_rounds": options.long_rounds,
         "seconds": options.seconds,
         "keys": options.keys,
         "value_sizes_bytes": options.values,

@@ -22,7 +22,7 @@ def run_keys(bench: Bench) -> None:
     for keys in bench.plan.growing_keys:
         bench.say(f"{KEYS_PART}: {keys}")
         turns = {system: partial(_keys_turn, bench, system, keys) for system in SYSTEMS}
-        bench.results.add(KEYS_PART, take_turns(turns, bench.plan.rounds, bench.say))
+        bench.results.add(KEYS_PART, take_turns(turns, bench.plan.long_rounds, bench.say))
 
 
 def run_connections(bench: Bench) -> None:
@@ -30,7 +30,7 @@ def run_connections(bench: Bench) -> None:
     nodes = max(bench.plan.nodes)
     bench.say(f"{CONNECTIONS_PART}: {', '.join(map(str, bench.plan.growing_connections))}")
     turns = {system: partial(_connections_turn, bench, system, nodes) for system in SYSTEMS}
-    bench.results.add(CONNECTIONS_PART, take_turns(turns, bench.plan.rounds, bench.say))
+    bench.results.add(CONNECTIONS_PART, take_turns(turns, bench.plan.long_rounds, bench.say))
 
 
 def run_nodes(bench: Bench) -> None:
@@ -38,7 +38,7 @@ def run_nodes(bench: Bench) -> None:
     for nodes in bench.plan.growing_nodes:
         bench.say(f"{NODES_PART}: {nodes}")
         turns = {system: partial(_nodes_turn, bench, system, nodes) for system in SYSTEMS}
-        bench.results.add(NODES_PART, take_turns(turns, bench.plan.rounds, bench.say))
+        bench.results.add(NODES_PART, take_turns(turns, bench.plan.long_rounds, bench.say))
 
 
 def keys_name(what: str, keys: int) -> str:

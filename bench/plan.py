@@ -18,6 +18,8 @@ class Plan:
 
     rounds: int = 5
     """Of each system, in turns."""
+    long_rounds: int = 3
+    """The same, where a turn takes minutes, or nothing is aimed at: growth, restart, catching up, longer values."""
     seconds: float = 4.0
     """Of each load, measured after the warm-up."""
     warm_up_seconds: float = 1.0
@@ -37,7 +39,7 @@ class Plan:
     def described(self) -> dict[str, str]:
         """As it stands in the results."""
         return {
-            "rounds": str(self.rounds),
+            "rounds": f"{self.rounds}; of growth, restart, catching up, longer values {self.long_rounds}; of steady load 1",
             "each load": f"{self.seconds:g} s after {self.warm_up_seconds:g} s of warm-up",
             "keys": f"{self.keys} of 16 bytes, each written before, picked at random; values are random bytes",
         }
@@ -49,6 +51,7 @@ FULL: Final = replace(DEFAULT, value_sizes_bytes=(64, 1024, 65536), tasks=(1, 64
 
 QUICK: Final = Plan(
     rounds=1,
+    long_rounds=1,
     seconds=0.5,
     warm_up_seconds=0.2,
     keys=500,

@@ -26,14 +26,14 @@ def run_restart(bench: Bench) -> None:
     """One node, `kill -9` after the writes, and the time from its start until it answers a linearizable read."""
     bench.say(f"{RESTART_PART}: after {bench.plan.restart_keys} writes")
     turns = {system: partial(_restart_turn, bench, system) for system in SYSTEMS}
-    bench.results.add(RESTART_PART, take_turns(turns, bench.plan.rounds, bench.say))
+    bench.results.add(RESTART_PART, take_turns(turns, bench.plan.long_rounds, bench.say))
 
 
 def run_catch_up(bench: Bench) -> None:
     """The time from the start of one more member until it has, on its own disk, what was written last before that."""
     bench.say(f"{CATCH_UP_PART}: {bench.plan.catch_up_bytes >> 20} MiB")
     turns = {system: partial(_catch_up_turn, bench, system) for system in SYSTEMS}
-    bench.results.add(CATCH_UP_PART, take_turns(turns, bench.plan.rounds, bench.say))
+    bench.results.add(CATCH_UP_PART, take_turns(turns, bench.plan.long_rounds, bench.say))
 
 
 def _restart_turn(bench: Bench, system: str) -> Sample:

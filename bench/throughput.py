@@ -29,7 +29,8 @@ def run(bench: Bench) -> None:
             turns: dict[str, Turn] = {system: partial(_turn, bench, system, nodes, value_bytes) for system in SYSTEMS}
             if nodes == 1:
                 turns["redis"] = partial(_redis_turn, bench, value_bytes)
-            bench.results.add(PART, take_turns(turns, bench.plan.rounds, bench.say))
+            rounds = bench.plan.rounds if value_bytes == TARGET_VALUE_BYTES else bench.plan.long_rounds
+            bench.results.add(PART, take_turns(turns, rounds, bench.say))
 
 
 def idle_name(nodes: int) -> str:
