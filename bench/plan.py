@@ -39,7 +39,7 @@ class Plan:
     def described(self) -> dict[str, str]:
         """As it stands in the results."""
         return {
-            "rounds": f"{self.rounds}; of growth, restart, catching up, longer values {self.long_rounds}; of steady load 1",
+            "rounds": f"{self.rounds}; {self.long_rounds} of growth, restart, catch-up, longer values; steady 1",
             "each load": f"{self.seconds:g} s after {self.warm_up_seconds:g} s of warm-up",
             "keys": f"{self.keys} of 16 bytes, each written before, picked at random; values are random bytes",
         }
