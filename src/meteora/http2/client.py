@@ -86,7 +86,7 @@ class ClientConnection(Connection):
         assert isinstance(stream, ClientStream)
         if stream.headers is None:
             self.return_room(len(data))
-            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "data before the headers")
+            self._refuse(stream, ErrorCode.PROTOCOL_ERROR, "data before the headers")
             return
         if is_end:
             self.finish_remote(stream)

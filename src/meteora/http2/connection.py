@@ -41,14 +41,15 @@ CONNECTION_WINDOW_BYTES: Final = 16 << 20
 to the others."""
 
 MAX_FRAME_BYTES: Final = 256 << 10
-"""The longest payload that is taken: a few frames for a large value, and no more than this to hold until it is whole."""
+"""The longest payload that is taken: a few frames for a large value, and no more than this to hold till it is whole."""
 
 MAX_CONTROL_FRAMES: Final = 10_000
-"""Answers to a peer's pings, settings and broken streams that wait because it does not read: then it is cut off."""
+"""Answers to a peer's pings, settings and broken streams, and headers, none of which wait in a stream: so many may wait
+because the peer does not read, and then it is cut off."""
 
 _RETURN_BYTES: Final = CONNECTION_WINDOW_BYTES // 4
 _WRITE_BYTES: Final = 512 << 10
-"""Of data in one write, and waiting in the socket's buffer: more waits in the streams, where it can still be dropped."""
+"""Of data in one write, and waiting in the socket's buffer: more waits in the streams, which can still drop it."""
 
 
 class Connection(asyncio.Protocol):
@@ -110,7 +111,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Called by asyncio, which then closes the connection."""
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio has it
         """Called by asyncio, once, last."""
         self._is_closing = True
         if self._pinger is not None:
@@ -196,7 +197,7 @@ class Connection(asyncio.Protocol):
             self.loop.call_soon(self._flush_due)
 
     def _write_control(self, data: bytes) -> None:
-        """Writes what the peer made this end say."""
+        """Writes what the peer made this end say, and what is not held back by its windows."""
         if self._is_paused:
             self._control_frames += 1
             if self._control_frames > MAX_CONTROL_FRAMES:
@@ -227,13 +228,13 @@ class Connection(asyncio.Protocol):
             block = TABLE_EMPTIED + block
         flags = END_STREAM if is_end else 0
         if len(block) <= self.max_send_bytes:
-            self._write(frames.frame(HEADERS, flags | END_HEADERS, stream_id, block))
+            self._write_control(frames.frame(HEADERS, flags | END_HEADERS, stream_id, block))
             return
         parts = [block[at : at + self.max_send_bytes] for at in range(0, len(block), self.max_send_bytes)]
-        self._write(frames.frame(HEADERS, flags, stream_id, parts[0]))
+        self._write_control(frames.frame(HEADERS, flags, stream_id, parts[0]))
         for part in parts[1:-1]:
-            self._write(frames.frame(CONTINUATION, 0, stream_id, part))
-        self._write(frames.frame(CONTINUATION, END_HEADERS, stream_id, parts[-1]))
+            self._write_control(frames.frame(CONTINUATION, 0, stream_id, part))
+        self._write_control(frames.frame(CONTINUATION, END_HEADERS, stream_id, parts[-1]))
 
     def pump(self, stream: Stream) -> None:
         """Sends what the stream has queued, as far as it may."""
@@ -259,9 +260,10 @@ class Connection(asyncio.Protocol):
             self._finish_queue(stream)
             return False
         data = queue[0]
-        room = min(self.send_window, stream.send_window, self.max_send_bytes)
+        # A stream's window is negative after settings that made it smaller than what was sent.
+        room = max(0, min(self.send_window, stream.send_window, self.max_send_bytes))
         count = min(room, len(data))
-        if count <= 0 and data:
+        if count == 0 and data:
             return False  # Goes on when the peer gives this stream room.
         if count == len(data):
             queue.popleft()
@@ -309,6 +311,11 @@ class Connection(asyncio.Protocol):
             self._forget(stream)
             self._write_control(frames.rst_stream_frame(stream.id, code))
             stream.end(StreamEnded(reason, code))
+
+    def _refuse(self, stream: Stream, code: ErrorCode, reason: str) -> None:
+        """Gives a stream up on which the peer broke a rule."""
+        self._on_reset()
+        self.reset(stream, code, reason)
 
     # Room for what the peer sends
 
@@ -381,12 +388,12 @@ class Connection(asyncio.Protocol):
             # Of a stream that this end has given up: it was on its way.
             self.return_room(size)
             if stream is not None:
-                self.reset(stream, ErrorCode.STREAM_CLOSED, "data after the end of the stream")
+                self._refuse(stream, ErrorCode.STREAM_CLOSED, "data after the end of the stream")
             return
         stream.receive_window -= size
         if stream.receive_window < 0:
-            self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than there was room for")
             self.return_room(size)
+            self._refuse(stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than there was room for")
             return
         if flags & PADDED:
             payload = frames.without_padding(payload)
@@ -403,13 +410,10 @@ class Connection(asyncio.Protocol):
             if stream is None:
                 self._write_control(frames.rst_stream_frame(stream_id, fault.code))
             else:
-                self.reset(stream, fault.code, str(fault))
+                self._refuse(stream, fault.code, str(fault))
 
     def _take_other(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._has_settings and kind != SETTINGS:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is no SETTINGS")
-        if self._block and (kind != CONTINUATION or stream_id != self._block_stream_id):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "headers that were not finished")
+        self._ensure_order(kind, stream_id)
         match kind:
             case frames.HEADERS:
                 self._begin_block(flags, stream_id, _block_in(flags, payload))
@@ -424,14 +428,22 @@ class Connection(asyncio.Protocol):
             case frames.RST_STREAM:
                 self._take_rst_stream(stream_id, payload)
             case frames.GOAWAY:
-                _ensure_size(kind, len(payload) >= 8 and stream_id == 0)
+                _ensure_stream(kind, stream_id == 0)
+                _ensure_size(kind, len(payload) >= 8)
                 self._on_goaway(frames.word_of(payload), frames.code_of(payload, 4), payload[8:])
             case frames.PRIORITY:
-                _ensure_size(kind, len(payload) == 5 and stream_id != 0)
+                _ensure_stream(kind, stream_id != 0)
+                _ensure_size(kind, len(payload) == 5)
             case frames.PUSH_PROMISE:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "pushes were not asked for")
             case _:
                 pass  # Section 4.1: kinds that are not known are ignored.
+
+    def _ensure_order(self, kind: int, stream_id: int) -> None:
+        if not self._has_settings and kind != SETTINGS:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is no SETTINGS")
+        if self._block and (kind != CONTINUATION or stream_id != self._block_stream_id):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "headers that were not finished")
 
     # Headers in several frames
 
@@ -456,16 +468,18 @@ class Connection(asyncio.Protocol):
     def _take_window_update(self, stream_id: int, payload: bytes) -> None:
         _ensure_size(WINDOW_UPDATE, len(payload) == 4)
         increment = frames.word_of(payload)
+        # Section 6.9 for no room, section 6.9.1 for too much of it.
+        code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
         stream = self.streams.get(stream_id)
         if stream_id == 0:
             self.send_window += increment
             if increment == 0 or self.send_window > MAX_WINDOW_BYTES:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window that is none")
+                raise ConnectionFault(code, "a window that is none")
             self._pump_waiting()
         elif stream is not None:
             stream.send_window += increment
             if increment == 0 or stream.send_window > MAX_WINDOW_BYTES:
-                self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR, "a window that is none")
+                self._refuse(stream, code, "a window that is none")
             elif stream.queue:
                 self.pump(stream)
         elif not self._is_known(stream_id):
@@ -473,7 +487,8 @@ class Connection(asyncio.Protocol):
 
     def _take_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         is_answer = flags & frames.ACK != 0
-        _ensure_size(SETTINGS, stream_id == 0 and len(payload) % 6 == 0 and not (is_answer and payload))
+        _ensure_stream(SETTINGS, stream_id == 0)
+        _ensure_size(SETTINGS, len(payload) % 6 == 0 and not (is_answer and payload))
         if is_answer:
             return
         self._has_settings = True
@@ -490,6 +505,8 @@ class Connection(asyncio.Protocol):
                 difference, self._peer_stream_window = value - self._peer_stream_window, value
                 for stream in self.streams.values():
                     stream.send_window += difference
+                    if stream.send_window > MAX_WINDOW_BYTES:
+                        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {stream.send_window} bytes")
                     if stream.queue:
                         self._waiting[stream.id] = stream
             case Setting.MAX_FRAME_SIZE:
@@ -505,7 +522,8 @@ class Connection(asyncio.Protocol):
                 self._on_setting(key, value)
 
     def _take_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _ensure_size(PING, len(payload) == 8 and stream_id == 0)
+        _ensure_stream(PING, stream_id == 0)
+        _ensure_size(PING, len(payload) == 8)
         if not flags & frames.ACK:
             self._write_control(frames.frame(PING, frames.ACK, 0, payload))
 
@@ -515,7 +533,7 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"the end of stream {stream_id}, which was never opened")
         stream = self.streams.get(stream_id)
         if stream is not None:
-            self._on_reset(stream)
+            self._on_reset()
             self._forget(stream)
             stream.end(StreamEnded("the peer gave it up", frames.code_of(payload)))
 
@@ -533,8 +551,8 @@ class Connection(asyncio.Protocol):
         """Data have come."""
         raise NotImplementedError
 
-    def _on_reset(self, stream: Stream) -> None:
-        """The peer gives a stream up."""
+    def _on_reset(self) -> None:
+        """The peer gives a stream up, or makes this end do so. May raise `ConnectionFault`."""
 
     def _on_goaway(self, last_stream_id: int, code: int, reason: bytes) -> None:
         """The peer will end the connection."""
@@ -567,4 +585,9 @@ def _block_in(flags: int, payload: bytes) -> bytes:
 
 def _ensure_size(kind: int, condition: bool) -> None:
     if not condition:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of kind {kind} of the wrong length, or stream")
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of kind {kind} of the wrong length")
+
+
+def _ensure_stream(kind: int, condition: bool) -> None:
+    if not condition:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a frame of kind {kind} on the wrong stream")

@@ -21,6 +21,9 @@ DEFAULT_WINDOW_BYTES: Final = 65_535
 
 DEFAULT_TABLE_BYTES: Final = 4_096
 
+MAX_REASON_BYTES: Final = 1_000
+"""Of the reason in a GOAWAY frame, which may quote what the peer sent, and must fit a frame that every peer takes."""
+
 # Kinds. Plain numbers, because each frame is looked at.
 DATA: Final = 0
 HEADERS: Final = 1
@@ -112,7 +115,7 @@ def rst_stream_frame(stream_id: int, code: int) -> bytes:
 
 def goaway_frame(last_stream_id: int, code: int, reason: str = "") -> bytes:
     """A GOAWAY frame."""
-    return frame(GOAWAY, 0, 0, _WORD.pack(last_stream_id) + _WORD.pack(code) + reason.encode())
+    return frame(GOAWAY, 0, 0, _WORD.pack(last_stream_id) + _WORD.pack(code) + reason.encode()[:MAX_REASON_BYTES])
 
 
 def word_of(payload: bytes, offset: int = 0) -> int:

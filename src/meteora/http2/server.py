@@ -33,8 +33,9 @@ MAX_STREAMS: Final = 1024
 
 MAX_RESETS: Final = 4 * MAX_STREAMS
 RESETS_SECONDS: Final = 10.0
-"""Requests that a client may give up on one connection within these seconds. One that gives up more makes work on
-purpose ("rapid reset", CVE-2023-44487), and is cut off."""
+"""Requests that a client may give up on one connection within these seconds, or make this end give up by what breaks a
+rule. One that does more makes work on purpose ("rapid reset", CVE-2023-44487; "MadeYouReset", CVE-2025-8671), and is
+cut off."""
 
 OPENING_SECONDS: Final = 10.0
 """For a client to say that it speaks HTTP/2, and how."""
@@ -154,6 +155,9 @@ class ServerConnection(Connection):
         self._endpoint = endpoint
         self._missing_preface = PREFACE
         self._last_id = 0
+        """Of the streams that the client has opened."""
+        self._last_taken_id = 0
+        """The same, but for those that came after this end had said that it leaves."""
         self._known: dict[bytes, Known] = {}
         self._is_lasting = False
         """Whether the block that was decoded last would mean the same again."""
@@ -204,7 +208,7 @@ class ServerConnection(Connection):
         """Takes no more requests, and ends the connection when the last one is answered."""
         if not self._is_closing and not self._is_leaving:
             self._is_leaving = True
-            self._write(frames.goaway_frame(self._last_id, ErrorCode.NO_ERROR))
+            self._write(frames.goaway_frame(self._last_taken_id, ErrorCode.NO_ERROR))
             self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -219,8 +223,14 @@ class ServerConnection(Connection):
             assert isinstance(stream, ServerStream)
             stream.sweep()
 
+    def _forget(self, stream: Stream) -> None:
+        super()._forget(stream)
+        if self._is_leaving:
+            # Behind what is still to be said of this stream.
+            self.loop.call_soon(self._end_if_idle)
+
     def _last_stream_id(self) -> int:
-        return self._last_id
+        return self._last_taken_id
 
     def _is_known(self, stream_id: int) -> bool:
         return 0 < stream_id <= self._last_id and stream_id % 2 == 1
@@ -230,14 +240,15 @@ class ServerConnection(Connection):
     def _on_headers(self, stream_id: int, block: bytes, *, is_end: bool) -> None:
         known = self._known.get(block)
         headers = None if known is not None else self._decode(block)
+        if stream_id % 2 == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a client opened stream {stream_id}")
         if stream_id <= self._last_id:
             self._take_trailers(stream_id, is_end=is_end)
             return
-        if stream_id % 2 == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a client opened stream {stream_id}")
-        if self._is_leaving:
-            return
         self._last_id = stream_id
+        if self._is_leaving:
+            return  # The client knows that it was not looked at.
+        self._last_taken_id = stream_id
         if known is None:
             assert headers is not None
             known = self._know(block, headers)
@@ -288,7 +299,7 @@ class ServerConnection(Connection):
             stream.body_bytes > content_length or (is_end and stream.body_bytes != content_length)
         ):
             self.return_room(len(data))
-            self.reset(stream, ErrorCode.PROTOCOL_ERROR, "a body of another length than it was said to have")
+            self._refuse(stream, ErrorCode.PROTOCOL_ERROR, "a body of another length than it was said to have")
             return
         if is_end:
             self.finish_remote(stream)
@@ -306,7 +317,7 @@ class ServerConnection(Connection):
         if not stream.is_opened and (is_end or stream.body_bytes > WHOLE_BYTES) and not (is_end and stream.collect()):
             stream.open()
 
-    def _on_reset(self, stream: Stream) -> None:
+    def _on_reset(self) -> None:
         now = self.loop.time()
         if now - self._resets_began > RESETS_SECONDS:
             self._resets_began, self._resets = now, 0
@@ -329,8 +340,6 @@ class ServerConnection(Connection):
             self._write_control(frames.rst_stream_frame(stream.id, ErrorCode.NO_ERROR))
             stream.is_remote_done = True
         super().finish_local(stream)
-        if self._is_leaving:
-            self._end_if_idle()
 
 
 class Endpoint:

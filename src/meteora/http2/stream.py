@@ -108,7 +108,8 @@ class Stream:
     async def drained(self) -> None:
         """Returns when all is sent that was queued. Raises `StreamEnded`."""
         while self.queue and self.ending is None:
-            if self._drained is None:
+            # Who waited before may have given up, and the future with it.
+            if self._drained is None or self._drained.done():
                 self._drained = self.connection.loop.create_future()
             await self._drained
         if self.ending is not None:
@@ -138,6 +139,9 @@ class Stream:
     def feed(self, data: bytes) -> None:
         """Something was received."""
         if data:
+            if self._is_returned:
+                # They ended the stream: they take no room of the connection's any more either.
+                self.connection.return_room(len(data))
             if self._received is None:
                 self._received = deque()
             self._received.append(data)
