@@ -455,7 +455,7 @@ class Network:
 
     def leaders(self) -> list[int]:
         """Who believes to lead."""
-        return [node_id for node_id, member in self.members.items() if member.is_up and member.role is RoleName.LEADER]
+        return [node_id for node_id, member in self.members.items() if member.is_up and member.raw.leads]
 
 
 def cluster(

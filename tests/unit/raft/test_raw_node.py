@@ -451,3 +451,9 @@ def role_after(*steps: str) -> RoleName:
 )
 def test_a_role_has_a_name(steps: tuple[str, ...], role: RoleName) -> None:
     assert role_after(*steps) is role
+
+
+def test_who_leads_says_so_and_nobody_else() -> None:
+    network = cluster()
+    network.campaign(1)
+    assert [network[node].raw.leads for node in (1, 2, 3)] == [True, False, False]
