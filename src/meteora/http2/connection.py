@@ -35,6 +35,7 @@ from meteora.http2.frames import (
 )
 from meteora.http2.headers import MAX_HEADERS_BYTES, TABLE_EMPTIED, HeaderDecoder
 from meteora.http2.stream import STREAM_WINDOW_BYTES, Stream, StreamEnded
+from meteora.observability.logs import get_logger
 
 CONNECTION_WINDOW_BYTES: Final = 16 << 20
 """What a peer may have sent on all streams that was not read here yet. A stream that nobody reads leaves three quarters
@@ -47,9 +48,15 @@ MAX_CONTROL_FRAMES: Final = 10_000
 """Answers to a peer's pings, settings and broken streams, and headers, none of which wait in a stream: so many may wait
 because the peer does not read, and then it is cut off."""
 
+MAX_CONTROL_BYTES: Final = 4 << 20
+"""The same, in bytes."""
+
 _RETURN_BYTES: Final = CONNECTION_WINDOW_BYTES // 4
 _WRITE_BYTES: Final = 512 << 10
 """Of data in one write, and waiting in the socket's buffer: more waits in the streams, which can still drop it."""
+
+
+_log = get_logger("http2")
 
 
 class Connection(asyncio.Protocol):
@@ -72,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
-        self._control_frames = 0
+        self._control_frames = self._control_bytes = 0
         """Written while the transport takes no more."""
         self._is_flush_due = self._is_paused = self._is_table_emptied = self._is_closing = False
         self._waiting: dict[int, Stream] = {}
@@ -105,6 +112,9 @@ class Connection(asyncio.Protocol):
             self._receive(data)
         except ConnectionFault as fault:
             self.fail(fault.code, str(fault))
+        except Exception:  # noqa: BLE001  a bug of this end must not leave the peer without a word
+            _log.exception("a connection is ended by an error of this end")
+            self.fail(ErrorCode.INTERNAL_ERROR, "an error of this end")
         if self._out:
             self.flush()
 
@@ -130,7 +140,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Called by asyncio."""
         self._is_paused = False
-        self._control_frames = 0
+        self._control_frames = self._control_bytes = 0
         self._pump_waiting()
 
     # The end
@@ -200,7 +210,8 @@ class Connection(asyncio.Protocol):
         """Writes what the peer made this end say, and what is not held back by its windows."""
         if self._is_paused:
             self._control_frames += 1
-            if self._control_frames > MAX_CONTROL_FRAMES:
+            self._control_bytes += len(data)
+            if self._control_frames > MAX_CONTROL_FRAMES or self._control_bytes > MAX_CONTROL_BYTES:
                 self.abort()
                 return
         self._write(data)

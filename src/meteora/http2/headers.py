@@ -5,6 +5,7 @@ the same on every stream of every connection, and is encoded once. What is recei
 its bytes do and the table was not changed since: `HeaderDecoder.generation` tells.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -26,6 +27,11 @@ TABLE_EMPTIED: Final = b"\x20"
 
 _SHORT: Final = 127
 """A length below fits into its first byte (section 5.1)."""
+
+_NAME: Final = re.compile(rb"[!-@\[-~]+")
+"""Visible ASCII without capital letters (RFC 9113, section 8.2.1)."""
+
+_NOT_IN_VALUES: Final = re.compile(rb"[\0\r\n]")
 
 _PSEUDO: Final = frozenset([b":method", b":scheme", b":path", b":authority"])
 _REQUIRED: Final = frozenset([b":method", b":scheme", b":path"])
@@ -60,12 +66,14 @@ class HeaderDecoder:
 
     def decode(self, block: bytes) -> Headers:
         """The headers in a block. Raises `ConnectionFault`: after that, no block can be understood any more."""
+        if len(block) > MAX_HEADERS_BYTES:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {MAX_HEADERS_BYTES} bytes")
         # Where there is one, a new size of the table comes first.
         self._resizes += block[:1] >= b"\x20" and block[:1] < b"\x40"
         try:
             return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except HPACKError as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"headers can't be read: {error}") from error
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "headers that can't be read, or are too many") from error
 
 
 def encode_headers(headers: Iterable[Header]) -> bytes:
@@ -96,7 +104,9 @@ def check_request(headers: Headers) -> None:
             pseudo.add(name)
             continue
         has_regular = True
-        if not name or name != name.lower() or name in _OF_HTTP_1 or (name == b"te" and value != b"trailers"):
+        if not _NAME.fullmatch(name) or name in _OF_HTTP_1 or (name == b"te" and value != b"trailers"):
+            raise _malformed(name)
+        if _NOT_IN_VALUES.search(value):
             raise _malformed(name)
     if not pseudo >= _REQUIRED:
         raise _malformed(b":path")

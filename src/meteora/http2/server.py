@@ -162,6 +162,8 @@ class ServerConnection(Connection):
         self._is_lasting = False
         """Whether the block that was decoded last would mean the same again."""
         self._is_leaving = False
+        self._is_swept = False
+        """Whether it was closing already at the last look."""
         self._resets = 0
         self._resets_began = 0.0
         self._opening_ends = self.loop.time() + OPENING_SECONDS
@@ -176,6 +178,8 @@ class ServerConnection(Connection):
         name = transport.get_extra_info("peername")
         self.peer = tuple(name[:2]) if isinstance(name, tuple) else None
         self._endpoint.connections.add(self)
+        if self._endpoint.is_stopping:
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -217,8 +221,10 @@ class ServerConnection(Connection):
 
     def sweep(self, now: float) -> None:
         """Called now and then: ends the patience with a client that stands still half-way."""
-        if not self._has_settings and now > self._opening_ends:
+        if (self._is_closing and self._is_swept) or (not self._has_settings and now > self._opening_ends):
+            # It was told, and does not read it.
             self.abort()
+        self._is_swept = self._is_closing
         for stream in list(self.streams.values()):
             assert isinstance(stream, ServerStream)
             stream.sweep()
@@ -351,13 +357,14 @@ class Endpoint:
     def __init__(self, route: Callable[[Headers], Route]) -> None:
         self.route = route
         self.connections: set[ServerConnection] = set()
+        self.is_stopping = False
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Takes connections on a socket that listens, which is closed by `stop`."""
+    async def start(self, listener: socket.socket, *, backlog: int = 100, tls: ssl.SSLContext | None = None) -> None:
+        """Takes connections on a socket that listens, which is closed by `stop`; up to `backlog` wait to be taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ServerConnection(self), sock=listener, ssl=tls)
+        self._server = await loop.create_server(lambda: ServerConnection(self), sock=listener, backlog=backlog, ssl=tls)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -367,6 +374,7 @@ class Endpoint:
 
     async def stop(self, seconds: float) -> None:
         """Takes no more connections and requests; those that there are have so long to end before they are cut off."""
+        self.is_stopping = True
         if self._server is not None:
             self._server.close()
         if self._sweeper is not None:

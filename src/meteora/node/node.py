@@ -227,7 +227,7 @@ class Node:
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._append_under_way is not None:
-            await self._append_under_way
+            await asyncio.wait([self._append_under_way])
         self.failed.cancel()
         self.removed.cancel()
 
@@ -679,15 +679,16 @@ class Node:
             self._apply()
             self._answer_reads()
             self._notice_leadership()
-        except Exception as error:  # noqa: BLE001  as in `_stops_on_error`, which costs each pass some microseconds
-            self._fail(error)
+        except BaseException as error:  # noqa: BLE001  as in `_stops_on_error`, which costs each pass some microseconds
+            # Native code may panic, which is no `Exception`.
+            self._fail(_as_exception(error))
 
     @contextmanager
     def _stops_on_error(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001  whatever it is, the state can't be trusted after it
-            self._fail(error)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the state can't be trusted after it
+            self._fail(_as_exception(error))
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():
@@ -770,9 +771,10 @@ class Node:
     def _append_ended(self, persist: Persist, error: BaseException | None) -> None:
         assert self._append_under_way is not None
         self._append_under_way.set_result(None)
+        if error is not None:
+            self._fail(_as_exception(error))
+            return
         with self._stops_on_error():
-            if error is not None:
-                raise error
             self._end_persist(persist)
 
     def _end_persist(self, persist: Persist) -> None:
@@ -818,7 +820,7 @@ class Node:
     def _disown(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            self._fail(_as_exception(error))
 
     # Applying
 
@@ -1052,6 +1054,11 @@ def _why_no_leader(before: tuple[int, int, RoleName], now: tuple[int, int, RoleN
 def _snapshot_of(manifest: Manifest) -> Snapshot:
     """What the core has to know of a snapshot."""
     return Snapshot(manifest.index, manifest.term, Members.decode(manifest.membership).configuration)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What a future takes: native code that panics raises what is no `Exception`."""
+    return error if isinstance(error, Exception) else RuntimeError(repr(error))
 
 
 def _why_failed(error: Exception) -> str:

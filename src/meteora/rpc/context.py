@@ -169,21 +169,21 @@ class Requests:
 
     async def hand_each(self, take: Callable[[Any], object]) -> None:
         """See `each_request`."""
-        stream, reader, parse = self._context.stream, self._context.reader, self._context.method.parse
-        ended = asyncio.get_running_loop().create_future()
+        stream, reader = self._context.stream, self._context.reader
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        errors: list[Exception] = []
 
         def received() -> None:
+            if ended.done():
+                return
             try:
-                while stream.has_received:
-                    reader.feed(stream.take())
-                    while (message := reader.next_whole()) is not None:
-                        take(parse(message))
-                if stream.is_remote_done:
-                    reader.ensure_whole()
-                    ended.set_result(None)
+                self._hand_all(take)
+                if not stream.is_remote_done:
+                    return
+                reader.ensure_whole()
             except Exception as error:  # noqa: BLE001  whatever it is, it is raised below
-                stream.on_received = None
-                ended.set_exception(error)
+                errors.append(error)
+            ended.set_result(None)
 
         stream.on_received = received
         received()
@@ -191,6 +191,21 @@ class Requests:
             await ended
         finally:
             stream.on_received = None
+        if errors:
+            # Taken out, because it leads to this frame, which would lead back to it.
+            raise errors.pop()
+
+    def _hand_all(self, take: Callable[[Any], object]) -> None:
+        """Hands on all requests that are here."""
+        context = self._context
+        stream, reader, parse = context.stream, context.reader, context.method.parse
+        while True:
+            # Some may have come together with the one that was read before.
+            while (message := reader.next_whole()) is not None:
+                take(parse(message))
+            if not stream.has_received:
+                return
+            reader.feed(stream.take())
 
 
 async def each_request(requests: AsyncIterator[Any], take: Callable[[Any], object]) -> None:

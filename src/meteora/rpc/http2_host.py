@@ -58,7 +58,7 @@ class Http2Server(RpcServer):
         assert self._listener is not None
         self._application.running.loop = asyncio.get_running_loop()
         listener.listen(self._listener, self._host, self._port)
-        await self._endpoint.start(self._listener)
+        await self._endpoint.start(self._listener, backlog=listener.BACKLOG)
         # The endpoint closes it from now on.
         self._listener = None
         self._is_started = True

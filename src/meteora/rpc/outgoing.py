@@ -12,8 +12,9 @@ import grpc
 from meteora.http2 import ClientConnection, ClientStream, Header, Headers, StreamEnded
 from meteora.rpc.framing import MessageReader, frame
 from meteora.rpc.metadata import MetadataValue, Metadatum, decode_metadata, encode_metadata
+from meteora.rpc.status import MAX_DETAILS_CHARACTERS, CallFailed
 
-_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_CODES: Final = {b"%d" % code.value[0]: code for code in grpc.StatusCode}
 
 _OF_HTTP: Final = {
     b"400": grpc.StatusCode.INTERNAL,
@@ -67,14 +68,14 @@ class OutgoingCall:
         """How the call ended, which it has."""
         headers = dict(self.stream.trailers or self.stream.headers or ())
         status = headers.get(b"grpc-status", b"")
-        if status.isdigit() and int(status) in _CODES:
+        if status in _CODES:
             details = unquote_to_bytes(headers.get(b"grpc-message", b"")).decode(errors="replace")
-            return Ending(_CODES[int(status)], details, decode_metadata(_regular(headers.items())))
+            return Ending(_CODES[status], details[:MAX_DETAILS_CHARACTERS], _metadata_in(headers.items()))
         if self.stream.ending is not None:
-            return Ending(grpc.StatusCode.UNAVAILABLE, str(self.stream.ending), ())
+            return Ending(grpc.StatusCode.UNAVAILABLE, str(self.stream.ending)[:MAX_DETAILS_CHARACTERS], ())
         http_status = headers.get(b":status", b"no")
         code = _OF_HTTP.get(http_status, grpc.StatusCode.UNAVAILABLE if http_status[:1] == b"5" else _UNKNOWN)
-        return Ending(code, f"no gRPC status was sent (HTTP status {http_status.decode()})", ())
+        return Ending(code, f"no gRPC status was sent (HTTP status {http_status.decode('latin-1')[:3]})", ())
 
 
 _UNKNOWN: Final = grpc.StatusCode.UNKNOWN
@@ -91,9 +92,14 @@ def _request_headers(authority: str, path: str) -> Headers:
     ]
 
 
-def _regular(headers: Iterable[Header]) -> Headers:
-    """Those that may be metadata."""
-    return [header for header in headers if header[0] not in (b":status", b"grpc-status", b"grpc-message")]
+def _metadata_in(headers: Iterable[Header]) -> tuple[Metadatum, ...]:
+    """What of the headers may be metadata; nothing if a peer sends what can't be read."""
+    try:
+        return decode_metadata(
+            [header for header in headers if header[0] not in (b":status", b"grpc-status", b"grpc-message")]
+        )
+    except (CallFailed, UnicodeDecodeError):
+        return ()
 
 
 __all__ = ["Ending", "OutgoingCall", "StreamEnded"]

@@ -61,6 +61,8 @@ class Running:
     async def stop(self, grace_seconds: float) -> None:
         """Refuses new calls from now on, gives those that run `grace_seconds`, and then ends them."""
         self.is_stopping = True
+        # Those that were taken in this turn of the loop begin first.
+        await asyncio.sleep(0)
         waited_for = [*(call.task for call in self._calls if call.task is not None), *self.outcomes]
         if waited_for:
             await asyncio.wait(waited_for, timeout=grace_seconds)

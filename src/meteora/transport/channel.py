@@ -57,10 +57,10 @@ SERVER_OPTIONS: Final[ChannelOptions] = (
 """For a `grpc.aio.server` that hosts the peers' service."""
 
 
-def why_unreachable(error: OSError) -> str:
+def why_unreachable(error: OSError | UnicodeError) -> str:
     """Why there is no connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"its name can't be looked up: {error.strerror}"
     # asyncio's own words name the address again.
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     return f"can't be connected to: {reason}"

@@ -132,25 +132,31 @@ class PeerLink:
 
     async def _attempt(self) -> Ending:
         """One connection and one stream, from dialling until it ends."""
+        welcomed_by = self._loop.time() + WELCOME_TIMEOUT_SECONDS
         try:
-            async with asyncio.timeout(WELCOME_TIMEOUT_SECONDS):
+            async with asyncio.timeout_at(welcomed_by):
                 connection = await connect(*parse_address(self.address))
         except TimeoutError:
             return _no_answer()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # The latter for a name that can't be one.
             return Ending(f"UNAVAILABLE: {why_unreachable(error)}")
         try:
-            return await self._exchange(connection)
+            return await self._exchange(connection, welcomed_by)
         finally:
             self._call = None
             connection.abort()
             await connection.closed
 
-    async def _exchange(self, connection: ClientConnection) -> Ending:
+    async def _exchange(self, connection: ClientConnection, welcomed_by: float) -> Ending:
         connection.ping_after(KEEPALIVE_SECONDS)
-        call = OutgoingCall(connection, self.address, _EXCHANGE, self._metadata, max_message_bytes=_MAX_WELCOME_BYTES)
         try:
-            async with asyncio.timeout(WELCOME_TIMEOUT_SECONDS):
+            call = OutgoingCall(
+                connection, self.address, _EXCHANGE, self._metadata, max_message_bytes=_MAX_WELCOME_BYTES
+            )
+        except StreamEnded as ended:
+            return Ending(f"UNAVAILABLE: {ended}")
+        try:
+            async with asyncio.timeout_at(welcomed_by):
                 call.send(encode_batch(self._identity, self._peer, ()).SerializeToString())
                 welcome = await call.read()
             if welcome is not None:
@@ -186,15 +192,17 @@ class PeerLink:
         call = self._call
         if call is None:
             return
-        while not call.stream.queue and not call.is_over and (self._queue or self._report):
+        stream = call.stream
+        while not stream.queue and not call.is_over and (self._queue or self._report):
             messages = self._queue.take()
             report, self._report = self._report, b""
             if not self._queue:
                 self._is_loss_told = False
             call.send(encode_batch(self._identity, self._peer, messages, report).SerializeToString())
-        call.stream.connection.flush()
-        if call.stream.queue:
-            call.stream.on_drained = self._flush
+            # To the socket now; and what it takes makes room for the next one.
+            stream.connection.flush()
+        if stream.queue:
+            stream.on_drained = self._flush
 
     def _tell_loss(self) -> None:
         """Tells the node that something was lost: once until the queue was empty, or the next attempt begins."""

@@ -9,7 +9,7 @@ import h2.events
 import h2.settings
 import hpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meteora.http2 import Endpoint, ServerStream, encode_headers
@@ -27,6 +27,7 @@ from meteora.http2.frames import (
     END_STREAM,
     GOAWAY,
     HAS_PRIORITY,
+    HEAD_BYTES,
     HEADERS,
     MAX_WINDOW_BYTES,
     MIN_FRAME_BYTES,
@@ -50,6 +51,7 @@ from tests.unit.http2.peers import (
     REQUEST,
     REQUEST_BLOCK,
     RESPONSE,
+    TRAILERS,
     Application,
     Frame,
     body_of,
@@ -438,7 +440,7 @@ def test_headers_that_can_not_be_read_end_the_connection_whatever_their_length()
 
 def test_headers_that_are_huge_end_the_connection() -> None:
     block = encode_headers([*REQUEST, (b"name", bytes(MAX_HEADERS_BYTES))])
-    assert cut_off_by(head_of(1, block)) == ErrorCode.COMPRESSION_ERROR
+    assert cut_off_by(head_of(1, block)) == ErrorCode.ENHANCE_YOUR_CALM
 
 
 def test_headers_longer_than_a_frame_are_sent_in_several() -> None:
@@ -550,7 +552,7 @@ def test_no_frame_is_longer_than_the_peer_takes(size: int) -> None:
             application.opened[0].send_headers(encode_headers([(b":status", b"200"), (b"name", b"v" * 60_000)]))
             application.opened[0].send(body, is_end=True)
             assert await peer.response(1) == body
-            assert max(len(each.payload) for each in peer.seen) <= size
+            assert max(len(each.payload) for each in peer.seen) <= min(size, MAX_FRAME_BYTES)
 
     run(story())
 
@@ -654,9 +656,11 @@ def test_streams_take_turns() -> None:
             for stream in application.opened:
                 stream.send(bytes(1_000_000))
             await peer.answered()
-            peer.send(room_of(0, 40 * MIN_FRAME_BYTES))
+            before = {stream_id: peer.data_bytes(stream_id) for stream_id in streams}
+            peer.send(room_of(0, 20 * MIN_FRAME_BYTES))
             await peer.answered()
-            shares = [peer.data_bytes(stream_id) for stream_id in streams[1:]]
+            shares = [peer.data_bytes(stream_id) - before[stream_id] for stream_id in streams]
+            assert sum(shares) == 20 * MIN_FRAME_BYTES
             assert max(shares) - min(shares) <= MIN_FRAME_BYTES
 
     run(story())
@@ -840,6 +844,34 @@ def test_answers_to_pings_are_not_counted_while_they_are_read() -> None:
     run(story())
 
 
+def test_answers_that_were_read_at_last_are_not_counted_again() -> None:
+    application = hanging()
+    settings = {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW_BYTES}
+    body = bytes(2 << 20)
+
+    async def story() -> None:
+        async with (
+            serving(application, send_buffer_bytes=16 * SMALL_BUFFER_BYTES) as (endpoint, port),
+            peer_of(port, settings, receive_buffer_bytes=16 * SMALL_BUFFER_BYTES) as peer,
+        ):
+            peer.send(room_of(0, MAX_WINDOW_BYTES - DEFAULT_WINDOW_BYTES))
+            await peer.answered()
+            (connection,) = endpoint.connections
+            for number in range(3):
+                peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                peer.send(request_frames(2 * number + 1))
+                await until(lambda count=number + 1: len(application.opened) == count)  # type: ignore[misc]
+                application.opened[-1].send(body, is_end=True)
+                await until(lambda: connection._is_paused)
+                peer.send(frame(PING, 0, 0, bytes(8)) * (MAX_CONTROL_FRAMES // 2))
+                await until(lambda: connection._control_frames == MAX_CONTROL_FRAMES // 2)
+                peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+                assert await peer.response(2 * number + 1) == body
+                await peer.answered()
+
+    run(story())
+
+
 SOON_SECONDS = 0.02
 
 
@@ -922,7 +954,7 @@ def frames_in(data: bytes) -> list[Frame]:
 stream_ids = st.sampled_from([0, 1, 1, 3, 3, 5, 7, 2, 4, 2**31 - 1])
 flag_sets = st.sampled_from([0, 1, 4, 4, 5, 5, 8, 0x20, 0x0D, 0x2D, 0xFF])
 malformed = encode_headers([*REQUEST, (b"Upper", b"case")])
-indexing = b"\x40\x04name\x05value" + REQUEST_BLOCK
+indexing = REQUEST_BLOCK + b"\x40\x04name\x05value"
 with_length = encode_headers([*REQUEST, (b"content-length", b"4")])
 payloads = st.one_of(
     st.sampled_from([b"", bytes(4), bytes(8), b"\0\0\0\x01", b"\x7f\xff\xff\xff", bytes(1_000)]),
@@ -936,21 +968,60 @@ settings_frames = st.builds(
     ),
 )
 any_frames = st.builds(frame, st.integers(0, 12), flag_sets, stream_ids, payloads)
-valid_frames = st.one_of(
-    st.builds(head_of, stream_ids, st.sampled_from([REQUEST_BLOCK, malformed, indexing, with_length])),
-    st.builds(data_of, stream_ids, st.binary(max_size=30), st.sampled_from([0, END_STREAM])),
-    st.builds(room_of, stream_ids, st.integers(1, 1_000)),
-    st.builds(reset_of, stream_ids),
-    st.builds(request_frames, stream_ids, st.binary(max_size=30)),
-    st.just(frame(PING, 0, 0, bytes(8))),
-)
 
 
-@given(
-    st.lists(st.one_of(valid_frames, valid_frames, settings_frames, any_frames), max_size=20),
-    st.integers(1, 1_000),
-    st.booleans(),
-)
+@st.composite
+def requests(draw: st.DrawFn) -> list[bytes]:
+    """Frames of some requests, each after the other or all at once, as a client may send them."""
+    by_stream = []
+    for stream_id in range(1, 2 * draw(st.integers(1, 6)), 2):
+        block = draw(st.sampled_from([REQUEST_BLOCK, REQUEST_BLOCK, malformed, indexing, with_length]))
+        size = draw(st.sampled_from([len(block), 40]))
+        bodies = draw(st.lists(st.binary(max_size=30), max_size=3))
+        data = [data_of(stream_id, body) for body in bodies]
+        end = draw(st.sampled_from([data_of(stream_id, b"", END_STREAM), reset_of(stream_id), room_of(stream_id, 9)]))
+        by_stream.append([in_parts(block, stream_id, size), *data, end])
+    if draw(st.booleans()):
+        return [each for said in by_stream for each in said]
+    heads = [said.pop(0) for said in by_stream]
+    return heads + draw(st.permutations([each for said in by_stream for each in said]))
+
+
+def _places_but_lengths(said: bytes) -> list[int]:
+    """The places of all bytes of these frames that are not part of a length."""
+    starts = [0]
+    for each in frames_in(said):
+        starts.append(starts[-1] + HEAD_BYTES + len(each.payload))
+    lengths = {start + byte for start in starts for byte in range(3)}
+    return [place for place in range(len(said)) if place not in lengths]
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[bytes]:
+    """Requests, and what is not quite as it should be."""
+    said = [frame(*each) for each in frames_in(b"".join(draw(requests())))]
+    for _ in range(draw(st.sampled_from([0, 1, 1, 2, 3]))):
+        at = draw(st.integers(0, len(said) - 1))
+        match draw(st.sampled_from(["any", "settings", "again", "lost", "bent"])):
+            case "any":
+                said.insert(at, draw(any_frames))
+            case "settings":
+                said.insert(at, draw(settings_frames))
+            case "again":
+                said.insert(at, draw(st.sampled_from(said)))
+            case "lost":
+                said[at] = frame(PING, 0, 0, bytes(8))
+            case _:
+                # Not in its length, or the rest would be no frames.
+                place = draw(st.sampled_from(_places_but_lengths(said[at])))
+                bent = bytearray(said[at])
+                bent[place] ^= draw(st.integers(1, 255))
+                said[at] = bytes(bent)
+    return said
+
+
+@settings(max_examples=300)
+@given(conversations(), st.integers(1, 1_000), st.booleans())
 def test_after_any_frames_a_server_answers_or_has_closed(said: list[bytes], size: int, takes_whole: bool) -> None:
     application = Application(takes_whole=takes_whole)
 
@@ -962,8 +1033,9 @@ def test_after_any_frames_a_server_answers_or_has_closed(said: list[bytes], size
             if pipe.is_closed:
                 break
             connection.data_received(data[at : at + size])
-            for stream in application.opened:
-                stream.respond(RESPONSE, b"".join([stream.take() for _ in range(stream.has_received)]), RESPONSE)
+            while application.opened:
+                stream = application.opened.pop()
+                stream.respond(RESPONSE, b"".join([stream.take() for _ in range(stream.has_received)]), TRAILERS)
             await asyncio.sleep(0)
         if not pipe.is_closed:
             # Room enough, whatever was said of it.
@@ -974,8 +1046,8 @@ def test_after_any_frames_a_server_answers_or_has_closed(said: list[bytes], size
                 connection.connection_lost(None)
                 return
             connection.data_received(request_frames(next_id, b"the last"))
-            if application.opened and application.opened[-1].id == next_id:
-                application.opened[-1].respond(RESPONSE, application.opened[-1].take(), RESPONSE)
+            for stream in application.opened:
+                stream.respond(RESPONSE, stream.take(), TRAILERS)
             await asyncio.sleep(0)
             written = frames_in(pipe.written)
             body = b"".join(each.payload for each in written if each.stream_id == next_id and each.kind == DATA)

@@ -10,8 +10,10 @@ import pytest
 
 from meteora.http2 import Endpoint, Headers, Route, ServerStream, encode_headers
 from meteora.http2 import server as server_module
+from meteora.http2.connection import CONNECTION_WINDOW_BYTES
 from meteora.http2.frames import (
     DATA,
+    DEFAULT_WINDOW_BYTES,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -282,6 +284,40 @@ def test_a_route_that_wants_no_whole_body_is_asked_as_soon_as_there_are_headers(
     run(story())
 
 
+@pytest.mark.parametrize("is_later", [False, True], ids=["answered at once", "answered later"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_whole_bodies_leave_the_whole_window_to_others(parts: int, is_later: bool) -> None:
+    asked: list[ServerStream] = []
+
+    def whole(stream: ServerStream, _body: bytes) -> bool:
+        asked.append(stream)
+        if not is_later:
+            stream.respond(RESPONSE, b"", TRAILERS)
+        return True
+
+    application = Application()
+    application.route = lambda _: Route(application.opened.append, whole)  # type: ignore[method-assign]
+    part = bytes(WHOLE_BYTES // parts)
+    rounds = 2 * CONNECTION_WINDOW_BYTES // WHOLE_BYTES
+
+    async def story() -> None:
+        async with serving(application) as (_, port), peer_of(port) as peer:
+            for number in range(rounds):
+                stream_id = 2 * number + 1
+                flags = [0] * (parts - 1) + [END_STREAM]
+                peer.send(head_of(stream_id), *[data_of(stream_id, part, each) for each in flags])
+                await until(lambda count=number + 1: len(asked) == count)  # type: ignore[misc]
+                if is_later:
+                    asked[-1].respond(RESPONSE, b"", TRAILERS)
+            await peer.answered()
+            granted = [each for each in peer.seen if each.kind == WINDOW_UPDATE and each.stream_id == 0]
+            # The first one is what the connection begins with.
+            room = sum(int.from_bytes(each.payload) for each in granted[1:])
+            assert CONNECTION_WINDOW_BYTES < room <= rounds * WHOLE_BYTES
+
+    run(story())
+
+
 def test_a_request_that_has_no_place_to_go_ends_alone() -> None:
     def route(headers: Headers) -> Route:
         if dict(headers)[b":path"] != b"/echo":
@@ -386,6 +422,20 @@ def test_the_same_bytes_mean_nothing_once_the_table_was_emptied() -> None:
     run(story())
 
 
+def test_a_block_that_changes_the_table_does_so_each_time_it_comes() -> None:
+    application = Application()
+    block = REQUEST_BLOCK + b"\x40\x04name\x05value"
+
+    async def story() -> None:
+        async with serving(application) as (_, port), peer_of(port) as peer:
+            # The last one has the field that was put into the table first.
+            for stream_id, each in ((1, block), (3, block), (5, REQUEST_BLOCK + b"\xbf")):
+                peer.send(request_frames(stream_id, b"body", each))
+            assert await peer.response(5) == b"body"
+
+    run(story())
+
+
 def test_no_more_than_some_headers_are_remembered() -> None:
     application = Application()
     count = 3 * server_module._MAX_KNOWN
@@ -394,7 +444,7 @@ def test_no_more_than_some_headers_are_remembered() -> None:
         async with serving(application) as (endpoint, port), peer_of(port) as peer:
             for number in range(count):
                 peer.send(request_frames(2 * number + 1, b"x", with_headers((b"number", b"%d" % number))))
-            peer.send(request_frames(2 * count + 1, b"x", with_headers((b"long", bytes(server_module._KNOWN_BYTES)))))
+            peer.send(request_frames(2 * count + 1, b"x", with_headers((b"long", b"x" * server_module._KNOWN_BYTES))))
             await peer.response(2 * count + 1)
             (connection,) = endpoint.connections
             assert 0 < len(connection._known) <= server_module._MAX_KNOWN
@@ -410,6 +460,9 @@ def test_no_more_than_some_headers_are_remembered() -> None:
     "block",
     [
         pytest.param(with_headers((b"Name", b"value")), id="uppercase"),
+        pytest.param(with_headers(("näme".encode(), b"value")), id="a name that is no ASCII"),
+        pytest.param(with_headers((b"na me", b"value")), id="a name with a space"),
+        pytest.param(with_headers((b"name", b"two\r\nlines")), id="a value of two lines"),
         pytest.param(with_headers((b"connection", b"close")), id="a header of HTTP/1"),
         pytest.param(encode_headers(REQUEST[1:]), id="no method"),
         pytest.param(encode_headers([(b"name", b"value"), *REQUEST]), id="a pseudo-header behind a regular one"),
@@ -656,6 +709,27 @@ def test_a_response_arrives_whole_and_in_order(settings: dict[Setting, int], siz
             assert {each.kind for each in found[1:-1]} <= {DATA}
             assert b"".join(each.payload for each in found[1:-1]) == body
             assert found[-1].is_last
+            assert max(len(each.payload) for each in found) <= MIN_FRAME_BYTES
+
+    run(story())
+
+
+def test_responses_that_fit_a_frame_wait_for_the_window_of_the_connection() -> None:
+    application = hanging()
+    body = bytes(10_000)
+    streams = [2 * number + 1 for number in range(10)]
+
+    async def story() -> None:
+        async with serving(application) as (_, port), peer_of(port) as peer:
+            peer.send(*map(request_frames, streams))
+            await until(lambda: len(application.opened) == len(streams))
+            for stream in application.opened:
+                stream.respond(RESPONSE, body, TRAILERS)
+            await peer.answered()
+            assert peer.data_bytes() == DEFAULT_WINDOW_BYTES
+            peer.send(room_of(0, len(streams) * len(body)))
+            await peer.answered()
+            assert [peer.data_bytes(stream_id) for stream_id in streams] == [len(body)] * len(streams)
 
     run(story())
 

@@ -1007,6 +1007,39 @@ def test_a_tick_between_the_decision_to_write_and_its_first_step_takes_no_disk_f
     alone(tmp_path, story)
 
 
+class Panic(BaseException):
+    """As native code raises it: no `Exception`."""
+
+
+@pytest.mark.parametrize("step", ["write", "sync_wal"])
+def test_a_node_whose_disk_panics_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def panic(*_: object) -> None:
+        raise Panic
+
+    async def story(one: Running) -> None:
+        await one.put(b"k")
+        monkeypatch.setattr(one.log._database, step, panic)
+        await error_of(one.put(b"k"))
+        assert "Panic" in repr(one.node.failed.exception())
+
+    alone(tmp_path, story)
+
+
+def test_a_stop_that_is_cancelled_while_an_append_is_under_way_may_be_tried_again(tmp_path: Path) -> None:
+    async def story(one: Running) -> None:
+        with stuck_disk(one):
+            writing = asyncio.create_task(error_of(one.put(b"k")))
+            await until_persisting(one)
+            stopping = asyncio.create_task(one.node.stop())
+            await asyncio.sleep(0)
+            stopping.cancel()
+            await asyncio.wait([stopping])
+        await one.node.stop()
+        await writing
+
+    alone(tmp_path, story)
+
+
 def test_a_leader_without_a_successor_goes_on_leading_while_its_disk_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

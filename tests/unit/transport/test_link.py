@@ -86,6 +86,17 @@ def test_a_peer_that_never_answers_is_logged_with_the_time_that_it_was_given(log
     assert event.endswith('cause="no answer within 3 s"')
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+def test_a_name_that_can_t_be_one_is_tried_again_like_any_other(log: pytest.LogCaptureFixture, host: str) -> None:
+    async def story() -> None:
+        ours = RecordingInbox()
+        async with sending(ours, {2: f"{host}:7000"}):
+            await until(lambda: len(ours.lost) == 2)
+
+    asyncio.run(story())
+    assert [event.partition(" peer=")[0] for event in events_of(log)] == ["peer unreachable"]
+
+
 def test_every_change_is_logged(log: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         inbox, ours = RecordingInbox(), RecordingInbox()

@@ -130,6 +130,17 @@ def test_an_entry_far_longer_than_a_batch_arrives() -> None:
     asyncio.run(story())
 
 
+def test_a_full_queue_empties_without_anything_else_being_sent() -> None:
+    async def story() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, sending(RecordingInbox(), {2: address}) as transport:
+            await until_sent(transport, inbox)
+            transport.send([append(index, data=MEBIBYTE) for index in range(1, ROOM)])
+            await until(lambda: len([each for each in inbox.messages if each.entries]) == ROOM - 1)
+
+    asyncio.run(story())
+
+
 def test_a_peer_that_never_accepts_costs_the_others_nothing() -> None:
     async def story(nowhere: str) -> None:
         inbox = RecordingInbox()
