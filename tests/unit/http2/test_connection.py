@@ -999,7 +999,7 @@ def _places_but_lengths(said: bytes) -> list[int]:
 @st.composite
 def conversations(draw: st.DrawFn) -> list[bytes]:
     """Requests, and what is not quite as it should be."""
-    said = [frame(*each) for each in frames_in(b"".join(draw(requests())))]
+    said = draw(requests())
     for _ in range(draw(st.sampled_from([0, 1, 1, 2, 3]))):
         at = draw(st.integers(0, len(said) - 1))
         match draw(st.sampled_from(["any", "settings", "again", "lost", "bent"])):
