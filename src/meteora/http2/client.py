@@ -1,7 +1,6 @@
 """The asking end: one connection, and its requests."""
 
 import asyncio
-import ssl
 from typing import Final
 
 from meteora.http2.connection import Connection, opening_frames
@@ -106,10 +105,7 @@ class ClientConnection(Connection):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "servers push to nobody who did not ask for it")
 
 
-async def connect(host: str, port: int, tls: ssl.SSLContext | None = None) -> ClientConnection:
-    """A connection to a server. Raises `OSError`, among them `ssl.SSLError`."""
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(
-        ClientConnection, host, port, ssl=tls, server_hostname=host if tls is not None else None
-    )
+async def connect(host: str, port: int) -> ClientConnection:
+    """A connection to a server. Raises `OSError`; `UnicodeError` for a host that can't be a name."""
+    _, connection = await asyncio.get_running_loop().create_connection(ClientConnection, host, port)
     return connection

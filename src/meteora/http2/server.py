@@ -7,7 +7,6 @@ socket, with no task and nothing to wait for.
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -361,10 +360,10 @@ class Endpoint:
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def start(self, listener: socket.socket, *, backlog: int = 100, tls: ssl.SSLContext | None = None) -> None:
+    async def start(self, listener: socket.socket, *, backlog: int = 100) -> None:
         """Takes connections on a socket that listens, which is closed by `stop`; up to `backlog` wait to be taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ServerConnection(self), sock=listener, backlog=backlog, ssl=tls)
+        self._server = await loop.create_server(lambda: ServerConnection(self), sock=listener, backlog=backlog)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import grpc
 
-from meteora.http2 import ClientConnection, ClientStream, Header, Headers, StreamEnded
+from meteora.http2 import ClientConnection, ClientStream, Header, Headers
 from meteora.rpc.framing import MessageReader, frame
 from meteora.rpc.metadata import MetadataValue, Metadatum, decode_metadata, encode_metadata
 from meteora.rpc.status import MAX_DETAILS_CHARACTERS, CallFailed
@@ -23,6 +23,8 @@ _OF_HTTP: Final = {
     b"404": grpc.StatusCode.UNIMPLEMENTED,
 }
 """What HTTP's own codes mean, where no gRPC server has answered; any other means UNAVAILABLE or UNKNOWN."""
+
+_STRANGE: Final = grpc.StatusCode.UNKNOWN
 
 
 class Ending(NamedTuple):
@@ -74,11 +76,8 @@ class OutgoingCall:
         if self.stream.ending is not None:
             return Ending(grpc.StatusCode.UNAVAILABLE, str(self.stream.ending)[:MAX_DETAILS_CHARACTERS], ())
         http_status = headers.get(b":status", b"no")
-        code = _OF_HTTP.get(http_status, grpc.StatusCode.UNAVAILABLE if http_status[:1] == b"5" else _UNKNOWN)
+        code = _OF_HTTP.get(http_status, grpc.StatusCode.UNAVAILABLE if http_status[:1] == b"5" else _STRANGE)
         return Ending(code, f"no gRPC status was sent (HTTP status {http_status.decode('latin-1')[:3]})", ())
-
-
-_UNKNOWN: Final = grpc.StatusCode.UNKNOWN
 
 
 def _request_headers(authority: str, path: str) -> Headers:
@@ -100,6 +99,3 @@ def _metadata_in(headers: Iterable[Header]) -> tuple[Metadatum, ...]:
         )
     except (CallFailed, UnicodeDecodeError):
         return ()
-
-
-__all__ = ["Ending", "OutgoingCall", "StreamEnded"]
