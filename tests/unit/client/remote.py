@@ -75,7 +75,9 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
         self.differing: set[int] = set()
         self.leader_id = 0
         self._threads = ThreadPoolExecutor(max_workers=16)
-        self._server = grpc.server(self._threads, options=(("grpc.so_reuseport", 0),))
+        # Clients may ping as often as they like, as at a node: otherwise one that waits is cut off after some seconds.
+        options = (("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0))
+        self._server = grpc.server(self._threads, options=options)
         kv_pb2_grpc.add_KvServiceServicer_to_server(self, self._server)
         raft_pb2_grpc.add_RaftServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")

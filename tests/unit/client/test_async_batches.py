@@ -9,7 +9,7 @@ import pytest
 
 from meteora.client import AsyncClient
 from meteora.client.async_batches import MAX_UNDER_WAY
-from meteora.client.batch import MAX_BYTES
+from meteora.client.batch import MAX_BYTES, MAX_OPERATIONS
 from meteora.errors import InvalidRequest, NotApplied, OutcomeUnknown
 from meteora.pb import common_pb2, kv_pb2
 from tests.unit.client.remote import NOT_APPLIED, Remote, Step, hangs, loses_reply, remotes, serves
@@ -139,17 +139,16 @@ def test_while_batches_are_under_way_what_comes_gathers(node: BatchRemote) -> No
 def test_a_full_batch_goes_out_although_others_are_under_way_but_not_more_than_so_many(node: BatchRemote) -> None:
     async def scenario(client: AsyncClient) -> None:
         node.gate.clear()
-        half = b"v" * (MAX_BYTES // 2 - 200)
         under_way = []
         for index in range(MAX_UNDER_WAY + 1):
-            pair = (client.put(f"{index}{each}", half) for each in "ab")
-            under_way.append(asyncio.gather(*pair))
+            full = (client.put(f"{index} {each}", "") for each in range(MAX_OPERATIONS))
+            under_way.append(asyncio.gather(*full))
             await asyncio.sleep(0)
             sent = min(index + 1, MAX_UNDER_WAY)
             await until(lambda count=sent: len(node.batches) == count)
         node.gate.set()
         await asyncio.gather(*under_way)
-        assert node.sizes == [2] * (MAX_UNDER_WAY + 1)
+        assert node.sizes == [MAX_OPERATIONS] * (MAX_UNDER_WAY + 1)
 
     run(node, scenario)
 
