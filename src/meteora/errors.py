@@ -11,6 +11,7 @@
     │   ├── DiskFailure         an I/O error: the node stops, its data stays
     │   ├── DiskFull            no space: likewise
     │   └── Corruption          a checksum does not match, or bytes make no sense: likewise
+    ├── ReleaseTooOld           the cluster does what this release does not know: the node stops, its data stays
     ├── StateDiverged           this node's state is not what the others have at the same index: the node stops
     ├── SnapshotDamaged         a snapshot that was sent here can't be used; nothing was changed, ask for another
     └── RequestError            one request failed; the message says what is known of its fate
@@ -18,7 +19,7 @@
         ├── Overloaded          a bounded queue is full: nothing was done
         ├── NotApplied          no leader took it in time: nothing was done, certainly
         ├── OutcomeUnknown      a write was handed on and never answered: it may or may not be applied
-        └── ChangeRefused       a change of members or of the leader that would hurt, with the reason
+        └── ChangeRefused       a change, as of members or of the leader, that can't be made now, with the reason
 
 The core has its own small tree in `meteora.raft.errors`, because it imports nothing. Messages are for users: what
 happened, then what to do about it.
@@ -65,6 +66,10 @@ class Corruption(StorageError):
     """Stored bytes fail their checksum or make no sense."""
 
 
+class ReleaseTooOld(MeteoraError):
+    """What is on this disk, or in the cluster's log, is of a later release than this one. The process must stop."""
+
+
 class StateDiverged(MeteoraError):
     """The state of this node differs from what the other members have, by the same log. The process must stop."""
 
@@ -98,4 +103,4 @@ class OutcomeUnknown(RequestError):
 
 
 class ChangeRefused(RequestError):
-    """A change of the members, or of the leader, that can't be made now; the message says why."""
+    """A change that can't be made now, as of the members or of the leader; the message says why."""

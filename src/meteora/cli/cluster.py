@@ -14,7 +14,7 @@ from meteora.cli.parameters import node_id
 if TYPE_CHECKING:
     from meteora.client import Client, ClusterStatus, MemberStatus
 
-_COLUMNS = ("ID", "ROLE", "KV ADDRESS", "RAFT ADDRESS", "TERM", "APPLIED", "COMMIT")
+_COLUMNS = ("ID", "ROLE", "KV ADDRESS", "RAFT ADDRESS", "TERM", "APPLIED", "COMMIT", "RELEASE")
 
 
 @click.command(epilog=examples("meteora status", "meteora status -a 10.0.0.1:5000,10.0.0.2:5000 -o json"))
@@ -79,6 +79,8 @@ def as_table(cluster: "ClusterStatus") -> str:
         lines.append("No leader is known: nothing can be read or written.")
     elif any(member.node_id == cluster.leader_id and member.progress is None for member in cluster.members):
         lines.append(f"Node {cluster.leader_id} leads, say the others.")
+    if cluster.older_members:
+        lines.append(f"Feature level {cluster.level}, until all members run a later release: {cluster.older_members}.")
     lines.extend(
         f"The state of node {other} differs from that of node {member.node_id}: see their logs."
         for member in cluster.members
@@ -92,8 +94,9 @@ def _row(member: "MemberStatus") -> tuple[str, ...]:
     progress = member.progress
     known = (str(member.node_id), member.role, member.kv_address, member.raft_address)
     if progress is None:
-        return (*known, "-", "-", "-")
-    return (*known, str(progress.term), str(progress.applied_index), str(progress.commit_index))
+        return (*known, "-", "-", "-", "-")
+    numbers = (progress.term, progress.applied_index, progress.commit_index)
+    return (*known, *map(str, numbers), progress.version)
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -105,6 +108,8 @@ def as_json(cluster: "ClusterStatus") -> dict[str, Any]:
     return {
         "cluster_id": cluster.cluster_id,
         "leader_id": cluster.leader_id,
+        "level": cluster.level,
+        "older_members": cluster.older_members,
         "members": [_member_as_json(member) for member in cluster.members],
     }
 
@@ -123,5 +128,6 @@ def _member_as_json(member: "MemberStatus") -> dict[str, Any]:
         "applied_index": progress and progress.applied_index,
         "last_index": progress and progress.last_index,
         "version": progress and progress.version,
+        "level": progress and progress.level,
         "differing": progress and progress.differing,
     }

@@ -24,6 +24,8 @@ class NodeProgress:
     last_index: int
     version: str
     """Of the program that the node runs."""
+    level: int
+    """What all members can do together, as of what the node has applied: a feature level, see docs/upgrading.md."""
     differing: tuple[int, ...]
     """The members whose state the node has seen to differ from its own: one of them has not done what the log says."""
 
@@ -53,6 +55,10 @@ class ClusterStatus:
     leader_id: int | None
     """None while no leader is known: nothing can be read or written then."""
     members: tuple[MemberStatus, ...]
+    level: int
+    """The feature level that the newest view of the cluster has."""
+    older_members: str
+    """In words, which members keep it from a higher level that the node with that view supports; empty if none do."""
 
 
 _ROLES: Final[Mapping[raft_pb2.Role, MemberRole]] = {
@@ -79,6 +85,8 @@ def cluster_status(
         cluster_id=f"{newest.cluster_id:016x}",
         leader_id=newest.leader_id or None,
         members=tuple(_member(member, by_id.get(member.id)) for member in members),
+        level=newest.level,
+        older_members=newest.older_members if newest.level < newest.supported_level else "",
     )
 
 
@@ -106,5 +114,6 @@ def _progress(answer: raft_pb2.NodeStatusReply) -> NodeProgress:
         applied_index=answer.applied_index,
         last_index=answer.last_index,
         version=answer.version,
+        level=answer.level,
         differing=tuple(answer.differing),
     )

@@ -22,6 +22,8 @@ class Operation(IntEnum):
 
     PUT = 1
     DELETE = 2
+    RAISE_LEVEL = 3
+    """The cluster's feature level is the value's only byte from now on, if that is higher. Since level 1."""
 
 
 class Command(NamedTuple):
@@ -53,6 +55,11 @@ _RETRY: Final = {0: False, 1: True}
 _pack = _HEADER.pack
 _unpack_from = _HEADER.unpack_from
 _new = tuple.__new__
+
+
+def raise_level(level: int) -> Command:
+    """The command that raises the cluster's feature level."""
+    return Command(Operation.RAISE_LEVEL, 0, 0, 0, False, b"", bytes([level]))
 
 
 def encode_batch(commands: Iterable[Command]) -> bytes:

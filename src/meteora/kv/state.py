@@ -2,7 +2,7 @@
 
 "k" key        ->  value
 "s" client id  ->  the client's session
-"m" name       ->  applied, membership, rolling hash, sessions
+"m" name       ->  applied, membership, rolling hash, sessions, feature level
 """
 
 import struct
@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from meteora.errors import Corruption
+from meteora.features import ensure_supported
 from meteora.kv.rolling_hash import RollingHash, decode_rolling_hash
 from meteora.kv.sessions import Sessions, decode_session
 from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE, Rocks, TableWriter
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""Of the applied index. 1 while the feature level is 0: releases that know no other level stop at 2."""
 
 USER_PREFIX: Final = b"k"
 APPLIED_KEY: Final = b"mapplied"
 MEMBERSHIP_KEY: Final = b"mmembership"
 ROLLING_HASH_KEY: Final = b"mhash"
 SESSIONS_DROPPED_KEY: Final = b"msessions"
+LEVEL_KEY: Final = b"mlevel"
 
 END: Final = b"\xff"
 """Above every key."""
@@ -42,6 +45,8 @@ class State(NamedTuple):
     membership: bytes
     sessions: Sessions
     rolling_hash: RollingHash
+    level: int
+    """The feature level of the cluster at that index."""
 
 
 def new_database(path: Path) -> Rocks:
@@ -55,11 +60,12 @@ def new_table(path: Path) -> TableWriter:
 
 
 def load_state(path: Path, database: Rocks) -> State:
-    """The state in a database. Raises `Corruption` or `DiskFailure`."""
+    """The state in a database. Raises `Corruption`, `DiskFailure`, or `ReleaseTooOld`."""
+    level = decode_level(path, database.get(LEVEL_KEY))
     index, term = decode_position(path, database.get(APPLIED_KEY))
     membership = database.get(MEMBERSHIP_KEY) or b""
     rolling_hash = decode_rolling_hash(database.get(ROLLING_HASH_KEY), index)
-    return State(path, database, index, term, membership, _load_sessions(path, database), rolling_hash)
+    return State(path, database, index, term, membership, _load_sessions(path, database), rolling_hash, level)
 
 
 def session_key(client_id: int) -> bytes:
@@ -67,19 +73,34 @@ def session_key(client_id: int) -> bytes:
     return _SESSION_PREFIX + _CLIENT_ID.pack(client_id)
 
 
-def encode_position(index: int, term: int) -> bytes:
-    """The record under `APPLIED_KEY`."""
-    return _POSITION.pack(FORMAT_VERSION, index, term)
+def encode_position(index: int, term: int, level: int = 0) -> bytes:
+    """The record under `APPLIED_KEY`, in a state at this feature level."""
+    return _POSITION.pack(FORMAT_VERSION if level else 1, index, term)
 
 
 def decode_position(path: Path, record: bytes | None) -> tuple[int, int]:
     """The applied (index, term) in a record; (0, 0) if there is none. Raises `Corruption` that names `path`."""
     if record is None:
         return 0, 0
-    if len(record) != _POSITION.size or record[0] != FORMAT_VERSION:
+    if len(record) != _POSITION.size or not 1 <= record[0] <= FORMAT_VERSION:
         raise Corruption(f"{path}: {record.hex()} is not an applied index. {CORRUPTION_ADVICE}")
     _, index, term = _POSITION.unpack(record)
     return index, term
+
+
+def encode_level(level: int) -> bytes:
+    """The record under `LEVEL_KEY`."""
+    return bytes([level])
+
+
+def decode_level(path: Path, record: bytes | None) -> int:
+    """The feature level in a record; 0 if there is none. Raises `Corruption`, or `ReleaseTooOld` that names `path`."""
+    if record is None:
+        return 0
+    if len(record) != 1:
+        raise Corruption(f"{path}: {record.hex()} is not a feature level. {CORRUPTION_ADVICE}")
+    ensure_supported(record[0], str(path))
+    return record[0]
 
 
 def _load_sessions(path: Path, database: Rocks) -> Sessions:

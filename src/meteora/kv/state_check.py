@@ -11,10 +11,12 @@ from meteora.errors import Corruption
 from meteora.kv.sessions import decode_session
 from meteora.kv.state import (
     APPLIED_KEY,
+    LEVEL_KEY,
     MEMBERSHIP_KEY,
     ROLLING_HASH_KEY,
     SESSIONS_DROPPED_KEY,
     USER_PREFIX,
+    decode_level,
     decode_position,
     session_key,
 )
@@ -65,5 +67,7 @@ def _take(path: Path, key: bytes, record: bytes, found: FoundState) -> None:
         found.position = decode_position(path, record)
     elif key == MEMBERSHIP_KEY:
         found.membership = record
+    elif key == LEVEL_KEY:
+        decode_level(path, record)
     elif key not in (SESSIONS_DROPPED_KEY, ROLLING_HASH_KEY):
         raise Corruption("no release writes this key")

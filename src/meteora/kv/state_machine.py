@@ -21,18 +21,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
-from meteora.errors import Corruption, StorageError
+from meteora.errors import Corruption, ReleaseTooOld, StorageError
+from meteora.features import ensure_supported
 from meteora.kv.command import Command, Operation, decode_batch
 from meteora.kv.rolling_hash import Checkpoint, RollingHash
 from meteora.kv.sessions import Outcome, Sessions
 from meteora.kv.snapshots import build_state, write_snapshot
 from meteora.kv.state import (
     APPLIED_KEY,
+    LEVEL_KEY,
     MEMBERSHIP_KEY,
     ROLLING_HASH_KEY,
     SESSIONS_DROPPED_KEY,
     USER_PREFIX,
     State,
+    encode_level,
     encode_position,
     load_state,
     new_database,
@@ -82,6 +85,8 @@ class StateMachine:
     applied_term: int
     membership: bytes
     """The record that `apply_membership` last stored; empty if there was none."""
+    level: int
+    """The feature level of the cluster."""
     flushed_index: int
     """Up to here the log is not needed to restore this state after a crash."""
 
@@ -103,7 +108,7 @@ class StateMachine:
         self._new_table = new_table
         self._new_pace = new_pace
         self._clock = clock
-        self._failure: StorageError | None = None
+        self._failure: StorageError | ReleaseTooOld | None = None
         self._applied_bytes = self._flushed_bytes = 0
         self._begin_with(load_state(path, database))
         self._reader = new_thread("kv reads")
@@ -132,7 +137,7 @@ class StateMachine:
         """Apply commands: entries of that kind, the first being the one after `applied_index`.
 
         Returns what became of each command, in order. Raises `InvariantViolation` if other entries are due;
-        `Corruption` if a batch can't be read, `DiskFull` or `DiskFailure`, and then ever after.
+        `Corruption` if a batch can't be read, `ReleaseTooOld`, `DiskFull` or `DiskFailure`, and then ever after.
         """
         results: list[Applied] = []
         with self._remembering_failure():
@@ -220,7 +225,7 @@ class StateMachine:
         ensure(
             state.index >= self.applied_index, f"a state at {state.index} can't replace the one at {self.applied_index}"
         )
-        old = State(self._path, self._database, 0, 0, b"", Sessions(), RollingHash())
+        old = State(self._path, self._database, 0, 0, b"", Sessions(), RollingHash(), 0)
         self._built.remove(state)
         self._begin_with(state)
         await self.discard(old)
@@ -253,7 +258,7 @@ class StateMachine:
 
     def _begin_with(self, state: State) -> None:
         self._path, self._database, self.applied_index, self.applied_term = state[:4]
-        self.membership, self._sessions, self._rolling_hash = state[4:]
+        self.membership, self._sessions, self._rolling_hash, self.level = state[4:]
         self.flushed_index = self.applied_index
         self._flushed_bytes = self._applied_bytes
         self._last_write_bytes = 0
@@ -275,7 +280,7 @@ class StateMachine:
             raise self._failure
         try:
             yield
-        except StorageError as error:
+        except (StorageError, ReleaseTooOld) as error:
             self._failure = error
             raise
 
@@ -302,13 +307,22 @@ class StateMachine:
                 if outcome is Outcome.APPLIED:
                     if operation is Operation.PUT:
                         put(USER_PREFIX + key, value)
-                    else:
+                    elif operation is Operation.DELETE:
                         delete(USER_PREFIX + key)
+                    else:
+                        self._raise_level(value, batch)
                 else:
                     not_done += _OUTCOME.pack(len(results) - first, outcome)
                 results.append(_new(Applied, (client_id, sequence, outcome)))
             take(entry, not_done)
         self._write(batch, entries)
+
+    def _raise_level(self, value: bytes, batch: WriteBatch) -> None:
+        if len(value) != 1:
+            raise Corruption(f"{value.hex()} is not a feature level: it was written by another release")
+        ensure_supported(value[0], "the log")
+        self.level = max(self.level, value[0])
+        batch.put(LEVEL_KEY, encode_level(self.level))
 
     def _commands(self, entry: Entry) -> list[Command]:
         try:
@@ -329,7 +343,7 @@ class StateMachine:
         rolling_hash = self._rolling_hash.record()
         if rolling_hash is not None:
             batch.put(ROLLING_HASH_KEY, rolling_hash)
-        batch.put(APPLIED_KEY, encode_position(last.index, last.term))
+        batch.put(APPLIED_KEY, encode_position(last.index, last.term, self.level))
         self._last_write_bytes = batch.size_bytes()
         self._database.write(batch)
         self._last_write_at = self._clock()

@@ -2,6 +2,10 @@
 
 A record of it is kept with the applied index, in one atomic write of the state machine, so that the two can't disagree
 after a crash. A membership change carries the new members' records as its context.
+
+Rule: a release that does not know a field of these records stops at it, and must: it would leave it out of the record
+that it writes, and have another state than the others. So another field belongs to a level of `meteora.features`, and
+below that level it is not written.
 """
 
 import json
@@ -12,6 +16,8 @@ from meteora.errors import Corruption
 from meteora.raft import ConfChange, Configuration
 
 MEMBERS_VERSION = 1
+
+_LATER = "; if a later release wrote it, start this node with that one"
 
 MAX_REMOVED = 1_000
 """Former members that are remembered, so that they can be told; an older one is only not answered."""
@@ -93,7 +99,7 @@ class Members(NamedTuple):
             removed = tuple((node_id, instance_id) for node_id, instance_id in fields["removed"])
             return cls(configuration, by_id, removed, fields.get("removed_last", len(removed)))
         except (KeyError, TypeError, ValueError) as error:
-            raise Corruption(f"the membership record can't be read: {error!r}") from error
+            raise Corruption(f"the membership record can't be read: {error!r}{_LATER}") from error
 
 
 def encode_context(members: Mapping[int, Member]) -> bytes:
@@ -108,4 +114,4 @@ def decode_context(context: bytes) -> dict[int, Member]:
     try:
         return {int(node_id): Member(**each) for node_id, each in json.loads(context).items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise Corruption(f"the context of a membership change can't be read: {error!r}") from error
+        raise Corruption(f"the context of a membership change can't be read: {error!r}{_LATER}") from error

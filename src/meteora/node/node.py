@@ -37,7 +37,8 @@ from meteora.errors import (
     RequestError,
     SnapshotDamaged,
 )
-from meteora.kv.command import Command, Operation, encode_batch
+from meteora.features import FIRST_RELEASE, OWN_RELEASE, Release, since
+from meteora.kv.command import Command, Operation, encode_batch, raise_level
 from meteora.kv.rolling_hash import encode_checkpoints
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
@@ -52,6 +53,7 @@ from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
+from meteora.node.releases import Releases
 from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
@@ -138,6 +140,8 @@ class NodeSettings:
     """In seconds; goes on while this process, or the machine, stands still. Leases, and how old a read may be, are
     measured by it."""
     random_below: Callable[[int], int]
+    release: Release = OWN_RELEASE
+    """What this node runs, and so which feature level it supports."""
 
 
 class Node:
@@ -178,6 +182,7 @@ class Node:
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._freshness = Freshness()
         self._divergence = DivergenceAlarm(settings.node_id)
+        self._releases = Releases(settings.node_id, settings.instance_id, settings.release)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
         self._notices = CommitNotices(self._loop)
@@ -195,11 +200,10 @@ class Node:
         self._tick_watchers: dict[asyncio.Future[None], None] = {}
         """In the order in which they came, so that a simulation is the same each time."""
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
-        self._has_known_leader = False
         self._parting: Parting | None = None
         """Set once the removal of this node is applied here."""
-        self._is_search_told = False
-        """That no leader is known, and why."""
+        self._has_known_leader = self._is_search_told = False
+        """The latter: that no leader is known, and why."""
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Gets the exception that the node can't go on after."""
         self.removed: asyncio.Future[Removal] = self._loop.create_future()
@@ -262,6 +266,7 @@ class Node:
             self._look_after_disk(self._loop.time())
             self._tidy_disk_if_due()
             self._promote_learners()
+            self._raise_level()
             self._compare_states(self._loop.time())
             if self.leader_id and self._freshness.wants_look(self._settings.clock()):
                 self._look_how_fresh()
@@ -557,6 +562,44 @@ class Node:
                     self._raw.propose_conf_change(ConfChange((Change(ChangeKind.ADD_VOTER, learner),), context=context))
                 return
 
+    @property
+    def level(self) -> int:
+        """The feature level of the cluster: see `meteora.features`."""
+        return self._state_machine.level
+
+    @property
+    def level_raised(self) -> asyncio.Event:
+        """Set whenever the feature level may have become a higher one; to be cleared by the only one who waits."""
+        return self._releases.raised
+
+    @property
+    def level_to_come(self) -> int:
+        """The feature level that whoever joins has to support: what this leader has proposed counts as well."""
+        return max(self.level, self._releases.proposed_in(self._raw.term))
+
+    @property
+    def older_members(self) -> str:
+        """Which members keep the feature level below what this node supports, in words; empty if none do."""
+        return self._releases.older_than(self._settings.release.level, self._members)
+
+    def ensure_level(self, level: int) -> None:
+        """Raises `ChangeRefused` if the cluster can't do yet what needs this feature level."""
+        if self.level < level:
+            older = self._releases.older_than(level, self._members) or "the leader is about to take note of that"
+            raise ChangeRefused(f"all members must run {since(level)}: {older}")
+
+    def _raise_level(self) -> None:
+        """Raise the feature level, at the leader, to what all members support."""
+        if not self.leads or self._settings.release.level <= self.level_to_come:
+            return
+        level = self._releases.common_level(self._members, self._raw.heard)
+        # Who is just being let in was judged by the level as it is.
+        if level > self.level_to_come and not self._raw.has_pending_change:
+            with suppress(ProposalDropped):
+                self._raw.propose([encode_batch([raise_level(level)])])
+                self._releases.proposed(self._raw.term, level)
+                _log.info("raising the feature level: all members support it", level=level)
+
     def _best_successor(self) -> int:
         status = self._raw.status()
         others = status.configuration.voters - {self.node_id}
@@ -611,8 +654,9 @@ class Node:
 
     # What the peers send (meteora.transport.interface.Inbox)
 
-    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release = FIRST_RELEASE) -> None:
         """A peer has opened its stream to this node."""
+        self._releases.heard(sender, instance_id, release, self._members)
         if raft_address and not self._is_stopping:
             self._addresses.stated(sender, instance_id, raft_address)
             self._transport.set_peers(self._addresses.by_peer())
@@ -636,7 +680,9 @@ class Node:
             self._wake()
 
     def admits(self, sender: int, instance_id: int) -> Refusal | None:
-        """None unless the sender is a former member."""
+        """None unless the sender is a former member, or does not know what this cluster does."""
+        if self._releases.is_too_old(sender, instance_id, self.level):
+            return Refusal.RELEASE_TOO_OLD
         # Who is not known at all may have joined by an entry that is not applied here yet.
         if (sender, instance_id) not in self._members.removed:
             return None
@@ -839,7 +885,10 @@ class Node:
         entries = []
         while self._to_apply and self._to_apply[0].kind is EntryKind.COMMAND:
             entries.append(self._to_apply.popleft())
+        level = self._state_machine.level
         self._writes.applied(self._state_machine.apply(entries))
+        if self._state_machine.level > level:
+            self._releases.raised.set()
         for entry in entries:
             self._changes.applied(entry.index, entry.term)
         return entries[-1]
@@ -992,6 +1041,7 @@ class Node:
         assert state is not None
         await self._snapshots.install(state, hard_state)
         self._changes.skipped(state.index)
+        self._releases.raised.set()
         _log.info("installed a snapshot", index=state.index, term=state.term)
         self._switch_to(Members.decode(state.membership), state.index)
 

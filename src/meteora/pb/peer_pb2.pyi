@@ -96,14 +96,18 @@ class SnapshotWanted(_message.Message):
     def __init__(self, table_number: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., is_complete: _Optional[bool] = ..., refusal: _Optional[str] = ..., is_damaged: _Optional[bool] = ...) -> None: ...
 
 class JoinReq(_message.Message):
-    __slots__ = ("node_id", "address", "instance_id")
+    __slots__ = ("node_id", "address", "instance_id", "level", "version")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     address: _common_pb2.NodeAddress
     instance_id: int
-    def __init__(self, node_id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., instance_id: _Optional[int] = ...) -> None: ...
+    level: int
+    version: str
+    def __init__(self, node_id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., instance_id: _Optional[int] = ..., level: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class JoinReply(_message.Message):
     __slots__ = ("cluster_id",)

@@ -97,7 +97,7 @@ class Member(_message.Message):
     def __init__(self, id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., learner: _Optional[bool] = ..., instance_id: _Optional[int] = ...) -> None: ...
 
 class NodeStatusReply(_message.Message):
-    __slots__ = ("cluster_id", "node_id", "role", "leader_id", "term", "commit_index", "applied_index", "last_index", "members", "version", "differing")
+    __slots__ = ("cluster_id", "node_id", "role", "leader_id", "term", "commit_index", "applied_index", "last_index", "members", "version", "differing", "level", "supported_level", "older_members")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,9 @@ class NodeStatusReply(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIFFERING_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTED_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    OLDER_MEMBERS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: int
     node_id: int
     role: Role
@@ -120,4 +123,7 @@ class NodeStatusReply(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[Member]
     version: str
     differing: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, cluster_id: _Optional[int] = ..., node_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., leader_id: _Optional[int] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., differing: _Optional[_Iterable[int]] = ...) -> None: ...
+    level: int
+    supported_level: int
+    older_members: str
+    def __init__(self, cluster_id: _Optional[int] = ..., node_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., leader_id: _Optional[int] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., differing: _Optional[_Iterable[int]] = ..., level: _Optional[int] = ..., supported_level: _Optional[int] = ..., older_members: _Optional[str] = ...) -> None: ...

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from meteora.config import MAX_KEY_BYTES, NodeConfig
 from meteora.errors import DataDirectoryError, StateDiverged
+from meteora.features import OWN_RELEASE
 from meteora.kv.installation import current_state_path, remove_leftovers
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings, Removal
@@ -254,15 +255,34 @@ class Server:
         self._parts.push_async_callback(self.node.stop)
         self._cluster = Cluster(self.node, identity.cluster_id)
         self.node.start(transport)
+        self._run_beside(self._keep_level_noted())
         self._announce_address(identity.instance_id)
         if not self.node.members.by_id and config.peer_raft_address is not None:
             self._run_beside(self._stay_only_if_let_in(config.peer_raft_address, identity.instance_id))
 
+    async def _keep_level_noted(self) -> None:
+        """Have the data directory say which feature level its cluster has, for an older release that may open it."""
+        while True:
+            self.node.level_raised.clear()
+            if self.node.level > self._stored_identity.level:
+                noting = asyncio.ensure_future(asyncio.to_thread(self._directory.note_level, self.node.level))
+                # What is begun must be over before the directory is closed.
+                await asyncio.wait([noting])
+                _log.info("the feature level was raised", level=noting.result().level)
+            await self.node.level_raised.wait()
+
     @property
-    def _identity(self) -> Identity:
+    def _stored_identity(self) -> StoredIdentity:
         identity = self._directory.identity
         assert identity is not None
-        return Identity(identity.cluster_id, identity.node_id, identity.instance_id, self._config.raft_address)
+        return identity
+
+    @property
+    def _identity(self) -> Identity:
+        identity = self._stored_identity
+        return Identity(
+            identity.cluster_id, identity.node_id, identity.instance_id, self._config.raft_address, OWN_RELEASE
+        )
 
     def _announce_address(self, instance_id: int) -> None:
         """Tell the others if this node came back under a new address."""

@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from meteora.addresses import parse_address
 from meteora.errors import ChangeRefused, ConfigurationError, InvalidRequest, NotApplied, OutcomeUnknown
+from meteora.features import Release, since
 from meteora.node.members import Member, encode_context
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
@@ -69,13 +70,14 @@ class Cluster:
             await self._pass_on(lambda channel: _join_there(channel, request, remaining), was_forwarded)
             return
         member = Member(request.address.kv_address, request.address.raft_address, request.instance_id, promote=True)
-        await self._admit(request.node_id, member, deadline)
+        await self._admit(request.node_id, member, Release(request.level, request.version), deadline)
 
-    async def _admit(self, node_id: int, newcomer: Member, deadline: float) -> None:
+    async def _admit(self, node_id: int, newcomer: Member, release: Release, deadline: float) -> None:
         is_new = False
 
         def admission() -> ConfChange | None:
             nonlocal is_new
+            self._ensure_new_enough(release)
             known = self._known_as(node_id, newcomer.instance_id)
             is_new = known is None or known.instance_id == 0
             # If it has joined before, the promise to promote it stands as it was made; its address may be new.
@@ -84,6 +86,14 @@ class Cluster:
 
         if await self._change(admission, deadline):
             _log.info("a node joined" if is_new else "a member moved", node=node_id, address=newcomer.raft_address)
+
+    def _ensure_new_enough(self, release: Release) -> None:
+        """Raises `ChangeRefused` if a release can't take part in what the cluster does."""
+        level = self._node.level_to_come
+        if release.level < level:
+            raise ChangeRefused(
+                f"this cluster has feature level {level}, and this node runs {release}: start it with {since(level)}"
+            )
 
     def _known_as(self, node_id: int, instance_id: int) -> Member | None:
         """What is known of the data directory that asks to join; None if nothing. Raises `ChangeRefused`."""

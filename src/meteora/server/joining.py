@@ -9,6 +9,7 @@ import grpc
 
 from meteora.connecting import why_not_connected
 from meteora.errors import ChangeRefused, InvalidRequest, JoinRefused, NotApplied, OutcomeUnknown, Overloaded
+from meteora.features import OWN_RELEASE
 from meteora.node.node import Node
 from meteora.observability.logs import Logger, get_logger
 from meteora.pb import common_pb2, peer_pb2
@@ -158,4 +159,10 @@ async def _tell_peers(peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
 def join_request(node_id: int, instance_id: int, kv_address: str, raft_address: str) -> peer_pb2.JoinReq:
     """What a node says of itself when it asks to join."""
     address = common_pb2.NodeAddress(kv_address=kv_address, raft_address=raft_address)
-    return peer_pb2.JoinReq(node_id=node_id, address=address, instance_id=instance_id)
+    return peer_pb2.JoinReq(
+        node_id=node_id,
+        address=address,
+        instance_id=instance_id,
+        level=OWN_RELEASE.level,
+        version=OWN_RELEASE.version,
+    )

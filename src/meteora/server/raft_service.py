@@ -7,6 +7,7 @@ import grpc
 
 import meteora
 from meteora.errors import RequestError
+from meteora.features import SUPPORTED_LEVEL
 from meteora.node.node import Node
 from meteora.pb import common_pb2, raft_pb2
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer
@@ -74,6 +75,9 @@ class RaftService(RaftServiceServicer):
             ],
             version=meteora.__version__,
             differing=sorted(self._node.differing),
+            level=self._node.level,
+            supported_level=SUPPORTED_LEVEL,
+            older_members=self._node.older_members,
         )
 
     async def ChangeConfig(  # noqa: N802  the method's name in the proto

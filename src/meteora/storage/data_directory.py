@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import re
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,10 +28,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from meteora.errors import DataDirectoryError
+from meteora.features import ensure_supported
 from meteora.raft.errors import ensure
 from meteora.storage.durable_files import make_directory, move, replace_file
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""1 while the feature level is 0: releases that know no other level refuse a directory of format 2, and say why."""
 
 _ASIDE: Final = "removed-"
 
@@ -55,6 +58,8 @@ class Identity:
     """How its state was found to differ from that of the others: it must not take part. Empty if it was not."""
     peers: tuple[str, ...] = ()
     """Of a removed node: the Raft addresses of the members that it knew last, any of which can let it in anew."""
+    level: int = 0
+    """The feature level that its cluster had at least, so that an older release is told so before it opens anything."""
 
 
 class DataDirectory:
@@ -65,6 +70,7 @@ class DataDirectory:
         self._path = path
         self._lock = lock
         self._identity = identity
+        self._changing = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, node_id: int) -> "DataDirectory":
@@ -115,11 +121,15 @@ class DataDirectory:
 
     def mark_removed(self, peers: Iterable[str]) -> Identity:
         """Note, durably, that the node was removed from its cluster, and the Raft addresses of those who stay."""
-        return self._store(replace(self._known_identity(), removed=True, peers=tuple(peers)))
+        return self._update(removed=True, peers=tuple(peers))
 
     def mark_diverged(self, how: str) -> Identity:
         """Note, durably, that the state here is not what the log led to elsewhere."""
-        return self._store(replace(self._known_identity(), diverged=how))
+        return self._update(diverged=how)
+
+    def note_level(self, level: int) -> Identity:
+        """Note, durably, the feature level of the cluster."""
+        return self._update(level=level)
 
     def begin_recovery(self, cluster_id: int, instance_id: int) -> Identity:
         """Note, durably, that this becomes another node, in a new cluster of its own, and that this is not done yet.
@@ -133,7 +143,7 @@ class DataDirectory:
 
     def end_recovery(self) -> Identity:
         """Note, durably, that the node is in its new cluster."""
-        return self._store(replace(self._known_identity(), recovering=False))
+        return self._update(recovering=False)
 
     def set_aside(self, now: datetime) -> Path:
         """Move the state of a removed node to a directory named for `now`, and return that; nothing is deleted.
@@ -160,6 +170,10 @@ class DataDirectory:
         ensure(self._identity is not None, f"{self._path} has no identity yet")
         assert self._identity is not None
         return self._identity
+
+    def _update(self, **changes: Any) -> Identity:
+        with self._changing:
+            return self._store(replace(self._known_identity(), **changes))
 
     def _store(self, identity: Identity) -> Identity:
         try:
@@ -289,7 +303,9 @@ def _refuse_foreign(path: Path, identity: Identity | None, node_id: int) -> None
 
 
 def _encode(identity: Identity) -> bytes:
-    fields = {"format_version": FORMAT_VERSION, **asdict(identity)}
+    fields = {"format_version": FORMAT_VERSION if identity.level else 1, **asdict(identity)}
+    if not identity.level:
+        del fields["level"]
     return json.dumps({**fields, "checksum": _checksum(fields)}, indent=2).encode() + b"\n"
 
 
@@ -304,6 +320,7 @@ def _decode(path: Path, content: bytes) -> Identity:
             f"data directory {path} has format {version}, and this release knows formats up to {FORMAT_VERSION}: start "
             "it with the newer release that wrote it"
         )
+    ensure_supported(fields.get("level", 0), f"data directory {path}")
     return Identity(**{**fields, "peers": tuple(fields.get("peers", ()))})
 
 

@@ -26,6 +26,7 @@ from meteora.errors import (
     RequestError,
     StorageError,
 )
+from meteora.features import FIRST_RELEASE, OWN_RELEASE
 from meteora.kv.command import Command
 from meteora.kv.command import Operation as CommandKind
 from meteora.kv.installation import INCOMING, remove_leftovers
@@ -64,6 +65,9 @@ TICK_SECONDS = 0.1
 ELECTION_TICKS = 10
 HEARTBEAT_TICKS = 1
 """The defaults of a real node."""
+
+UPGRADE_RATE = 0.5
+"""Of the starts of a machine, how many are with this release, and not with the one that it ran before."""
 
 JOIN_ATTEMPT_SECONDS = 5.0
 JOIN_PAUSE_SECONDS = 0.5
@@ -113,6 +117,8 @@ class Machine:
         self.table_bytes = cluster.random.choice([300, 5_000, 1 << 20])
         self.chunk_bytes = cluster.random.choice([100, 2_000, 1 << 18])
         self._limits = self._draw_limits()
+        self.release = FIRST_RELEASE
+        """What it runs: at first, maybe, the one before."""
 
     def _draw_limits(self) -> Settings:
         """Some of them so low that what they bound happens all the time."""
@@ -206,6 +212,8 @@ class Machine:
         if self.directory.is_removed:
             # As `meteora start -p` after a removal: the old state is set aside.
             self.directory = self._new_directory()
+        if cluster.upgrades.random() < UPGRADE_RATE:
+            self.release = OWN_RELEASE
         self._is_told_to_stop = False
         self.process = cluster.loop.new_process(self.name, cluster.random.uniform(0, 1e6), cluster.new_clock_rate())
         cluster.trace(f"{self.name} starts")
@@ -313,7 +321,9 @@ class Machine:
     async def _join(self) -> int:
         member = self._member()
         address = common_pb2.NodeAddress(kv_address=member.kv_address, raft_address=member.raft_address)
-        request = peer_pb2.JoinReq(node_id=self.node_id, address=address, instance_id=member.instance_id)
+        request = peer_pb2.JoinReq(
+            node_id=self.node_id, address=address, instance_id=member.instance_id, level=self.release.level
+        )
         while True:
             at = self._cluster.random.choice(self._cluster.addresses())
             try:
@@ -329,7 +339,8 @@ class Machine:
         return Member(f"n{self.node_id}:5001", self.raft_address, self.directory.instance_id)
 
     def _identity(self) -> Identity:
-        return Identity(self.directory.cluster_id, self.node_id, self.directory.instance_id, self.raft_address)
+        instance_id = self.directory.instance_id
+        return Identity(self.directory.cluster_id, self.node_id, instance_id, self.raft_address, self.release)
 
     def _open_disk(self) -> tuple[SimulatedLog, StateMachine]:
         disk = self.disk
@@ -362,6 +373,7 @@ class Machine:
             lease_reads=self._cluster.lease_reads,
             clock=self._cluster.loop.time,
             snapshot_catchup_entries=self._cluster.snapshot_catchup_entries,
+            release=self.release,
             random_below=lambda bound: random.randrange(max(1, bound // self._cluster.timeout_likeness)),
         )
         thread = SimulatedThread(self.disk, random)
@@ -542,6 +554,8 @@ class Cluster:
     def __init__(self, loop: SimulatedLoop, random: Random, write_trace: Callable[[str], None] | None) -> None:
         self.loop = loop
         self.random = random
+        self.upgrades = Random(random.getrandbits(64))
+        """Which machine runs which release."""
         self.faults: Counter[str] = Counter()
         self.invariants = Invariants()
         self.network = Network(loop, random, self.faults)

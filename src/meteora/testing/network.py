@@ -221,7 +221,7 @@ class _Stream:
         if refusal is None:
             self._endpoint = endpoint
             sender = self._owner.identity
-            endpoint.inbox.introduced(sender.node_id, sender.instance_id, sender.raft_address)
+            endpoint.inbox.introduced(sender.node_id, sender.instance_id, sender.raft_address, sender.release)
             self._answer(self._welcome, attempt)
         else:
             self._answer(self._refused, attempt, refusal)

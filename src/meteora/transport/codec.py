@@ -24,6 +24,12 @@ INSTANCE_METADATA_KEY = "meteora-instance"
 ADDRESS_METADATA_KEY = "meteora-raft-address"
 """Metadata that opens a stream: host:port of the sender, for a receiver that has yet to learn who the members are."""
 
+LEVEL_METADATA_KEY = "meteora-level"
+"""Metadata that opens a stream: the feature level that the sender supports, in decimal. Absent: 0."""
+
+VERSION_METADATA_KEY = "meteora-version"
+"""Metadata that opens a stream: the version of the sender's program, for people."""
+
 EncodedEntries = dict[int, bytes]
 """Encodings by the `id` of their entry. Only valid for as long as something else keeps those entries alive."""
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import grpc
 
 from meteora.errors import MeteoraError, SnapshotDamaged
+from meteora.features import Release
 from meteora.observability.logs import OnceLog, get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
@@ -20,8 +21,10 @@ from meteora.rpc import each_request
 from meteora.transport.codec import (
     ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
+    LEVEL_METADATA_KEY,
     PROTOCOL_VERSION,
     REFUSAL_METADATA_KEY,
+    VERSION_METADATA_KEY,
     MalformedBatch,
     decode_messages,
 )
@@ -38,7 +41,8 @@ from meteora.transport.interface import (
 PATIENCE_SECONDS = 30.0
 """For the next part of a snapshot: who stands still must not keep others from sending theirs."""
 
-_MAX_INSTANCE_DIGITS = len(str(2**64))
+_MAX_DIGITS = len(str(2**64))
+_MAX_VERSION_CHARACTERS = 40
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
 _SnapshotContext = grpc.aio.ServicerContext[peer_pb2.SnapshotPart, peer_pb2.SnapshotWanted]
@@ -101,7 +105,8 @@ class PeerReceiver(PeerServiceServicer):
             if introduction is None:
                 return
             messages = self._checked(context, instance_id, introduction)
-            self._inbox.introduced(introduction.sender, instance_id, _stated(context, ADDRESS_METADATA_KEY))
+            address = _stated(context, ADDRESS_METADATA_KEY)
+            self._inbox.introduced(introduction.sender, instance_id, address, _release_of(context))
             yield peer_pb2.Welcome(node_id=self._identity.node_id)
             self._pass_on(introduction, messages)
             await each_request(request_iterator, partial(self._take, context, instance_id))
@@ -166,12 +171,24 @@ class PeerReceiver(PeerServiceServicer):
                 return f"this is node {node_id}, not node {batch.receiver}: two nodes have the same address"
             case Refusal.REMOVED_SENDER | Refusal.REMOVED_LONG_AGO:
                 return f"node {batch.sender} was removed from the cluster"
+            case Refusal.RELEASE_TOO_OLD:
+                return f"node {batch.sender} runs a release that is too old for this cluster: start it with a later one"
 
 
 def _instance_of(context: _Context | _SnapshotContext) -> int:
     """What the sender states as its instance id; 0 if that is nothing that makes sense."""
-    stated = _stated(context, INSTANCE_METADATA_KEY)
-    return int(stated) if len(stated) <= _MAX_INSTANCE_DIGITS and stated.isdecimal() else 0
+    return _stated_number(context, INSTANCE_METADATA_KEY)
+
+
+def _release_of(context: _Context) -> Release:
+    """What the sender says of its program."""
+    version = _stated(context, VERSION_METADATA_KEY)[:_MAX_VERSION_CHARACTERS]
+    return Release(_stated_number(context, LEVEL_METADATA_KEY), version)
+
+
+def _stated_number(context: _Context | _SnapshotContext, key: str) -> int:
+    stated = _stated(context, key)
+    return int(stated) if len(stated) <= _MAX_DIGITS and stated.isdecimal() else 0
 
 
 def _stated(context: _Context | _SnapshotContext, key: str) -> str:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from meteora.errors import MeteoraError
+from meteora.features import FIRST_RELEASE, Release
 from meteora.raft.message import Message
 
 
@@ -17,6 +18,8 @@ class Identity(NamedTuple):
     """Drawn once for a data directory. Tells a node that was removed from one that joined with the same id since."""
     raft_address: str
     """host:port at which the peers find it."""
+    release: Release = FIRST_RELEASE
+    """What it says of its program."""
 
 
 class Refusal(StrEnum):
@@ -32,6 +35,8 @@ class Refusal(StrEnum):
     """The sender was removed from the cluster."""
     REMOVED_LONG_AGO = "removed-long-ago"
     """So it was, and somebody else since: a majority had come to know of it before that."""
+    RELEASE_TOO_OLD = "release-too-old"
+    """The cluster is at a feature level that the sender's release does not support."""
 
 
 REMOVALS = frozenset({Refusal.REMOVED_SENDER, Refusal.REMOVED_LONG_AGO})
@@ -133,7 +138,7 @@ class Inbox(Protocol):
         `instance_id` is the sender's; 0 if it stated none.
         """
 
-    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release) -> None:
         """A stream of this node was let in, and this is where it says that it can be reached; empty if it doesn't.
 
         `instance_id` is as in `admits`.

@@ -25,7 +25,9 @@ from meteora.transport.channel import KEEPALIVE_SECONDS, why_unreachable
 from meteora.transport.codec import (
     ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
+    LEVEL_METADATA_KEY,
     REFUSAL_METADATA_KEY,
+    VERSION_METADATA_KEY,
     EncodedEntries,
     encode_batch,
 )
@@ -92,6 +94,8 @@ class PeerLink:
         self._metadata = (
             (INSTANCE_METADATA_KEY, str(identity.instance_id)),
             (ADDRESS_METADATA_KEY, identity.raft_address),
+            (LEVEL_METADATA_KEY, str(identity.release.level)),
+            (VERSION_METADATA_KEY, identity.release.version),
         )
         self._peer = peer
         self._inbox = inbox

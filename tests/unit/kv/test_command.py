@@ -77,7 +77,7 @@ def test_bytes_after_the_last_command_are_corruption() -> None:
     [
         pytest.param(0, 2, "written by another release", id="version"),
         pytest.param(1, 0, "command 0 .* can't be read", id="operation"),
-        pytest.param(1, 3, "command 0 .* can't be read", id="operation that is not known"),
+        pytest.param(1, 255, "command 0 .* can't be read", id="operation that is not known"),
         pytest.param(2, 2, "command 0 .* can't be read", id="retry"),
         pytest.param(27, 1, "ends within command 0", id="key length"),
         pytest.param(31, 255, "ends within command 0", id="value length"),

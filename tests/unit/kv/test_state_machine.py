@@ -316,7 +316,8 @@ def test_a_flush_that_fails_stops_the_state_machine(tmp_path: Path, machine: Sta
     ("key", "value"),
     [
         pytest.param(b"mapplied", b"\x01", id="applied index"),
-        pytest.param(b"mapplied", b"\x02" + bytes(16), id="applied index of another release"),
+        pytest.param(b"mapplied", b"\x03" + bytes(16), id="applied index of another release"),
+        pytest.param(b"mlevel", b"", id="feature level"),
         pytest.param(b"s" + bytes(8), b"\x01", id="session"),
         pytest.param(b"s\x01", b"\x01" + bytes(32), id="key of a session"),
     ],

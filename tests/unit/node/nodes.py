@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppres
 from pathlib import Path
 
 from meteora.errors import MeteoraError, StorageError
+from meteora.features import FIRST_RELEASE, Release
 from meteora.kv.state_machine import StateMachine
 from meteora.node import Member, Node, NodeSettings
 from meteora.node.members import encode_context
@@ -169,6 +170,7 @@ async def running(
     snapshot_catchup_entries: int = 1_000_000,
     clock: Callable[[], float] | None = None,
     random_below: Callable[[int], int] = random.randrange,
+    release: Release = FIRST_RELEASE,
 ) -> AsyncIterator[Running]:
     """Node `node_id` with its disk in `folder`, founded with these voters if it is empty; none: not yet a member.
 
@@ -196,6 +198,7 @@ async def running(
             lease_reads=clock is not None,
             clock=clock or time.monotonic,
             random_below=random_below,
+            release=release,
         )
         snapshot_disk = DiskThread("snapshots")
         parts.callback(snapshot_disk.close)

@@ -246,9 +246,9 @@ def write_identity(path: Path, fields: dict[str, object]) -> None:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    write_identity(tmp_path, {"format_version": 2, "node": {"id": 1}})
+    write_identity(tmp_path, {"format_version": 3, "node": {"id": 1}})
     assert refusal(tmp_path) == (
-        f"data directory {tmp_path} has format 2, and this release knows formats up to 1: start it with the newer "
+        f"data directory {tmp_path} has format 3, and this release knows formats up to 2: start it with the newer "
         "release that wrote it"
     )
 

@@ -3,6 +3,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
+from meteora.features import Release
 from meteora.raft.message import Message, MessageKind
 from meteora.testing.loop import Process, SimulatedLoop
 from meteora.testing.network import Network, SimulatedTransport
@@ -25,7 +26,7 @@ class Inbox:
     def admits(self, sender: int, instance_id: int) -> Refusal | None:
         return self.refuses
 
-    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release) -> None:
         self.introductions.append(sender)
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from meteora.errors import MeteoraError
+from meteora.features import Release
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
 from meteora.raft.entry import Entry
 from meteora.raft.message import Message, MessageKind
@@ -32,6 +33,7 @@ class RecordingInbox:
         self.refusals: dict[int, Refusal] = {}
         self.instance_ids: dict[int, int] = {}
         self.addresses: dict[int, str] = {}
+        self.releases: dict[int, Release] = {}
         self.incoming: dict[bytes, IncomingSnapshot] = {}
 
     @property
@@ -42,7 +44,8 @@ class RecordingInbox:
         self.instance_ids[sender] = instance_id
         return self.refusals.get(sender)
 
-    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release) -> None:
+        self.releases[sender] = release
         self.addresses[sender] = raft_address
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
