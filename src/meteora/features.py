@@ -45,7 +45,7 @@ class Release(NamedTuple):
 
 
 FIRST_RELEASE: Final = Release()
-"""Of level 0; also what is taken for the release of a node that has said nothing."""
+"""What a node of level 0 is taken to have said."""
 
 OWN_RELEASE: Final = Release(SUPPORTED_LEVEL, __version__)
 """Of this program."""

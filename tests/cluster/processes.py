@@ -57,7 +57,7 @@ class NodeProcess:
         self._cwd = cwd
         # What its user has set for nodes of their own is no setting of this one.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("METEORA_")}
-        self._environment = {**inherited, **environment}
+        self.environment = {**inherited, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +78,7 @@ class NodeProcess:
         with self.log.open("ab") as log:
             command = [*self._wrapper, sys.executable, "-m", "meteora", "start", *self.arguments]
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._cwd, env=self._environment
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._cwd, env=self.environment
             )
         return self
 

@@ -58,7 +58,7 @@ class ClusterStatus:
     level: int
     """The feature level that the newest view of the cluster has."""
     older_members: str
-    """In words, which members keep it from a higher level that the node with that view supports; empty if none do."""
+    """In words, which members keep it from a higher level that others support; empty if none do."""
 
 
 _ROLES: Final[Mapping[raft_pb2.Role, MemberRole]] = {
@@ -80,13 +80,14 @@ def cluster_status(
         if not isinstance(answer, Failure) and answer.node_id == node_id
     }
     newest = max(by_id.values(), key=lambda answer: (answer.term, answer.applied_index))
+    latest = max(by_id.values(), key=lambda answer: answer.supported_level)
     members = sorted(newest.members, key=lambda member: member.id)
     return ClusterStatus(
         cluster_id=f"{newest.cluster_id:016x}",
         leader_id=newest.leader_id or None,
         members=tuple(_member(member, by_id.get(member.id)) for member in members),
         level=newest.level,
-        older_members=newest.older_members if newest.level < newest.supported_level else "",
+        older_members=latest.older_members if newest.level < latest.supported_level else "",
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Set
 from typing import Final
 
-from meteora.features import FIRST_RELEASE, Release
+from meteora.features import Release
 from meteora.node.members import Members
 
 MAX_UNKNOWN: Final = 64
@@ -42,7 +42,8 @@ class Releases:
         """The highest level that all members are known to support, if all of them are there."""
         if not members.by_id or not members.by_id.keys() <= heard:
             return 0
-        return min(self._of(each, member.instance_id).level for each, member in members.by_id.items())
+        releases = [self._of(each, member.instance_id) for each, member in members.by_id.items()]
+        return min(0 if release is None else release.level for release in releases)
 
     def proposed(self, term: int, level: int) -> None:
         """This node, as the leader of a term, has proposed a level."""
@@ -57,13 +58,14 @@ class Releases:
         older = []
         for node_id, member in sorted(members.by_id.items()):
             release = self._of(node_id, member.instance_id)
-            if release is FIRST_RELEASE:
+            if release is None:
                 older.append(f"node {node_id} has not said what it runs")
             elif release.level < level:
                 older.append(f"node {node_id} runs {release}")
         return ", ".join(older)
 
-    def _of(self, node_id: int, instance_id: int) -> Release:
+    def _of(self, node_id: int, instance_id: int) -> Release | None:
+        """What a member runs; None if it has not said so."""
         said = self._said.get(node_id)
         # Of a member that has yet to join, the instance id is not known; it may be anybody's.
-        return said[1] if said is not None and said[0] == instance_id else FIRST_RELEASE
+        return said[1] if said is not None and said[0] == instance_id else None

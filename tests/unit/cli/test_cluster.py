@@ -18,10 +18,10 @@ def test_status_is_a_table_for_people(run: Run) -> None:
     table = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert (status, err) == (0, "")
     assert table == [
-        ["ID", "ROLE", "KV ADDRESS", "RAFT ADDRESS", "TERM", "APPLIED", "COMMIT"],
-        ["1", "follower", members[1], f"127.0.0.1:{nodes[0].port + 1}", "3", "10", "11"],
-        ["2", "leader", members[2], f"127.0.0.1:{nodes[1].port + 1}", "3", "10", "11"],
-        ["3", "unreachable", "127.0.0.1:9", "127.0.0.1:10", "-", "-", "-"],
+        ["ID", "ROLE", "KV ADDRESS", "RAFT ADDRESS", "TERM", "APPLIED", "COMMIT", "RELEASE"],
+        ["1", "follower", members[1], f"127.0.0.1:{nodes[0].port + 1}", "3", "10", "11", "0.1.0"],
+        ["2", "leader", members[2], f"127.0.0.1:{nodes[1].port + 1}", "3", "10", "11", "0.1.0"],
+        ["3", "unreachable", "127.0.0.1:9", "127.0.0.1:10", "-", "-", "-", "-"],
     ]
 
 
@@ -29,12 +29,16 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
     with dead_endpoint() as dead:
         node.knows({1: node.endpoint, 2: dead}, 1)
         status, out, _ = run("status", "-a", node.endpoint, "-o", "json")
-    nothing_known = dict.fromkeys(["term", "commit_index", "applied_index", "last_index", "version", "differing"])
+    nothing_known = dict.fromkeys(
+        ["term", "commit_index", "applied_index", "last_index", "version", "level", "differing"]
+    )
     dead_raft = f"127.0.0.1:{int(dead.rpartition(':')[2]) + 1}"
     assert status == 0
     assert json.loads(out) == {
         "cluster_id": "f" * 16,
         "leader_id": 1,
+        "level": 0,
+        "older_members": "",
         "members": [
             {
                 "id": 1,
@@ -48,6 +52,7 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
                 "applied_index": 10,
                 "last_index": 12,
                 "version": "0.1.0",
+                "level": 0,
                 "differing": [],
             },
             {

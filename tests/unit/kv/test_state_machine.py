@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from meteora.errors import Corruption, DiskFull
+from meteora.errors import Corruption, DiskFull, ReleaseTooOld
+from meteora.features import SUPPORTED_LEVEL
+from meteora.kv.command import raise_level
 from meteora.kv.rolling_hash import Checkpoint
 from meteora.kv.sessions import Outcome
-from meteora.kv.state import ROLLING_HASH_KEY
+from meteora.kv.state import LEVEL_KEY, ROLLING_HASH_KEY
 from meteora.kv.state_machine import BATCH_BYTES, REPLAY_BOUND_BYTES, Applied, StateMachine
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import InvariantViolation
@@ -404,3 +406,44 @@ def test_a_state_of_an_older_release_opens_without_a_rolling_hash(tmp_path: Path
         machine.apply([entry_of(2, put(b"b", b"2"))])
         assert machine.checkpoints() == []
         assert everything_in(machine) == {b"a": b"1", b"b": b"2"}
+
+
+# The feature level
+
+
+def test_a_level_that_was_raised_is_there_after_a_restart_and_stops_releases_that_know_none(tmp_path: Path) -> None:
+    with opened(tmp_path / "kv") as machine:
+        machine.apply([entry_of(1, put(b"a", b"1"))])
+        before = machine._database.get(b"mapplied")
+        machine.apply([entry_of(2, raise_level(1))])
+        after = machine._database.get(b"mapplied")
+    with opened(tmp_path / "kv") as machine:
+        assert (machine.level, everything_in(machine)) == (1, {b"a": b"1"})
+    assert before is not None
+    assert after is not None
+    assert (before[0], after[0]) == (1, 2)
+
+
+def test_a_level_never_falls(machine: StateMachine) -> None:
+    machine.apply([entry_of(1, raise_level(1)), entry_of(2, raise_level(0))])
+    assert machine.level == 1
+
+
+def test_a_level_of_a_later_release_stops_the_machine_before_anything_is_written(machine: StateMachine) -> None:
+    for _ in range(2):
+        with pytest.raises(ReleaseTooOld):
+            machine.apply([entry_of(1, put(b"a", b"1"), raise_level(SUPPORTED_LEVEL + 1))])
+    assert everything_in(machine) == {}
+
+
+def test_a_state_of_a_later_level_is_not_opened(tmp_path: Path) -> None:
+    with opened(tmp_path / "kv"):
+        pass
+    database = Rocks(tmp_path / "kv", KEY_VALUE)
+    batch = WriteBatch()
+    batch.put(LEVEL_KEY, bytes([SUPPORTED_LEVEL + 1]))
+    database.write(batch)
+    database.flush()
+    database.close()
+    with pytest.raises(ReleaseTooOld, match=str(tmp_path)):
+        StateMachine.open(tmp_path / "kv")

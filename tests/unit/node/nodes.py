@@ -248,7 +248,11 @@ class Trio:
 
 @asynccontextmanager
 async def three(
-    folder: Path, *, snapshot_catchup_entries: int = 1_000_000, clock: Callable[[], float] | None = None
+    folder: Path,
+    *,
+    snapshot_catchup_entries: int = 1_000_000,
+    clock: Callable[[], float] | None = None,
+    release: Release = FIRST_RELEASE,
 ) -> AsyncIterator[Trio]:
     """Three voters, once all of them know the leader."""
     network = Network()
@@ -262,6 +266,7 @@ async def three(
                     voters=(1, 2, 3),
                     snapshot_catchup_entries=snapshot_catchup_entries,
                     clock=clock,
+                    release=release,
                 )
             )
             for node_id in (1, 2, 3)

@@ -22,6 +22,7 @@ from meteora.errors import (
     OutcomeUnknown,
     Overloaded,
 )
+from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.kv.command import Command, Operation
 from meteora.node import Removal, addresses, log_write, reads
 from meteora.node.members import encode_context
@@ -1387,3 +1388,45 @@ def test_a_node_that_is_not_known_yet_is_answered(tmp_path: Path) -> None:
         assert one.line.peers == {9: "host9:7000"}
 
     alone(tmp_path, story)
+
+
+# The feature level
+
+
+def test_a_node_alone_raises_the_level_to_what_it_supports(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
+            await until(lambda: one.node.level == SUPPORTED_LEVEL)
+            assert one.node.level_raised.is_set()
+            one.node.ensure_level(SUPPORTED_LEVEL)
+
+    asyncio.run(run())
+
+
+def test_the_level_is_raised_once_the_last_member_has_said_that_it_supports_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path, release=OWN_RELEASE) as trio:
+            leader, others = trio.leader, trio.followers
+            one, last = (each.node.node_id for each in others)
+            leader.node.introduced(one, 10 * one, "", OWN_RELEASE)
+            leader.node.introduced(last, 10 * last, "")
+            await leader.put(b"key")
+            assert leader.node.level == leader.node.level_to_come == 0
+            with pytest.raises(ChangeRefused, match=f"must run release .*: node {last} runs an older release"):
+                leader.node.ensure_level(SUPPORTED_LEVEL)
+            leader.node.introduced(last, 10 * last, "", OWN_RELEASE)
+            await until(lambda: all(each.node.level == SUPPORTED_LEVEL for each in trio.nodes))
+
+    asyncio.run(run())
+
+
+def test_who_supports_less_than_the_cluster_does_is_not_listened_to(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
+            await until(lambda: one.node.level == SUPPORTED_LEVEL)
+            one.node.introduced(2, 20, "host2:7000")
+            assert one.node.admits(2, 20) is Refusal.RELEASE_TOO_OLD
+            one.node.introduced(2, 20, "host2:7000", OWN_RELEASE)
+            assert one.node.admits(2, 20) is None
+
+    asyncio.run(run())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meteora.errors import ChangeRefused, MeteoraError, NotApplied, OutcomeUnknown
+from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.server import cluster
 from meteora.server.cluster import Cluster
@@ -208,5 +209,19 @@ def test_the_address_of_a_voter_may_change_while_another_one_is_silent(tmp_path:
             moved = joining(there, 10 * there, "moved")
             await Cluster(trio.leader.node, 1).join(moved, soon(), was_forwarded=False)
             assert trio.leader.node.members.by_id[there].raft_address == moved.address.raft_address
+
+    asyncio.run(run())
+
+
+def test_a_release_that_does_not_know_what_the_cluster_does_is_not_let_in(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
+            await until(lambda: one.node.level == SUPPORTED_LEVEL)
+            request = joining(2, 20)
+            request.ClearField("level")
+            request.ClearField("version")
+            with pytest.raises(ChangeRefused, match="this node runs an older release: start it with release"):
+                await Cluster(one.node, 1).join(request, soon(), was_forwarded=False)
+            assert 2 not in one.node.members.by_id
 
     asyncio.run(run())

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from meteora.errors import DataDirectoryError
+from meteora.errors import DataDirectoryError, ReleaseTooOld
+from meteora.features import SUPPORTED_LEVEL
 from meteora.raft.errors import InvariantViolation
 from meteora.storage import data_directory
 from meteora.storage.data_directory import DataDirectory, Identity
@@ -438,3 +439,24 @@ def test_a_change_that_cannot_be_written_is_a_data_directory_error(
         with pytest.raises(DataDirectoryError, match="No space left on device"):
             directory.create_identity(1, 77)
         assert directory.identity is None
+
+
+def test_a_directory_of_a_cluster_that_has_a_level_is_of_a_format_that_older_releases_refuse(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path, 1)
+    directory.create_identity(1, 7)
+    assert json.loads((tmp_path / "identity").read_text())["format_version"] == 1
+    assert directory.note_level(1).level == 1
+    directory.close()
+    assert json.loads((tmp_path / "identity").read_text())["format_version"] == 2
+    reopened = DataDirectory.open(tmp_path, 1)
+    assert reopened.identity == Identity(node_id=1, instance_id=7, level=1)
+    reopened.close()
+
+
+def test_a_directory_of_a_level_that_is_not_supported_is_not_opened(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path, 1)
+    directory.create_identity(1, 7)
+    directory.note_level(SUPPORTED_LEVEL + 1)
+    directory.close()
+    with pytest.raises(ReleaseTooOld, match=f"data directory {tmp_path} has feature level"):
+        DataDirectory.open(tmp_path, 1)

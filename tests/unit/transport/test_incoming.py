@@ -192,3 +192,12 @@ def test_the_inbox_learns_where_a_sender_can_be_reached() -> None:
             await until(lambda: inbox.addresses == {1: SENDER.raft_address})
 
     asyncio.run(scenario())
+
+
+def test_the_inbox_learns_what_a_sender_runs() -> None:
+    async def scenario() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, sending(RecordingInbox(), {2: address}):
+            await until(lambda: inbox.releases == {1: SENDER.release})
+
+    asyncio.run(scenario())
