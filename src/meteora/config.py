@@ -44,6 +44,8 @@ class NodeConfig:
     """The longest value taken, in bytes."""
     request_timeout_seconds: float = 5.0
     """How long a request waits for its answer at most; less if its own deadline comes sooner."""
+    auth_token_ttl_seconds: float = 300.0
+    """How long a login lasts, once users are enabled."""
     lease_reads: bool = False
     """A leader that a majority has just answered serves reads without asking again. Relies on clocks: for as long as a
     leader's lease lasts (`election_ticks // 2` of its ticks), no member's clock may run nearly twice as fast."""

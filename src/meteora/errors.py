@@ -19,6 +19,8 @@
         ├── Overloaded          a bounded queue is full: nothing was done
         ├── NotApplied          no leader took it in time: nothing was done, certainly
         ├── OutcomeUnknown      a write was handed on and never answered: it may or may not be applied
+        ├── Unauthenticated     who asks is not known: nothing was done, log in
+        ├── PermissionDenied    who asks is known, and may not do that: nothing was done
         └── ChangeRefused       a change, as of members or of the leader, that can't be made now, with the reason
 
 The core has its own small tree in `meteora.raft.errors`, because it imports nothing. Messages are for users: what
@@ -100,6 +102,14 @@ class NotApplied(RequestError):
 
 class OutcomeUnknown(RequestError):
     """A write was handed on, and no answer came in time. It may have been, or yet be, applied."""
+
+
+class Unauthenticated(RequestError):
+    """Who asks has not logged in, or with a wrong name or password, or the token is not valid any more."""
+
+
+class PermissionDenied(RequestError):
+    """Who asks may not do that; the message says what is missing."""
 
 
 class ChangeRefused(RequestError):

@@ -16,7 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "http2": set(),
     "rpc": {"http2"},
     # Requests become commands here, so it knows their plain data besides.
-    "server": {"node", "transport", "rpc", "pb", "kv.command", "raft"},
+    "server": {"node", "transport", "rpc", "pb", "kv.command", "kv.users", "raft"},
     "client": {"pb"},
     "cli": {"client", "server"},
     "__main__": {"cli"},
@@ -45,6 +45,7 @@ CORE_LIBRARIES = {"bisect", "collections", "contextlib", "dataclasses", "enum", 
 """What the core may import: nothing that knows a time, a chance, a thread, a file or a socket."""
 
 LIBRARIES: dict[str, set[str]] = {
+    "argon2": {"server"},
     "asyncio": {"cli", "client", "http2", "node", "rpc", "server", "storage", "testing", "transport"},
     "click": {"cli"},
     "google": {"client", "rpc", "server", "transport"},

@@ -51,7 +51,9 @@ class Probe:
         self.declines = False
         self.refuses: Exception | None = None
 
-    def begin(self, request: bytes, timeout_seconds: float | None) -> asyncio.Future[bytes] | None:
+    def begin(
+        self, request: bytes, timeout_seconds: float | None, authorization: str | None
+    ) -> asyncio.Future[bytes] | None:
         if self.refuses is not None:
             raise self.refuses
         if self.declines:

@@ -97,6 +97,12 @@ def _choice(values: Any) -> "click.Choice[str]":
     type=seconds,
     help="How long a request waits for its answer at most; less if its own deadline comes sooner.",
 )
+@_option(
+    "--auth-token-ttl-seconds",
+    metavar="SECONDS",
+    type=seconds,
+    help="How long a login lasts, once users are enabled.",
+)
 @_option("--rpc-server", type=_choice(RpcServerKind), help="What serves gRPC to clients.")
 @_option("--log-format", type=_choice(LogFormat), help="Log lines for people, or for programs.")
 @_option("--log-level", type=_choice(LogLevel), help="The least of what is logged.")

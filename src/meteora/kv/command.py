@@ -24,6 +24,8 @@ class Operation(IntEnum):
     DELETE = 2
     RAISE_LEVEL = 3
     """The cluster's feature level is the value's only byte from now on, if that is higher. Since level 1."""
+    CHANGE_USERS = 4
+    """The value is a `meteora.kv.users.Change`. Since level 1."""
 
 
 class Command(NamedTuple):

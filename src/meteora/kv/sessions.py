@@ -50,6 +50,8 @@ class Outcome(IntEnum):
     """It had been applied before."""
     EXPIRED = 2
     """It is not done now, and it can't be told any more whether it had been applied before."""
+    REFUSED = 3
+    """It is not done, because something that it relies on is not as it was when it was decided on."""
 
 
 class Session:

@@ -2,6 +2,7 @@
 
 "k" key        ->  value
 "s" client id  ->  the client's session
+"a" ...        ->  users, roles and tokens (see `meteora.kv.users`)
 "m" name       ->  applied, membership, rolling hash, sessions, feature level
 """
 
@@ -13,6 +14,7 @@ from meteora.errors import Corruption
 from meteora.features import ensure_supported
 from meteora.kv.rolling_hash import RollingHash, decode_rolling_hash
 from meteora.kv.sessions import Sessions, decode_session
+from meteora.kv.users import USERS_PREFIX, Users
 from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE, Rocks, TableWriter
 
 FORMAT_VERSION: Final = 2
@@ -47,6 +49,7 @@ class State(NamedTuple):
     rolling_hash: RollingHash
     level: int
     """The feature level of the cluster at that index."""
+    users: Users
 
 
 def new_database(path: Path) -> Rocks:
@@ -65,7 +68,17 @@ def load_state(path: Path, database: Rocks) -> State:
     index, term = decode_position(path, database.get(APPLIED_KEY))
     membership = database.get(MEMBERSHIP_KEY) or b""
     rolling_hash = decode_rolling_hash(database.get(ROLLING_HASH_KEY), index)
-    return State(path, database, index, term, membership, _load_sessions(path, database), rolling_hash, level)
+    return State(
+        path,
+        database,
+        index,
+        term,
+        membership,
+        _load_sessions(path, database),
+        rolling_hash,
+        level,
+        _load_users(path, database),
+    )
 
 
 def session_key(client_id: int) -> bytes:
@@ -86,6 +99,13 @@ def decode_position(path: Path, record: bytes | None) -> tuple[int, int]:
         raise Corruption(f"{path}: {record.hex()} is not an applied index. {CORRUPTION_ADVICE}")
     _, index, term = _POSITION.unpack(record)
     return index, term
+
+
+def _load_users(path: Path, database: Rocks) -> Users:
+    try:
+        return Users().load(database.scan(USERS_PREFIX, bytes([USERS_PREFIX[0] + 1])))
+    except Corruption as error:
+        raise Corruption(f"{path}: {error}. {CORRUPTION_ADVICE}") from error
 
 
 def encode_level(level: int) -> bytes:

@@ -20,6 +20,7 @@ from meteora.kv.state import (
     decode_position,
     session_key,
 )
+from meteora.kv.users import USERS_PREFIX, Users, take_record
 from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE
 from meteora.storage.salvage import Tell, salvaged
 
@@ -67,6 +68,8 @@ def _take(path: Path, key: bytes, record: bytes, found: FoundState) -> None:
         found.position = decode_position(path, record)
     elif key == MEMBERSHIP_KEY:
         found.membership = record
+    elif key[:1] == USERS_PREFIX:
+        take_record(Users(), key, record)
     elif key == LEVEL_KEY:
         decode_level(path, record)
     elif key not in (SESSIONS_DROPPED_KEY, ROLLING_HASH_KEY):

@@ -42,6 +42,7 @@ from meteora.kv.state import (
     new_table,
     session_key,
 )
+from meteora.kv.users import Change, Users
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import ensure
 from meteora.storage.disk_thread import DiskThread
@@ -87,6 +88,8 @@ class StateMachine:
     """The record that `apply_membership` last stored; empty if there was none."""
     level: int
     """The feature level of the cluster."""
+    users: Users
+    """The same object for ever."""
     flushed_index: int
     """Up to here the log is not needed to restore this state after a crash."""
 
@@ -109,6 +112,7 @@ class StateMachine:
         self._new_pace = new_pace
         self._clock = clock
         self._failure: StorageError | ReleaseTooOld | None = None
+        self.users = Users()
         self._applied_bytes = self._flushed_bytes = 0
         self._begin_with(load_state(path, database))
         self._reader = new_thread("kv reads")
@@ -225,7 +229,7 @@ class StateMachine:
         ensure(
             state.index >= self.applied_index, f"a state at {state.index} can't replace the one at {self.applied_index}"
         )
-        old = State(self._path, self._database, 0, 0, b"", Sessions(), RollingHash(), 0)
+        old = State(self._path, self._database, 0, 0, b"", Sessions(), RollingHash(), 0, Users())
         self._built.remove(state)
         self._begin_with(state)
         await self.discard(old)
@@ -258,7 +262,8 @@ class StateMachine:
 
     def _begin_with(self, state: State) -> None:
         self._path, self._database, self.applied_index, self.applied_term = state[:4]
-        self.membership, self._sessions, self._rolling_hash, self.level = state[4:]
+        self.membership, self._sessions, self._rolling_hash, self.level = state[4:8]
+        self.users.become(state.users)
         self.flushed_index = self.applied_index
         self._flushed_bytes = self._applied_bytes
         self._last_write_bytes = 0
@@ -310,12 +315,24 @@ class StateMachine:
                     elif operation is Operation.DELETE:
                         delete(USER_PREFIX + key)
                     else:
-                        self._raise_level(value, batch)
-                else:
+                        outcome = self._apply_rare(command, batch)
+                if outcome is not Outcome.APPLIED:
                     not_done += _OUTCOME.pack(len(results) - first, outcome)
                 results.append(_new(Applied, (client_id, sequence, outcome)))
             take(entry, not_done)
         self._write(batch, entries)
+
+    def _apply_rare(self, command: Command, batch: WriteBatch) -> Outcome:
+        if command.operation is Operation.RAISE_LEVEL:
+            self._raise_level(command.value, batch)
+            return Outcome.APPLIED
+        records = self.users.apply(Change.decode(command.value))
+        for key, record in records or ():
+            if record is None:
+                batch.delete(key)
+            else:
+                batch.put(key, record)
+        return Outcome.REFUSED if records is None else Outcome.APPLIED
 
     def _raise_level(self, value: bytes, batch: WriteBatch) -> None:
         if len(value) != 1:

@@ -37,11 +37,13 @@ from meteora.errors import (
     RequestError,
     SnapshotDamaged,
 )
-from meteora.features import FIRST_RELEASE, OWN_RELEASE, Release, since
+from meteora.features import FIRST_RELEASE, LEVEL_OF_USERS, OWN_RELEASE, Release, since
 from meteora.kv.command import Command, Operation, encode_batch, raise_level
 from meteora.kv.rolling_hash import encode_checkpoints
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
+from meteora.kv.users import Change as UsersChange
+from meteora.kv.users import Users
 from meteora.node.addresses import PeerAddresses
 from meteora.node.changes import PendingChanges
 from meteora.node.commit_notices import CommitNotices
@@ -317,6 +319,14 @@ class Node:
     def delete(self, key: bytes, deadline: float) -> asyncio.Future[None]:
         """Remove a key, under a request id of this node. Done and errors as `write`."""
         return self._queue_own(Operation.DELETE, key, b"", deadline)
+
+    def change_users(self, change: UsersChange, deadline: float) -> asyncio.Future[None]:
+        """Change users, roles or tokens: done once that is applied, or was refused because others were faster.
+
+        `users` then tells which. Raises `ChangeRefused` if not all members know of users yet; else as `write`.
+        """
+        self.ensure_level(LEVEL_OF_USERS)
+        return self._queue_own(Operation.CHANGE_USERS, b"", change.encode(), deadline)
 
     # Who awaits a future keeps it in no variable: its error leads to the frame that it is raised in, and that frame
     # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
@@ -642,6 +652,11 @@ class Node:
     def members(self) -> Members:
         """The members as of what is applied here. A new object whenever they change."""
         return self._members
+
+    @property
+    def users(self) -> Users:
+        """Users, roles and tokens as of what is applied here. The same object for ever. Not to be changed."""
+        return self._state_machine.users
 
     @property
     def differing(self) -> frozenset[int]:

@@ -32,9 +32,10 @@ knows the deadline, and looks at it some times a second."""
 class Direct:
     """How a method is served directly."""
 
-    begin: Callable[[Any, float | None], "asyncio.Future[Any] | None"]
-    """Takes the request, and how many seconds the client waits, None if for ever. Gives the future of the outcome,
-    which it resolves in time and which may be cancelled; or None, before anything was done, for the long way."""
+    begin: Callable[[Any, float | None, str | None], "asyncio.Future[Any] | None"]
+    """Takes the request, how many seconds the client waits, None if for ever, and what its header `authorization` says,
+    None without one. Gives the future of the outcome, which it resolves in time and which may be cancelled; or None,
+    before anything was done, for the long way."""
     finish: Callable[[Any], bytes]
     """Makes the response of the outcome, framed (see `meteora.rpc.framing.frame`)."""
     explain: Callable[["grpc.aio.ServicerContext[Any, Any]", Exception], Awaitable[None]]
@@ -55,7 +56,9 @@ class DirectMethod:
 
     def route(self, headers: Headers, opened: Callable[[ServerStream], None]) -> Route:
         """For requests with these headers; the long way is `opened`."""
-        timeout = dict(headers).get(b"grpc-timeout")
+        fields = dict(headers)
+        timeout = fields.get(b"grpc-timeout")
+        authorization = fields[b"authorization"].decode("latin-1") if b"authorization" in fields else None
         try:
             timeout_seconds = None if timeout is None else parse_timeout_seconds(timeout)
         except CallFailed:
@@ -69,7 +72,7 @@ class DirectMethod:
             if message is None or self._running.is_stopping:
                 return False
             try:
-                outcome = self._begin(self._method.parse(message), timeout_seconds)
+                outcome = self._begin(self._method.parse(message), timeout_seconds, authorization)
             except Exception as error:  # noqa: BLE001  each is answered, as a handler's would be
                 self._running.serve(stream, self._fail(stream, headers, error))
                 return True

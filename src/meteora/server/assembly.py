@@ -31,13 +31,19 @@ from meteora.node.missed_ticks import seconds_awake_or_not
 from meteora.node.recovery import create_cluster, replay
 from meteora.node.snapshots import Snapshots
 from meteora.observability.logs import get_logger
+from meteora.pb.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
 from meteora.rpc import RpcServer, create_rpc_server
+from meteora.server.access import Gate
+from meteora.server.administration import Administration
+from meteora.server.auth_service import AuthService
 from meteora.server.cluster import Cluster
+from meteora.server.guarded import GuardedServer
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
+from meteora.server.passwords import Passwords
 from meteora.server.peer_service import PeerService
 from meteora.server.raft_service import RaftService
 from meteora.server.replies import Replies
@@ -65,8 +71,10 @@ LAST_ANSWERS_SECONDS = 0.5
 STREAM_GRACE_SECONDS = 0.1
 """The same on the Raft port, where the peers' streams don't end by themselves."""
 
-_OWN_SERVICES = ("meteora.peer.PeerService", "meteora.kv.KvService")
-"""Of the Raft port and of the KV port."""
+_KV_SERVICE = "meteora.kv.KvService"
+
+_OF_RAFT_PORT = ("meteora.peer.PeerService",)
+_OF_KV_PORT = (_KV_SERVICE, "meteora.auth.AuthService")
 
 _SHARED_SERVICE = "meteora.raft.RaftService"
 """On both: clients know KV addresses only, and ask for the members there."""
@@ -86,6 +94,7 @@ class Server:
         """In this run."""
         self.node: Node
         self._cluster: Cluster
+        self._gate: Gate
 
     async def start(self) -> None:
         """Start all parts. Raises a `MeteoraError` if one can't be; then, as when cancelled, none is left running."""
@@ -111,7 +120,7 @@ class Server:
         self._parts.push_async_callback(raft_server.stop, STREAM_GRACE_SECONDS)
         await kv_server.start()
         self._parts.push_async_callback(self._stop_answering, kv_server)
-        for service in ("", *_OWN_SERVICES, _SHARED_SERVICE):
+        for service in ("", *_OF_RAFT_PORT, *_OF_KV_PORT, _SHARED_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
 
@@ -253,7 +262,8 @@ class Server:
         transport = GrpcTransport(identity, self.node)
         self._parts.push_async_callback(transport.close)
         self._parts.push_async_callback(self.node.stop)
-        self._cluster = Cluster(self.node, identity.cluster_id)
+        self._gate = Gate(self.node)
+        self._cluster = Cluster(self.node, identity.cluster_id, lambda: self._gate.member_authorization)
         self.node.start(transport)
         self._run_beside(self._keep_level_noted())
         self._announce_address(identity.instance_id)
@@ -317,23 +327,32 @@ class Server:
     def _register(self, raft_server: RpcServer, kv_server: RpcServer) -> None:
         config, node, cluster = self._config, self.node, self._cluster
         timeout_seconds = config.request_timeout_seconds
-        replies = Replies(node)
+        replies, gate = Replies(node), self._gate
+        passwords = Passwords()
+        self._parts.push_async_callback(passwords.close)
+        administration = Administration(node, passwords, token_ttl_seconds=config.auth_token_ttl_seconds)
+        auth_service = AuthService(node, administration, gate, replies, timeout_seconds=timeout_seconds)
         raft_service = RaftService(node, cluster, replies, timeout_seconds=timeout_seconds)
         kv_service = KvService(
             node,
             replies,
+            gate,
             max_value_bytes=config.max_request_bytes,
             timeout_seconds=timeout_seconds,
             forwards=not config.no_forward,
         )
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
+        raft_server, kv_server = (
+            GuardedServer(server, gate, timeout_seconds=timeout_seconds) for server in (raft_server, kv_server)
+        )
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
-        kv_server.add_direct_methods(_OWN_SERVICES[1], kv_service.direct_methods)
-        for server, own_service in zip((raft_server, kv_server), _OWN_SERVICES, strict=True):
+        add_AuthServiceServicer_to_server(auth_service, kv_server)
+        kv_server.add_direct_methods(_KV_SERVICE, kv_service.direct_methods)
+        for server, own_services in ((raft_server, _OF_RAFT_PORT), (kv_server, _OF_KV_PORT)):
             add_RaftServiceServicer_to_server(raft_service, server)
             add_HealthServicer_to_server(self._health, server)
-            names = (own_service, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            names = (*own_services, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
 
     # Stopping

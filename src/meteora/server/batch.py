@@ -9,12 +9,15 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from meteora.errors import InvalidRequest, RequestError
 from meteora.kv.command import Operation
+from meteora.kv.users import Access
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
+from meteora.server.access import Gate
 from meteora.server.leading import no_leader
 from meteora.server.replies import Replies, tell_age
 from meteora.server.requests import Limits, command_of
@@ -37,17 +40,25 @@ _Refuse = Callable[[bool], kv_pb2.Result]
 class Batches:
     """Serves batches on one node."""
 
-    def __init__(self, node: Node, replies: Replies, limits: Limits, *, forwards: bool) -> None:
+    def __init__(self, node: Node, replies: Replies, limits: Limits, gate: Gate, *, forwards: bool) -> None:
         """`forwards`: see `KvService`."""
         self._node = node
         self._replies = replies
         self._limits = limits
+        self._gate = gate
         self._forwards = forwards
 
-    async def serve(self, operations: Iterable[kv_pb2.Operation], deadline: float) -> kv_pb2.BatchReply:
-        """The result of each operation, once the last of them has one. `deadline` is in the loop's time."""
+    async def serve(
+        self, operations: Iterable[kv_pb2.Operation], authorization: str | None, deadline: float
+    ) -> kv_pb2.BatchReply:
+        """The result of each operation, once the last of them has one. `deadline` is in the loop's time.
+
+        Raises `Unauthenticated` if users are enabled, and who calls is not logged in.
+        """
+        if self._gate.users.is_enabled:
+            await self._gate.admit(authorization, deadline, is_root_needed=False)
         refuse = None if self._forwards else await self._refusal(operations, deadline)
-        batch = _Batch(self._node, self._limits, deadline, refuse)
+        batch = _Batch(self._node, self._limits, partial(self._check, authorization), deadline, refuse)
         try:
             for operation in operations:
                 batch.begin(operation)
@@ -55,6 +66,10 @@ class Batches:
             return self._replies.batch(batch.results())
         finally:
             batch.abandon()
+
+    def _check(self, authorization: str | None, access: Access, key: bytes) -> None:
+        if self._gate.users.is_enabled:
+            self._gate.check(authorization, access, key)
 
     async def _refusal(self, operations: Iterable[kv_pb2.Operation], deadline: float) -> _Refuse | None:
         """What to say of all that needs a leader; None if it is served here."""
@@ -76,9 +91,18 @@ class _Queued(NamedTuple):
 class _Batch:
     """The operations of one call."""
 
-    def __init__(self, node: Node, limits: Limits, deadline: float, refuse: _Refuse | None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        limits: Limits,
+        check: Callable[[Access, bytes], None],
+        deadline: float,
+        refuse: _Refuse | None,
+    ) -> None:
+        """`check` raises `RequestError` unless the caller may do that with a key."""
         self._node = node
         self._limits = limits
+        self._check = check
         self._deadline = deadline
         self._refuse = refuse
         self._state = node.applied_state()
@@ -107,6 +131,7 @@ class _Batch:
     ) -> _Queued | kv_pb2.Result:
         self._limits.check_key(request.key)
         self._limits.check_value(value)
+        self._check(Access.WRITE, request.key)
         if self._refuse is not None:
             return self._refuse(request.request_id.retry)
         if request.HasField("request_id"):
@@ -117,11 +142,12 @@ class _Batch:
 
     def _queue_read(self, request: kv_pb2.GetReq) -> _Queued | kv_pb2.Result:
         self._limits.check_key(request.key)
+        self._check(Access.READ, request.key)
         if request.serializable:
             return _Queued(self._node.queue_stale_read(request.key, self._deadline), self._read_stale)
         if self._refuse is not None:
             return self._refuse(False)
-        return _Queued(self._node.get(request.key, self._deadline), self._read)
+        return _Queued(self._node.get(request.key, self._deadline), partial(self._read_checked, request.key))
 
     async def wait(self) -> None:
         """Until every operation has come to an end."""
@@ -138,7 +164,13 @@ class _Batch:
                 yield each
                 continue
             error = each.future.exception()
-            yield each.result(each.future.result()) if error is None else _failed(error)
+            yield self._result(each) if error is None else _failed(error)
+
+    def _result(self, each: _Queued) -> kv_pb2.Result:
+        try:
+            return each.result(each.future.result())
+        except RequestError as error:
+            return _failed(error)
 
     def abandon(self) -> None:
         """Take back what nobody waits for any more."""
@@ -146,6 +178,11 @@ class _Batch:
             if isinstance(each, _Queued) and not each.future.cancel() and not each.future.cancelled():
                 # It has ended meanwhile: asyncio would log an error that nobody has looked at.
                 each.future.exception()
+
+    def _read_checked(self, key: bytes, value: bytes | None) -> kv_pb2.Result:
+        # What this node has caught up with for this read may have taken the right to it.
+        self._check(Access.READ, key)
+        return self._read(value)
 
     def _read(self, value: bytes | None) -> kv_pb2.Result:
         if value is None:

@@ -30,6 +30,7 @@ from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
 from meteora.raft import Change, ChangeKind, ConfChange
+from meteora.server.access import AUTHORIZATION_KEY
 from meteora.server.statuses import error_of
 from meteora.transport.channel import open_channel
 
@@ -52,8 +53,18 @@ _log = get_logger("cluster")
 class Cluster:
     """The membership as something that can be changed from any node."""
 
-    def __init__(self, node: Node, cluster_id: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cluster_id: int,
+        authorization: Callable[[], str] = lambda: "",
+        *,
+        has_proven_peers: bool = False,
+    ) -> None:
+        """`authorization` proves to other members that this node is one; `has_proven_peers`: who asks to join has."""
         self._node = node
+        self._authorization = authorization
+        self._has_proven_peers = has_proven_peers
         self.cluster_id = cluster_id
 
     async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
@@ -67,7 +78,7 @@ class Cluster:
         _ensure_address(request.address)
         remaining = await self._wait_for_leader(deadline)
         if not self._node.leads:
-            await self._pass_on(lambda channel: _join_there(channel, request, remaining), was_forwarded)
+            await self._pass_on(lambda channel: _join_there(channel, request, remaining, self._metadata), was_forwarded)
             return
         member = Member(request.address.kv_address, request.address.raft_address, request.instance_id, promote=True)
         await self._admit(request.node_id, member, Release(request.level, request.version), deadline)
@@ -79,6 +90,7 @@ class Cluster:
             nonlocal is_new
             self._ensure_new_enough(release)
             known = self._known_as(node_id, newcomer.instance_id)
+            self._ensure_expected(node_id, known)
             is_new = known is None or known.instance_id == 0
             # If it has joined before, the promise to promote it stands as it was made; its address may be new.
             member = newcomer if known is None else newcomer._replace(promote=known.promote)
@@ -93,6 +105,14 @@ class Cluster:
         if release.level < level:
             raise ChangeRefused(
                 f"this cluster has feature level {level}, and this node runs {release}: start it with {since(level)}"
+            )
+
+    def _ensure_expected(self, node_id: int, known: Member | None) -> None:
+        """Raises `ChangeRefused` for a newcomer that root has not announced, where nothing else proves who it is."""
+        if known is None and self._node.users.is_enabled and not self._has_proven_peers:
+            raise ChangeRefused(
+                f"users are enabled, so root has to add node {node_id} before it joins: "
+                "RaftService.ChangeConfig with AddNode, see docs/users-and-roles.md"
             )
 
     def _known_as(self, node_id: int, instance_id: int) -> Member | None:
@@ -132,7 +152,9 @@ class Cluster:
     async def _make(self, request: raft_pb2.ConfChange, deadline: float, *, was_forwarded: bool) -> common_pb2.State:
         remaining = await self._wait_for_leader(deadline)
         if not self._node.leads:
-            return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded)
+            return await self._pass_on(
+                lambda channel: _change_there(channel, request, remaining, self._metadata), was_forwarded
+            )
         if request.change_type == raft_pb2.RemoveNode:
             if request.node_id == self._node.node_id:
                 return await self._remove_by_successor(request, deadline)
@@ -154,7 +176,9 @@ class Cluster:
         if self._node.leads:
             raise NotApplied(f"node {self._node.node_id} leads, and no other could take over; nothing was changed")
         remaining = await self._wait_for_leader(deadline)
-        return await self._pass_on(lambda channel: _change_there(channel, request, remaining), was_forwarded=False)
+        return await self._pass_on(
+            lambda channel: _change_there(channel, request, remaining, self._metadata), was_forwarded=False
+        )
 
     def _addition(self, request: raft_pb2.ConfChange) -> ConfChange:
         known = self._node.members.by_id.get(request.node_id)
@@ -243,7 +267,9 @@ class Cluster:
         remaining = await self._wait_for_leader(deadline)
         if not self._node.leads:
             before = self._node.leader_id
-            await self._pass_on(lambda channel: _transfer_there(channel, node_id, remaining), was_forwarded)
+            await self._pass_on(
+                lambda channel: _transfer_there(channel, node_id, remaining, self._metadata), was_forwarded
+            )
             await self._hear_of_successor(before, node_id, deadline)
         elif node_id != self._node.node_id:
             await self._find_ready(node_id, deadline)
@@ -314,6 +340,12 @@ class Cluster:
             raise NotApplied("no leader: a majority of the members can't be reached; nothing was changed")
         return max(deadline - asyncio.get_running_loop().time(), _POLL_SECONDS)
 
+    @property
+    def _metadata(self) -> "_Metadata":
+        """Of what this node asks another one to do, in the name of whoever asked this one."""
+        authorization = self._authorization()
+        return ((FORWARDED_KEY, "1"), *([(AUTHORIZATION_KEY, authorization)] if authorization else []))
+
     async def _pass_on(self, call: Callable[[grpc.aio.Channel], Awaitable[_Answer]], was_forwarded: bool) -> _Answer:
         leader_id = self._node.leader_id
         leader = self._node.members.by_id.get(leader_id)
@@ -328,7 +360,7 @@ class Cluster:
 
 _NEEDS_ADDRESS = "to add a node, context must be its serialized meteora.common.NodeAddress"
 
-_FORWARDED = ((FORWARDED_KEY, "1"),)
+_Metadata = tuple[tuple[str, str], ...]
 
 
 def _address_in(context: bytes) -> common_pb2.NodeAddress:
@@ -352,18 +384,20 @@ def _change_of(kind: ChangeKind, node_id: int, member: Member) -> ConfChange:
     return ConfChange((Change(kind, node_id),), context=encode_context({node_id: member}))
 
 
-async def _join_there(channel: grpc.aio.Channel, request: peer_pb2.JoinReq, timeout_seconds: float) -> None:
-    await PeerServiceStub(channel).Join(request, timeout=timeout_seconds, metadata=_FORWARDED)
+async def _join_there(
+    channel: grpc.aio.Channel, request: peer_pb2.JoinReq, timeout_seconds: float, metadata: _Metadata
+) -> None:
+    await PeerServiceStub(channel).Join(request, timeout=timeout_seconds, metadata=metadata)
 
 
 async def _change_there(
-    channel: grpc.aio.Channel, request: raft_pb2.ConfChange, timeout_seconds: float
+    channel: grpc.aio.Channel, request: raft_pb2.ConfChange, timeout_seconds: float, metadata: _Metadata
 ) -> common_pb2.State:
     stub = RaftServiceStub(channel)
-    reply = await stub.ChangeConfig(request, timeout=timeout_seconds, metadata=_FORWARDED)
+    reply = await stub.ChangeConfig(request, timeout=timeout_seconds, metadata=metadata)
     return reply.state
 
 
-async def _transfer_there(channel: grpc.aio.Channel, node_id: int, timeout_seconds: float) -> None:
+async def _transfer_there(channel: grpc.aio.Channel, node_id: int, timeout_seconds: float, metadata: _Metadata) -> None:
     request = raft_pb2.TransferReq(node_id=node_id)
-    await RaftServiceStub(channel).TransferLeadership(request, timeout=timeout_seconds, metadata=_FORWARDED)
+    await RaftServiceStub(channel).TransferLeadership(request, timeout=timeout_seconds, metadata=metadata)

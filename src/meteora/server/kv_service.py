@@ -7,10 +7,12 @@ import grpc
 
 from meteora.errors import RequestError
 from meteora.kv.command import Operation
+from meteora.kv.users import Access
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer
 from meteora.rpc import Direct
+from meteora.server.access import Gate, authorization_of
 from meteora.server.batch import Batches
 from meteora.server.deadlines import deadline_after, deadline_of
 from meteora.server.leading import leads
@@ -25,14 +27,23 @@ class KvService(KvServiceServicer):
     """Checks the limits, asks the node, and answers."""
 
     def __init__(
-        self, node: Node, replies: Replies, *, max_value_bytes: int, timeout_seconds: float, forwards: bool
+        self,
+        node: Node,
+        replies: Replies,
+        gate: Gate,
+        *,
+        max_value_bytes: int,
+        timeout_seconds: float,
+        forwards: bool,
     ) -> None:
         """`forwards`: serve on any node; else one that doesn't lead answers WRONG_LEADER once it knows who does."""
         self._loop = asyncio.get_running_loop()
         self._node = node
         self._replies = replies
         self._limits = Limits(max_value_bytes)
-        self._batches = Batches(node, replies, self._limits, forwards=forwards)
+        self._gate = gate
+        self._users = node.users
+        self._batches = Batches(node, replies, self._limits, gate, forwards=forwards)
         self._timeout_seconds = timeout_seconds
         self._forwards = forwards
 
@@ -52,19 +63,25 @@ class KvService(KvServiceServicer):
         try:
             self._limits.check_key(request.key)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            await self._admit(context, Access.READ, request.key, deadline)
             if request.serializable:
                 return self._replies.stale(await self._node.get_stale(request.key, deadline))
             if not (self._forwards or await leads(self._node, deadline)):
                 return self._elsewhere(self._replies.get(None))
             value = await self._node.get(request.key, deadline)
+            # What this node has caught up with for this read may have taken the right to it.
+            await self._admit(context, Access.READ, request.key, deadline)
         except RequestError as error:
             await abort(context, error)
         return self._replies.get(value)
 
     def _begin_get(
-        self, request: kv_pb2.GetReq, timeout_seconds: float | None
+        self,
+        request: kv_pb2.GetReq,
+        timeout_seconds: float | None,
+        authorization: str | None,  # noqa: ARG002  who is logged in goes the long way
     ) -> "asyncio.Future[bytes | None] | None":
-        if request.serializable or not self._forwards:
+        if request.serializable or not self._forwards or self._users.is_enabled:
             return None
         self._limits.check_key(request.key)
         return self._node.get(request.key, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
@@ -76,6 +93,7 @@ class KvService(KvServiceServicer):
         try:
             self._check_put(request)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            await self._admit(context, Access.WRITE, request.key, deadline)
             if not (self._forwards or await leads(self._node, deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.put())
             await self._put(request, deadline)
@@ -83,8 +101,10 @@ class KvService(KvServiceServicer):
             await abort(context, error)
         return self._replies.put()
 
-    def _begin_put(self, request: kv_pb2.PutReq, timeout_seconds: float | None) -> asyncio.Future[None] | None:
-        if not self._forwards:
+    def _begin_put(
+        self, request: kv_pb2.PutReq, timeout_seconds: float | None, authorization: str | None
+    ) -> asyncio.Future[None] | None:
+        if not self._forwards or (self._users.is_enabled and not self._is_admitted(authorization, request.key)):
             return None
         self._check_put(request)
         return self._put(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
@@ -101,6 +121,7 @@ class KvService(KvServiceServicer):
         try:
             self._limits.check_key(request.key)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
+            await self._admit(context, Access.WRITE, request.key, deadline)
             if not (self._forwards or await leads(self._node, deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.delete())
             await self._delete(request, deadline)
@@ -108,8 +129,10 @@ class KvService(KvServiceServicer):
             await abort(context, error)
         return self._replies.delete()
 
-    def _begin_delete(self, request: kv_pb2.DeleteReq, timeout_seconds: float | None) -> asyncio.Future[None] | None:
-        if not self._forwards:
+    def _begin_delete(
+        self, request: kv_pb2.DeleteReq, timeout_seconds: float | None, authorization: str | None
+    ) -> asyncio.Future[None] | None:
+        if not self._forwards or (self._users.is_enabled and not self._is_admitted(authorization, request.key)):
             return None
         self._limits.check_key(request.key)
         return self._delete(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
@@ -126,9 +149,26 @@ class KvService(KvServiceServicer):
         try:
             self._limits.check_batch(request)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
-            return await self._batches.serve(request.operations, deadline)
+            return await self._batches.serve(request.operations, authorization_of(context), deadline)
         except RequestError as error:
             await abort(context, error)
+
+    async def _admit(
+        self, context: "grpc.aio.ServicerContext[Any, Any]", access: Access, key: bytes, deadline: float
+    ) -> None:
+        """Raises `Unauthenticated` or `PermissionDenied` if users are enabled, and the caller may not do this."""
+        if not self._users.is_enabled:
+            return
+        authorization = authorization_of(context)
+        if await self._gate.admit(authorization, deadline, is_root_needed=False) is not None:
+            self._gate.check(authorization, access, key)
+
+    def _is_admitted(self, authorization: str | None, key: bytes) -> bool:
+        """False if this node doesn't know yet who calls. Raises as `_admit`."""
+        if not self._gate.knows(authorization):
+            return False
+        self._gate.check(authorization, Access.WRITE, key)
+        return True
 
     def _check_put(self, request: kv_pb2.PutReq) -> None:
         self._limits.check_key(request.key)

@@ -9,7 +9,16 @@ from typing import Any, NoReturn
 
 import grpc
 
-from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Overloaded, RequestError
+from meteora.errors import (
+    ChangeRefused,
+    InvalidRequest,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    PermissionDenied,
+    RequestError,
+    Unauthenticated,
+)
 from meteora.pb import kv_pb2
 
 OUTCOME_KEY = "meteora-outcome"
@@ -22,6 +31,8 @@ _STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, str]] = {
     Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, _NOT_APPLIED),
     NotApplied: (grpc.StatusCode.UNAVAILABLE, _NOT_APPLIED),
     OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, _UNKNOWN),
+    Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, _NOT_APPLIED),
+    PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, _NOT_APPLIED),
     ChangeRefused: (grpc.StatusCode.FAILED_PRECONDITION, _NOT_APPLIED),
 }
 

@@ -554,8 +554,8 @@ class Cluster:
     def __init__(self, loop: SimulatedLoop, random: Random, write_trace: Callable[[str], None] | None) -> None:
         self.loop = loop
         self.random = random
-        self.upgrades = Random(random.getrandbits(64))
-        """Which machine runs which release."""
+        self.upgrades = Random(repr(random.getstate()))
+        """Which machine runs which release. Apart, so that it changes nothing else of a run."""
         self.faults: Counter[str] = Counter()
         self.invariants = Invariants()
         self.network = Network(loop, random, self.faults)

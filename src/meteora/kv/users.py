@@ -1,0 +1,240 @@
+"""Who may do what: users, roles, and the tokens of those who have logged in; part of the replicated state.
+
+A change names the revision of all this that it was decided on, and does nothing if there is another one by then: so who
+decides (`meteora.server.administration`) looks at what there is, refuses what makes no sense, and tries again if others
+were faster; and applying is the same everywhere, because it knows neither rules, nor times, nor chance.
+
+"am"            ->  whether it is enabled, the revision, the members' secret
+"au" name       ->  a user: the hash of the password, roles
+"ar" name       ->  a role: permissions
+"at" SHA-256    ->  the token with this digest: whose, and until when
+
+Invariants: the revision rises with every change but of tokens alone. Tokens are kept as digests, so neither a disk nor
+a log holds one.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntFlag
+from typing import Any, Final, NamedTuple, Self
+
+from meteora.errors import Corruption
+
+USERS_VERSION: Final = 1
+
+USERS_PREFIX: Final = b"a"
+
+ROOT: Final = "root"
+"""The role, and the user, that may do everything."""
+
+FROM_KEY: Final = b"\x00"
+"""As the end of a range: there is none."""
+
+_META_KEY: Final = b"am"
+_USER_PREFIX: Final = b"au"
+_ROLE_PREFIX: Final = b"ar"
+_TOKEN_PREFIX: Final = b"at"
+
+
+class Access(IntFlag):
+    """What may be done with keys."""
+
+    READ = 1
+    WRITE = 2
+    READWRITE = 3
+
+
+class Permission(NamedTuple):
+    """Access to the keys from `key` up to and without `range_end`.
+
+    With no end only to `key`, with `FROM_KEY` as the end to all from there on.
+    """
+
+    access: Access
+    key: bytes
+    range_end: bytes = b""
+
+
+class Role(NamedTuple):
+    """What whoever has it may do; the role named `ROOT` may do everything."""
+
+    permissions: tuple[Permission, ...] = ()
+
+
+class User(NamedTuple):
+    """One who may log in."""
+
+    password_hash: str
+    """With all that is needed to check it, but the password; empty if there is none, and so no way in."""
+    roles: tuple[str, ...] = ()
+
+
+class Token(NamedTuple):
+    """One login."""
+
+    user: str
+    expires_at_ms: int
+    """Since the epoch."""
+
+
+class Change(NamedTuple):
+    """What is to become of users, roles and tokens. None removes."""
+
+    revision: int
+    """It is made if the revision is still this one."""
+    users: Mapping[str, User | None] = {}
+    roles: Mapping[str, Role | None] = {}
+    tokens: Mapping[bytes, Token | None] = {}
+    """By the SHA-256 of the token."""
+    enabled: bool | None = None
+    """None: as it is."""
+    secret: bytes = b""
+    """By which members know one another from now on; empty: as before."""
+
+    @property
+    def is_of_tokens_alone(self) -> bool:
+        """Whether it leaves alone what may be done."""
+        return not (self.users or self.roles or self.secret) and self.enabled is None
+
+    def encode(self) -> bytes:
+        """As it stands in a command."""
+        fields = {
+            "version": USERS_VERSION,
+            "revision": self.revision,
+            "users": {name: user and _encode_user(user) for name, user in self.users.items()},
+            "roles": {name: role and _encode_role(role) for name, role in self.roles.items()},
+            "tokens": {digest.hex(): token and list(token) for digest, token in self.tokens.items()},
+            "enabled": self.enabled,
+            "secret": self.secret.hex(),
+        }
+        return json.dumps(fields).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The change in a command. Raises `Corruption`."""
+        try:
+            fields = _checked(json.loads(data))
+            return cls(
+                int(fields["revision"]),
+                {name: user and _decode_user(user) for name, user in fields["users"].items()},
+                {name: role and _decode_role(role) for name, role in fields["roles"].items()},
+                {bytes.fromhex(digest): token and Token(*token) for digest, token in fields["tokens"].items()},
+                fields["enabled"],
+                bytes.fromhex(fields["secret"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Corruption(f"a change of users can't be read: {error!r}") from error
+
+
+class Users:
+    """All of it, in memory. There is one of these for as long as a node runs: its content changes."""
+
+    def __init__(self) -> None:
+        self.is_enabled = False
+        """Whether who is not logged in may do nothing."""
+        self.revision = 0
+        self.secret = b""
+        """Known to members only. Empty until it was enabled first."""
+        self.users: dict[str, User] = {}
+        self.roles: dict[str, Role] = {}
+        self.tokens: dict[bytes, Token] = {}
+
+    def become(self, other: "Users") -> None:
+        """Take over all that another one holds."""
+        self.is_enabled, self.revision, self.secret = other.is_enabled, other.revision, other.secret
+        self.users, self.roles, self.tokens = other.users, other.roles, other.tokens
+
+    def load(self, pairs: Iterable[tuple[bytes, bytes]]) -> Self:
+        """Add what was stored. Raises `Corruption`."""
+        for key, record in pairs:
+            take_record(self, key, record)
+        return self
+
+    def apply(self, change: Change) -> list[tuple[bytes, bytes | None]] | None:
+        """Make the change: the records to store, None for those to remove. None if the revision is another one."""
+        if change.revision != self.revision:
+            return None
+        _update(self.users, change.users)
+        _update(self.roles, change.roles)
+        _update(self.tokens, change.tokens)
+        if change.enabled is not None:
+            self.is_enabled = change.enabled
+        self.secret = change.secret or self.secret
+        self.revision += not change.is_of_tokens_alone
+        return list(self._records(change))
+
+    def has(self, change: Change) -> bool:
+        """Whether all is as a change would have it."""
+        return (
+            all(self.users.get(name) == user for name, user in change.users.items())
+            and all(self.roles.get(name) == role for name, role in change.roles.items())
+            and all(self.tokens.get(digest) == token for digest, token in change.tokens.items())
+            and change.enabled in (None, self.is_enabled)
+        )
+
+    def _records(self, change: Change) -> Iterator[tuple[bytes, bytes | None]]:
+        for name, user in change.users.items():
+            yield _USER_PREFIX + name.encode(), None if user is None else _record(_encode_user(user))
+        for name, role in change.roles.items():
+            yield _ROLE_PREFIX + name.encode(), None if role is None else _record(_encode_role(role))
+        for digest, token in change.tokens.items():
+            yield _TOKEN_PREFIX + digest, None if token is None else _record(list(token))
+        if not change.is_of_tokens_alone:
+            meta = {"enabled": self.is_enabled, "revision": self.revision, "secret": self.secret.hex()}
+            yield _META_KEY, _record(meta)
+
+
+def take_record(users: Users, key: bytes, record: bytes) -> None:
+    """Add one stored record. Raises `Corruption`."""
+    kind, name = key[:2], key[2:]
+    try:
+        content = _checked(json.loads(record))["content"]
+        if kind == _USER_PREFIX:
+            users.users[name.decode()] = _decode_user(content)
+        elif kind == _ROLE_PREFIX:
+            users.roles[name.decode()] = _decode_role(content)
+        elif kind == _TOKEN_PREFIX:
+            users.tokens[name] = Token(*content)
+        elif key == _META_KEY:
+            users.is_enabled, users.revision = content["enabled"], content["revision"]
+            users.secret = bytes.fromhex(content["secret"])
+        else:
+            raise Corruption("no release writes this key")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Corruption(f"a record of users or roles can't be read: {error!r}") from error
+
+
+def _record(content: Any) -> bytes:
+    return json.dumps({"version": USERS_VERSION, "content": content}).encode()
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    if fields["version"] != USERS_VERSION:
+        raise ValueError(f"version {fields['version']} is of another release")
+    return fields
+
+
+def _update(present: dict[Any, Any], changes: Mapping[Any, Any]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            present.pop(name, None)
+        else:
+            present[name] = value
+
+
+def _encode_user(user: User) -> list[Any]:
+    return [user.password_hash, list(user.roles)]
+
+
+def _decode_user(fields: list[Any]) -> User:
+    password_hash, roles = fields
+    return User(password_hash, tuple(roles))
+
+
+def _encode_role(role: Role) -> list[Any]:
+    return [[each.access.value, each.key.hex(), each.range_end.hex()] for each in role.permissions]
+
+
+def _decode_role(fields: list[Any]) -> Role:
+    permissions = (Permission(Access(access), bytes.fromhex(key), bytes.fromhex(end)) for access, key, end in fields)
+    return Role(tuple(permissions))
