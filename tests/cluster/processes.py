@@ -235,17 +235,18 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float)
         time.sleep(0.05)  # Between looks at a condition: nothing depends on how long.
 
 
-def meteora(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def meteora(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """A command line of `meteora` that ends by itself."""
     command = [sys.executable, "-m", "meteora", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    variables = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=variables)
 
 
 def grpcurl(
     port: int, method: str, request: dict[str, object] | None = None, *options: str
 ) -> subprocess.CompletedProcess[str]:
     """Call a method with the real grpcurl and the proto files of the repository."""
-    proto = {"kv": "kv.proto", "raft": "raft.proto"}[method.split(".")[1]]
+    proto = {"auth": "auth.proto", "kv": "kv.proto", "raft": "raft.proto"}[method.split(".")[1]]
     data = ["-d", json.dumps(request)] if request is not None else []
     return subprocess.run(
         [

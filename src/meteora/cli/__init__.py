@@ -1,7 +1,7 @@
 """The command `meteora`.
 
 One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them,
-`disk` looks at what a stopped node has, and makes a new cluster of it.
+`users` says who may do what, `disk` looks at what a stopped node has, and makes a new cluster of it.
 
 The rule: whatever goes wrong is one line on stderr that begins with `meteora: error:`, and an exit status that says
 what kind of thing it was (`exit_status`). Nothing heavy is imported before a command needs it.
@@ -21,6 +21,7 @@ from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_st
 from meteora.cli.help_text import examples, listing
 from meteora.cli.kv import delete, get, put
 from meteora.cli.start import start
+from meteora.cli.users import auth, role, user
 from meteora.errors import MeteoraError
 
 __all__ = ["commands", "main", "run"]
@@ -55,7 +56,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave, transfer, verify, recover):
+for command in (start, put, get, delete, status, leave, transfer, auth, user, role, verify, recover):
     commands.add_command(command)
 
 

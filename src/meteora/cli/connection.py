@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import click
@@ -40,18 +41,61 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         show_default=True,
         help="How long to try, at all nodes together.",
     )
+    @click.option(
+        "--user",
+        "username",
+        metavar="NAME",
+        envvar="METEORA_USER",
+        help="Who you are, if users are enabled. You are asked for the password, unless METEORA_PASSWORD has it.",
+    )
+    @click.option(
+        "--password-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        envvar="METEORA_PASSWORD_FILE",
+        help="The first line of it is the password of that user; - is stdin.",
+    )
     @functools.wraps(command)
     def connected(
-        endpoints: str, timeout_seconds: float, *arguments: Arguments.args, **options: Arguments.kwargs
+        endpoints: str,
+        timeout_seconds: float,
+        username: str | None,
+        password_file: Path | None,
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
     ) -> int:
         # gRPC's own log is no part of what these commands say. It is read when the library is loaded.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
 
-        with Client(endpoints, timeout_seconds=timeout_seconds) as client:
+        password = None if username is None else _password_of(username, password_file)
+        with Client(endpoints, timeout_seconds=timeout_seconds, username=username, password=password) as client:
             return command(client, *arguments, **options)
 
     return connected
+
+
+def _password_of(username: str, file: Path | None) -> str:
+    if file is not None:
+        return read_password(file)
+    return os.environ.get("METEORA_PASSWORD") or asked_for(f"Password of {username}")
+
+
+def read_password(file: Path) -> str:
+    """The first line of a file, or of stdin, which is -."""
+    try:
+        text = sys.stdin.readline() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"no password can be read from {file}: {error}") from error
+    password = text.partition("\n")[0]
+    if not password:
+        raise click.ClickException(f"there is no password in the first line of {file}")
+    return password
+
+
+def asked_for(what: str) -> str:
+    """A password that is typed, and not shown."""
+    return str(click.prompt(what, hide_input=True, err=True))
 
 
 def write_output(data: bytes) -> None:

@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 
 from meteora.client.batch import MAX_BYTES, MAX_OPERATIONS, OPERATION_OVERHEAD_BYTES, Answer, answers_of, batch_of
 from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, Failure, Fate, failure_of_error
+from meteora.client.login import Login
 from meteora.client.methods import BATCH, Method
 
 LIKE_TIMEOUTS_SECONDS: Final = 0.1
@@ -150,7 +151,8 @@ class _Lane:
 class Batches:
     """The batches to one node."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, login: Login) -> None:
+        self._login = login
         self._call = channel.unary_unary(BATCH.path, BATCH.request_type.SerializeToString, BATCH.reply_type.FromString)
         self._lanes: dict[_Kind, _Lane] = {}
         self._is_tick_awaited = False
@@ -210,8 +212,9 @@ class Batches:
 
     async def _carry(self, batch: _Batch, timeout_seconds: float) -> None:
         requests = [(waiting.method, waiting.request) for waiting in batch.requests]
+        call = self._call(batch_of(requests), timeout=timeout_seconds, metadata=self._login.metadata)
         try:
-            batch.settle(answers_of(requests, await self._call(batch_of(requests), timeout=timeout_seconds)))
+            batch.settle(answers_of(requests, await call))
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 self._lone_until_seconds = monotonic() + WITHOUT_BATCHES_SECONDS

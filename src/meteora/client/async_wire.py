@@ -13,6 +13,7 @@ import grpc
 from meteora.client.async_batches import Batches
 from meteora.client.channel import CHANNEL_OPTIONS
 from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, Failure, failure_of_error
+from meteora.client.login import Login
 from meteora.client.methods import Method, ReplyT, RequestT
 
 
@@ -26,7 +27,10 @@ class _Connection(NamedTuple):
 class AsyncWire:
     """One channel an endpoint, opened when it is first used."""
 
-    def __init__(self) -> None:
+    def __init__(self, login: Login) -> None:
+        self.logging_in = asyncio.Lock()
+        """Held by who logs in."""
+        self._login = login
         self._connections: dict[str, _Connection] = {}
         self._is_closed = False
 
@@ -57,7 +61,7 @@ class AsyncWire:
         path, reply_type = method.path, method.reply_type
         call = connection.channel.unary_unary(path, method.request_type.SerializeToString, reply_type.FromString)
         try:
-            return await call(request, timeout=timeout_seconds)
+            return await call(request, timeout=timeout_seconds, metadata=self._login.metadata)
         except grpc.RpcError as error:
             return failure_of_error(error)
         except asyncio.CancelledError:
@@ -92,7 +96,7 @@ class AsyncWire:
         connection = self._connections.get(endpoint)
         if connection is None:
             channel = grpc.aio.insecure_channel(endpoint, CHANNEL_OPTIONS)
-            connection = self._connections[endpoint] = _Connection(channel, Batches(channel))
+            connection = self._connections[endpoint] = _Connection(channel, Batches(channel, self._login))
         return connection
 
 

@@ -16,25 +16,44 @@ from meteora.client.arguments import as_bytes, checked_timeout_seconds
 from meteora.client.blocking_wire import BlockingWire
 from meteora.client.cluster_status import ClusterStatus, cluster_status
 from meteora.client.fate import Failure
+from meteora.client.login import Login
 from meteora.client.methods import (
+    AUTH_DISABLE,
+    AUTH_ENABLE,
+    AUTH_STATUS,
+    AUTHENTICATE,
     CHANGE_CONFIG,
     DELETE,
     GET,
     MEMBERS_TO_CHANGE,
     NODE_STATUS,
     PUT,
+    ROLE_ADD,
+    ROLE_DELETE,
+    ROLE_GET,
+    ROLE_GRANT_PERMISSION,
+    ROLE_LIST,
+    ROLE_REVOKE_PERMISSION,
     SERIALIZABLE_GET,
     TRANSFER_LEADERSHIP,
+    USER_ADD,
+    USER_CHANGE_PASSWORD,
+    USER_DELETE,
+    USER_GET,
+    USER_GRANT_ROLE,
+    USER_LIST,
+    USER_REVOKE_ROLE,
     MemberReplyT,
     Method,
     RequestT,
 )
-from meteora.client.operation import Attempt, Operation
+from meteora.client.operation import MIN_ATTEMPT_SECONDS, Attempt, Operation
 from meteora.client.reading import SerializableRead, serializable_read, value_of
 from meteora.client.removal import removal_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
-from meteora.pb import common_pb2, kv_pb2, raft_pb2
+from meteora.client.users import Permission, UsersStatus, permissions_of
+from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
 
 STATUS_SECONDS: Final = 1.0
 """For each member, all at once, to say how it is: it asks nobody else for that. One that doesn't is unreachable."""
@@ -51,20 +70,35 @@ class Client:
     `timeout_seconds` are over; a write that is tried again is applied once. Keys and values may be bytes or text,
     which is sent as UTF-8.
 
+    With `username` and `password` it logs in when a node asks for that, and again when the token has expired.
+
     Every request may raise, all of them from `meteora.errors`:
 
     - `InvalidRequest`: outside the limits.
     - `NotApplied`: nobody served it in time. Nothing was done.
     - `Overloaded`: the cluster has too much to do. Nothing was done.
     - `OutcomeUnknown`: a write was sent, and no answer came in time. It may be applied, or yet be.
+    - `Unauthenticated`: users are enabled, and this client has no name and password, or wrong ones.
+    - `PermissionDenied`: no role of the user permits it. Nothing was done.
     """
 
-    def __init__(self, endpoints: str | Sequence[str] = "127.0.0.1:5000", *, timeout_seconds: float = 5.0) -> None:
-        """Connects to nothing yet. Raises `ConfigurationError` for an endpoint or a timeout that makes no sense."""
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = "127.0.0.1:5000",
+        *,
+        timeout_seconds: float = 5.0,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Connects to nothing yet.
+
+        Raises `ConfigurationError` for an endpoint or a timeout that makes no sense, or a name without a password.
+        """
         self._routes = Routes(parse_endpoints(endpoints))
         self._timeout_seconds = checked_timeout_seconds(timeout_seconds)
         self._request_ids = RequestIds()
-        self._wire = BlockingWire()
+        self._login = Login(username, password)
+        self._wire = BlockingWire(self._login)
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +175,79 @@ class Client:
         asked = self._wire.send_each(self._routes.members, NODE_STATUS, request, each_seconds)
         return cluster_status(first, asked)
 
+    # Users and roles. All but `users_status` need the role root once users are enabled, except that a user may look at
+    # itself and its own roles. What makes no sense, as a name that is not there, raises `ChangeRefused`.
+
+    def users_status(self) -> UsersStatus:
+        """Whether users are enabled."""
+        reply = self._ask(AUTH_STATUS, common_pb2.Null())
+        return UsersStatus(reply.enabled, reply.revision)
+
+    def enable_users(self) -> None:
+        """Lets only those in who have logged in. There must be a user root with a password and the role root."""
+        self._ask(AUTH_ENABLE, common_pb2.Null())
+
+    def disable_users(self) -> None:
+        """Lets everybody in again. Users and roles are kept; all tokens end."""
+        self._ask(AUTH_DISABLE, common_pb2.Null())
+
+    def users(self) -> tuple[str, ...]:
+        """The names of all users, ascending."""
+        return tuple((self._ask(USER_LIST, common_pb2.Null())).names)
+
+    def add_user(self, name: str, password: str = "") -> None:
+        """Adds a user, who can't log in without a password."""
+        self._ask(USER_ADD, auth_pb2.UserAddReq(name=name, password=password))
+
+    def delete_user(self, name: str) -> None:
+        """Removes a user. Its tokens end at once."""
+        self._ask(USER_DELETE, auth_pb2.UserReq(name=name))
+
+    def change_password(self, name: str, password: str) -> None:
+        """Gives a user another password. Its tokens end at once."""
+        self._ask(USER_CHANGE_PASSWORD, auth_pb2.UserAddReq(name=name, password=password))
+
+    def roles_of(self, name: str) -> tuple[str, ...]:
+        """The roles of a user, ascending."""
+        return tuple((self._ask(USER_GET, auth_pb2.UserReq(name=name))).roles)
+
+    def grant_role(self, name: str, role: str) -> None:
+        """Gives a user a role."""
+        self._ask(USER_GRANT_ROLE, auth_pb2.UserRoleReq(name=name, role=role))
+
+    def revoke_role(self, name: str, role: str) -> None:
+        """Takes a role from a user."""
+        self._ask(USER_REVOKE_ROLE, auth_pb2.UserRoleReq(name=name, role=role))
+
+    def roles(self) -> tuple[str, ...]:
+        """The names of all roles, ascending."""
+        return tuple((self._ask(ROLE_LIST, common_pb2.Null())).names)
+
+    def add_role(self, role: str) -> None:
+        """Adds a role without permissions."""
+        self._ask(ROLE_ADD, auth_pb2.RoleReq(role=role))
+
+    def delete_role(self, role: str) -> None:
+        """Removes a role, from all users who have it, too."""
+        self._ask(ROLE_DELETE, auth_pb2.RoleReq(role=role))
+
+    def permissions_of(self, role: str) -> tuple[Permission, ...]:
+        """What a role permits; the role root, which permits everything, has nothing here."""
+        return permissions_of(self._ask(ROLE_GET, auth_pb2.RoleReq(role=role)))
+
+    def grant_permission(self, role: str, permission: Permission) -> None:
+        """Gives a role access to keys, in place of what it had on exactly this range."""
+        request = auth_pb2.RolePermissionReq(role=role, permission=permission.to_message())
+        self._ask(ROLE_GRANT_PERMISSION, request)
+
+    def revoke_permission(self, role: str, key: bytes, range_end: bytes = b"") -> None:
+        """Takes from a role what it was granted on exactly this range."""
+        permission = auth_pb2.Permission(key=key, range_end=range_end)
+        self._ask(ROLE_REVOKE_PERMISSION, auth_pb2.RolePermissionReq(role=role, permission=permission))
+
+    def _ask(self, method: Method[RequestT, MemberReplyT], request: RequestT) -> MemberReplyT:
+        return self._call(method, lambda _: request, self._timeout_seconds)
+
     def _call(
         self,
         method: Method[RequestT, MemberReplyT],
@@ -164,4 +271,21 @@ class Client:
     def _send(
         self, attempt: Attempt, method: Method[RequestT, MemberReplyT], message: RequestT
     ) -> MemberReplyT | Failure:
-        return self._wire.send(attempt.endpoint, method, message, attempt.timeout_seconds)
+        token, deadline_seconds = self._login.token, monotonic() + attempt.timeout_seconds
+        result = self._wire.send(attempt.endpoint, method, message, attempt.timeout_seconds)
+        if not self._login.is_needed(result):
+            return result
+        failure = self._log_in(attempt, token)
+        if failure is not None:
+            return failure
+        left_seconds = max(deadline_seconds - monotonic(), MIN_ATTEMPT_SECONDS)
+        return self._wire.send(attempt.endpoint, method, message, left_seconds)
+
+    def _log_in(self, attempt: Attempt, token: str) -> Failure | None:
+        """Replaces a token that is not taken. Why that can't be done; None if it is."""
+        with self._wire.logging_in:
+            if self._login.token != token:
+                return None
+            request = self._login.request
+            reply = self._wire.send(attempt.endpoint, AUTHENTICATE, request, attempt.timeout_seconds)
+            return self._login.took(reply)

@@ -9,13 +9,17 @@ import grpc
 
 from meteora.client.channel import CHANNEL_OPTIONS
 from meteora.client.fate import CLIENT_CLOSED, Failure, failure_of_error
+from meteora.client.login import Login
 from meteora.client.methods import Method, ReplyT, RequestT
 
 
 class BlockingWire:
     """One channel an endpoint, opened when it is first used."""
 
-    def __init__(self) -> None:
+    def __init__(self, login: Login) -> None:
+        self.logging_in = threading.Lock()
+        """Held by who logs in."""
+        self._login = login
         self._lock = threading.Lock()
         self._channels: dict[str, grpc.Channel] = {}
         self._is_closed = False
@@ -34,7 +38,7 @@ class BlockingWire:
             return CLIENT_CLOSED
         call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.reply_type.FromString)
         try:
-            return call(request, timeout=timeout_seconds)
+            return call(request, timeout=timeout_seconds, metadata=self._login.metadata)
         except grpc.RpcError as error:
             return failure_of_error(error)
         except ValueError:

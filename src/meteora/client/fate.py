@@ -12,7 +12,14 @@ from typing import Final, cast
 import grpc
 
 from meteora.connecting import why_not_connected
-from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, RequestError
+from meteora.errors import (
+    ChangeRefused,
+    InvalidRequest,
+    NotApplied,
+    PermissionDenied,
+    RequestError,
+    Unauthenticated,
+)
 from meteora.pb import common_pb2
 
 OUTCOME_METADATA_KEY: Final = "meteora-outcome"
@@ -55,6 +62,12 @@ _REFUSALS: Final[Mapping[grpc.StatusCode, type[RequestError]]] = {
     grpc.StatusCode.FAILED_PRECONDITION: ChangeRefused,
 }
 
+_DENIALS: Final[Mapping[grpc.StatusCode, type[RequestError]]] = {
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+}
+"""What a node says of who asks. Others, which don't tell the outcome, may be between us and a node."""
+
 _TOO_LONG: Final = "message larger than max"
 """In what gRPC itself says, on both RPC servers, before anybody has looked at a request that is too long."""
 
@@ -79,6 +92,8 @@ def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes 
         return Failure(Fate.UNKNOWN, details or reason)
     if code in _REFUSALS:
         return Failure(Fate.REFUSED, details or reason, _REFUSALS[code])
+    if code in _DENIALS and outcome == OUTCOME_NOT_APPLIED:
+        return Failure(Fate.REFUSED, details or reason, _DENIALS[code])
     if outcome == OUTCOME_NOT_APPLIED:
         fate = Fate.OVERLOADED if code is grpc.StatusCode.RESOURCE_EXHAUSTED else Fate.NOT_APPLIED
         return Failure(fate, details or reason)

@@ -6,12 +6,28 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 
-from meteora.pb import common_pb2, kv_pb2, raft_pb2
+from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
 
 RequestT = TypeVar("RequestT", bound=Message)
 ReplyT = TypeVar("ReplyT", bound=Message)
 
-MemberReply = kv_pb2.GetReply | kv_pb2.PutReply | kv_pb2.DeleteReply | raft_pb2.ChangeReply | raft_pb2.NodeStatusReply
+AuthReplies = (
+    auth_pb2.AuthReply
+    | auth_pb2.AuthenticateReply
+    | auth_pb2.AuthStatusReply
+    | auth_pb2.NamesReply
+    | auth_pb2.RoleGetReply
+    | auth_pb2.UserGetReply
+)
+
+MemberReply = (
+    kv_pb2.GetReply
+    | kv_pb2.PutReply
+    | kv_pb2.DeleteReply
+    | raft_pb2.ChangeReply
+    | raft_pb2.NodeStatusReply
+    | AuthReplies
+)
 """What a node answers: each of them names the members and the leader, too."""
 
 MemberReplyT = TypeVar("MemberReplyT", bound=MemberReply)
@@ -83,4 +99,40 @@ TRANSFER_LEADERSHIP: Final = Method(
     raft_pb2.TransferReq,
     raft_pb2.ChangeReply,
     is_write=True,
+)
+
+
+def _auth_method(
+    name: str, words: str, request_type: type[RequestT], reply_type: type[ReplyT], *, is_write: bool = False
+) -> Method[RequestT, ReplyT]:
+    path = _path(auth_pb2.DESCRIPTOR, "AuthService", name)
+    return Method(path, words, request_type, reply_type, is_write=is_write)
+
+
+AUTHENTICATE: Final = _auth_method("Authenticate", "login", auth_pb2.AuthenticateReq, auth_pb2.AuthenticateReply)
+AUTH_STATUS: Final = _auth_method("AuthStatus", "status request", common_pb2.Null, auth_pb2.AuthStatusReply)
+AUTH_ENABLE: Final = _auth_method("AuthEnable", "change of users", common_pb2.Null, auth_pb2.AuthReply, is_write=True)
+AUTH_DISABLE: Final = _auth_method("AuthDisable", "change of users", common_pb2.Null, auth_pb2.AuthReply, is_write=True)
+USER_ADD: Final = _auth_method("UserAdd", "change of users", auth_pb2.UserAddReq, auth_pb2.AuthReply, is_write=True)
+USER_GET: Final = _auth_method("UserGet", "look at a user", auth_pb2.UserReq, auth_pb2.UserGetReply)
+USER_LIST: Final = _auth_method("UserList", "look at the users", common_pb2.Null, auth_pb2.NamesReply)
+USER_DELETE: Final = _auth_method("UserDelete", "change of users", auth_pb2.UserReq, auth_pb2.AuthReply, is_write=True)
+USER_CHANGE_PASSWORD: Final = _auth_method(
+    "UserChangePassword", "change of a password", auth_pb2.UserAddReq, auth_pb2.AuthReply, is_write=True
+)
+USER_GRANT_ROLE: Final = _auth_method(
+    "UserGrantRole", "change of users", auth_pb2.UserRoleReq, auth_pb2.AuthReply, is_write=True
+)
+USER_REVOKE_ROLE: Final = _auth_method(
+    "UserRevokeRole", "change of users", auth_pb2.UserRoleReq, auth_pb2.AuthReply, is_write=True
+)
+ROLE_ADD: Final = _auth_method("RoleAdd", "change of roles", auth_pb2.RoleReq, auth_pb2.AuthReply, is_write=True)
+ROLE_GET: Final = _auth_method("RoleGet", "look at a role", auth_pb2.RoleReq, auth_pb2.RoleGetReply)
+ROLE_LIST: Final = _auth_method("RoleList", "look at the roles", common_pb2.Null, auth_pb2.NamesReply)
+ROLE_DELETE: Final = _auth_method("RoleDelete", "change of roles", auth_pb2.RoleReq, auth_pb2.AuthReply, is_write=True)
+ROLE_GRANT_PERMISSION: Final = _auth_method(
+    "RoleGrantPermission", "change of roles", auth_pb2.RolePermissionReq, auth_pb2.AuthReply, is_write=True
+)
+ROLE_REVOKE_PERMISSION: Final = _auth_method(
+    "RoleRevokePermission", "change of roles", auth_pb2.RolePermissionReq, auth_pb2.AuthReply, is_write=True
 )

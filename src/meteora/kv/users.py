@@ -101,9 +101,9 @@ class Change(NamedTuple):
         fields = {
             "version": USERS_VERSION,
             "revision": self.revision,
-            "users": {name: user and _encode_user(user) for name, user in self.users.items()},
-            "roles": {name: role and _encode_role(role) for name, role in self.roles.items()},
-            "tokens": {digest.hex(): token and list(token) for digest, token in self.tokens.items()},
+            "users": {name: None if user is None else _encode_user(user) for name, user in self.users.items()},
+            "roles": {name: None if role is None else _encode_role(role) for name, role in self.roles.items()},
+            "tokens": {digest.hex(): None if token is None else list(token) for digest, token in self.tokens.items()},
             "enabled": self.enabled,
             "secret": self.secret.hex(),
         }
@@ -116,9 +116,12 @@ class Change(NamedTuple):
             fields = _checked(json.loads(data))
             return cls(
                 int(fields["revision"]),
-                {name: user and _decode_user(user) for name, user in fields["users"].items()},
-                {name: role and _decode_role(role) for name, role in fields["roles"].items()},
-                {bytes.fromhex(digest): token and Token(*token) for digest, token in fields["tokens"].items()},
+                {name: None if user is None else _decode_user(user) for name, user in fields["users"].items()},
+                {name: None if role is None else _decode_role(role) for name, role in fields["roles"].items()},
+                {
+                    bytes.fromhex(digest): None if token is None else Token(*token)
+                    for digest, token in fields["tokens"].items()
+                },
                 fields["enabled"],
                 bytes.fromhex(fields["secret"]),
             )
