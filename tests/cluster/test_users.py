@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +38,9 @@ class Secured:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    def attempt(self, *arguments: str, user: str = "root", password: str = ROOT_PASSWORD):
+    def attempt(
+        self, *arguments: str, user: str = "root", password: str = ROOT_PASSWORD
+    ) -> "subprocess.CompletedProcess[str]":
         options = ("-a", self.endpoints, "--user", user)
         return meteora(*arguments, *options, METEORA_PASSWORD=password)
 
@@ -67,7 +70,7 @@ class Secured:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
-    cluster = ClusterProcesses(folder, [free_port() for _ in range(6)])
+    cluster = ClusterProcesses(folder, [free_port() for _ in range(6)], "-l")
     secured = Secured(cluster.start(), folder)
     try:
         secured.enable()
@@ -224,7 +227,9 @@ def test_a_token_outlives_its_leader_and_a_restart_of_all_nodes(secured: Secured
     with secured.client() as alice:
         alice.put("alice/kept", b"value")
         token = alice._login.token
-        killed = cluster.node(cluster.leader())
+        leader_id = alice.status().leader_id
+        assert leader_id is not None
+        killed = cluster.node(leader_id)
         killed.kill()
         alice.put("alice/kept", b"after the leader")
         killed.start().wait_until_serving()
@@ -232,3 +237,20 @@ def test_a_token_outlives_its_leader_and_a_restart_of_all_nodes(secured: Secured
         cluster.start_again()
         assert alice.get("alice/kept") == b"after the leader"
         assert alice._login.token == token
+
+
+def test_root_hands_leadership_over_by_any_node(secured: Secured) -> None:
+    with secured.client("root", ROOT_PASSWORD) as root:
+        followers = [each.node_id for each in root.status().members if each.role == "follower"]
+        for node_id, endpoint in zip(followers, reversed(secured.cluster.endpoints), strict=False):
+            with Client(endpoint, username="root", password=ROOT_PASSWORD) as there:
+                there.transfer(node_id)
+            assert root.status().leader_id == node_id
+
+
+def test_a_member_takes_itself_out_without_a_login(secured: Secured) -> None:
+    with secured.client("root", ROOT_PASSWORD) as root:
+        followers = [each.node_id for each in root.status().members if each.role == "follower"]
+        assert secured.cluster.node(followers[0]).stop() == 0
+        members = [each.node_id for each in root.status().members]
+    assert sorted([*members, followers[0]]) == [1, 2, 3]
