@@ -321,9 +321,10 @@ class Node:
         return self._queue_own(Operation.DELETE, key, b"", deadline)
 
     def change_users(self, change: UsersChange, deadline: float) -> asyncio.Future[None]:
-        """Change users, roles or tokens: done once that is applied, or was refused because others were faster.
+        """Change users, roles or tokens: done once that is applied.
 
-        `users` then tells which. Raises `ChangeRefused` if not all members know of users yet; else as `write`.
+        Raises `ChangeRefused` if not all members know of users yet, `NotApplied` also if others were faster; else as
+        `write`.
         """
         self.ensure_level(LEVEL_OF_USERS)
         return self._queue_own(Operation.CHANGE_USERS, b"", change.encode(), deadline)

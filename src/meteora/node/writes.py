@@ -182,6 +182,10 @@ class PendingWrites:
             self._bytes -= write.size_bytes
             if outcome is Outcome.EXPIRED:
                 write.answer(_expired())
+            elif outcome is Outcome.REFUSED:
+                write.answer(
+                    NotApplied("what it relies on was changed by others meanwhile: nothing was done, try again")
+                )
             elif write.retries is None and not write.result.done():
                 write.result.set_result(None)
             else:

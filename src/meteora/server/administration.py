@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Final
 
-from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, Unauthenticated
+from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Unauthenticated
 from meteora.kv.users import FROM_KEY, ROOT, Change, Permission, Role, Token, User, Users
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
@@ -230,11 +230,16 @@ class Administration:
         while True:
             await node.catch_up(deadline)
             change = decide(node.users)
-            await node.change_users(change, deadline)
-            if node.users.has(change):
-                return
-            if asyncio.get_running_loop().time() >= deadline:
-                raise NotApplied("others changed users at the same time, again and again: try again later")
+            try:
+                await node.change_users(change, deadline)
+            except NotApplied:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                continue
+            if not node.users.has(change):
+                # A snapshot came between, and with it what others did afterwards.
+                raise OutcomeUnknown("the change may have been made, and something after it: look at what is there")
+            return
 
 
 def _user(users: Users, name: str) -> User:

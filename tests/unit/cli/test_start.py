@@ -21,6 +21,7 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
     (["--max-request-bytes"], "METEORA_MAX_REQUEST_BYTES", "10", "max_request_bytes", 10),
     (["--snapshot-catchup-entries"], "METEORA_SNAPSHOT_CATCHUP_ENTRIES", "7", "snapshot_catchup_entries", 7),
     (["--request-timeout-seconds"], "METEORA_REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_seconds", 0.5),
+    (["--auth-token-ttl-seconds"], "METEORA_AUTH_TOKEN_TTL_SECONDS", "60", "auth_token_ttl_seconds", 60.0),
     (["--rpc-server"], "METEORA_RPC_SERVER", "grpcio", "rpc_server", "grpcio"),
     (["--log-format"], "METEORA_LOG_FORMAT", "json", "log_format", "json"),
     (["--log-level"], "METEORA_LOG_LEVEL", "debug", "log_level", "debug"),

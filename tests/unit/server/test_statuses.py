@@ -5,7 +5,16 @@ import grpc
 import pytest
 
 from meteora import errors
-from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Overloaded, RequestError
+from meteora.errors import (
+    ChangeRefused,
+    InvalidRequest,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    PermissionDenied,
+    RequestError,
+    Unauthenticated,
+)
 from meteora.server.statuses import OUTCOME_KEY, abort, error_of
 
 CODES = {
@@ -14,6 +23,8 @@ CODES = {
     NotApplied: (grpc.StatusCode.UNAVAILABLE, "not-applied"),
     OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, "unknown"),
     ChangeRefused: (grpc.StatusCode.FAILED_PRECONDITION, "not-applied"),
+    Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, "not-applied"),
+    PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, "not-applied"),
 }
 
 

@@ -1,0 +1,117 @@
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meteora.errors import PermissionDenied, Unauthenticated
+from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
+from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User
+from meteora.node.node import Node
+from meteora.server.access import Gate, Ranges, digest_of
+from tests.unit.node.nodes import Network, running, soon, until
+
+keys = st.text("abc\x00", max_size=3).map(str.encode)
+ranges = st.builds(Permission, st.just(Access.READ), keys, keys | st.just(FROM_KEY))
+
+NOW = 1_000.0
+
+
+def holds(permission: Permission, key: bytes) -> bool:
+    if not permission.range_end:
+        return key == permission.key
+    return permission.key <= key and (permission.range_end == FROM_KEY or key < permission.range_end)
+
+
+@given(st.lists(ranges, max_size=6), keys)
+def test_a_key_is_permitted_if_any_range_holds_it(permissions: list[Permission], key: bytes) -> None:
+    assert (key in Ranges(permissions)) == any(holds(each, key) for each in permissions)
+
+
+def with_gate(folder: Path, story: Callable[[Gate, Node], Coroutine[Any, Any, None]]) -> None:
+    """A node whose users are enabled: alice, who may read a and write b, and root; each has a token of its name."""
+
+    async def run() -> None:
+        async with running(folder, Network(), release=OWN_RELEASE) as one:
+            await until(lambda: one.node.level == SUPPORTED_LEVEL)
+            role = Role((Permission(Access.READ, b"a"), Permission(Access.WRITE, b"b")))
+            users = {ROOT: User("hash", (ROOT,)), "alice": User("hash", ("hers", "a role that is gone"))}
+            tokens = {digest_of(name): Token(name, int(NOW * 1000) + 1) for name in users}
+            await one.node.change_users(Change(0, users, {"hers": role}, tokens, True, b"secret"), soon())
+            await story(Gate(one.node, lambda: NOW), one.node)
+
+    asyncio.run(run())
+
+
+def test_who_is_logged_in_may_do_what_its_roles_permit(tmp_path: Path) -> None:
+    async def story(gate: Gate, _: Node) -> None:
+        gate.check("Bearer alice", Access.READ, b"a")
+        gate.check("bearer alice", Access.WRITE, b"b")
+        for access, key in ((Access.WRITE, b"a"), (Access.READ, b"b"), (Access.READ, b"c")):
+            with pytest.raises(PermissionDenied, match="alice"):
+                gate.check("Bearer alice", access, key)
+        gate.check("Bearer root", Access.WRITE, b"anything")
+        assert gate.refused == 3
+
+    with_gate(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer ", "Bearer bob", "Bearer", "alice", "Basic alice", "Member secret", "Member "]
+)
+def test_whatever_is_no_valid_token_is_refused(tmp_path: Path, authorization: str | None) -> None:
+    async def story(gate: Gate, _: Node) -> None:
+        with pytest.raises(Unauthenticated):
+            gate.check(authorization, Access.READ, b"a")
+        with pytest.raises(Unauthenticated):
+            await gate.admit(authorization, soon(), is_root_needed=False)
+
+    with_gate(tmp_path, story)
+
+
+def test_a_token_ends_when_it_expires_although_it_is_remembered(tmp_path: Path) -> None:
+    async def story(_: Gate, node: Node) -> None:
+        now = [NOW]
+        gate = Gate(node, lambda: now[0])
+        gate.check("Bearer alice", Access.READ, b"a")
+        now[0] += 1
+        with pytest.raises(Unauthenticated, match="log in again"):
+            gate.check("Bearer alice", Access.READ, b"a")
+
+    with_gate(tmp_path, story)
+
+
+def test_what_is_remembered_ends_with_the_next_change(tmp_path: Path) -> None:
+    async def story(gate: Gate, node: Node) -> None:
+        gate.check("Bearer alice", Access.READ, b"a")
+        await node.change_users(Change(node.users.revision, {"alice": User("hash")}), soon())
+        with pytest.raises(PermissionDenied):
+            gate.check("Bearer alice", Access.READ, b"a")
+        await node.change_users(Change(node.users.revision, {"alice": None}), soon())
+        with pytest.raises(Unauthenticated):
+            gate.check("Bearer alice", Access.READ, b"a")
+
+    with_gate(tmp_path, story)
+
+
+def test_only_root_gets_where_root_is_needed(tmp_path: Path) -> None:
+    async def story(gate: Gate, _: Node) -> None:
+        assert (await gate.admit("Bearer root", soon(), is_root_needed=True)) is not None
+        with pytest.raises(PermissionDenied, match="needs the role root"):
+            await gate.admit("Bearer alice", soon(), is_root_needed=True)
+
+    with_gate(tmp_path, story)
+
+
+def test_a_member_is_let_in_by_what_only_members_know(tmp_path: Path) -> None:
+    async def story(gate: Gate, node: Node) -> None:
+        proof = gate.member_authorization
+        assert (await gate.admit(proof, soon(), is_root_needed=True)) is not None
+        await node.change_users(Change(node.users.revision, secret=b"another"), soon())
+        with pytest.raises(Unauthenticated):
+            await gate.admit(proof, soon(), is_root_needed=True)
+
+    with_gate(tmp_path, story)
