@@ -79,12 +79,17 @@ class KvService(KvServiceServicer):
         self,
         request: kv_pb2.GetReq,
         timeout_seconds: float | None,
-        authorization: str | None,  # noqa: ARG002  who is logged in goes the long way
+        authorization: str | None,
     ) -> "asyncio.Future[bytes | None] | None":
-        if request.serializable or not self._forwards or self._users.is_enabled:
+        if request.serializable or not self._forwards:
+            return None
+        is_guarded = self._users.is_enabled
+        if is_guarded and not self._is_admitted(authorization, Access.READ, request.key):
             return None
         self._limits.check_key(request.key)
-        return self._node.get(request.key, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
+        deadline = deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time())
+        value = self._node.get(request.key, deadline)
+        return self._judged_again(value, authorization, request.key) if is_guarded else value
 
     async def Put(  # noqa: N802  the method's name in the proto
         self, request: kv_pb2.PutReq, context: grpc.aio.ServicerContext[kv_pb2.PutReq, kv_pb2.PutReply]
@@ -104,7 +109,9 @@ class KvService(KvServiceServicer):
     def _begin_put(
         self, request: kv_pb2.PutReq, timeout_seconds: float | None, authorization: str | None
     ) -> asyncio.Future[None] | None:
-        if not self._forwards or (self._users.is_enabled and not self._is_admitted(authorization, request.key)):
+        if not self._forwards or (
+            self._users.is_enabled and not self._is_admitted(authorization, Access.WRITE, request.key)
+        ):
             return None
         self._check_put(request)
         return self._put(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
@@ -132,7 +139,9 @@ class KvService(KvServiceServicer):
     def _begin_delete(
         self, request: kv_pb2.DeleteReq, timeout_seconds: float | None, authorization: str | None
     ) -> asyncio.Future[None] | None:
-        if not self._forwards or (self._users.is_enabled and not self._is_admitted(authorization, request.key)):
+        if not self._forwards or (
+            self._users.is_enabled and not self._is_admitted(authorization, Access.WRITE, request.key)
+        ):
             return None
         self._limits.check_key(request.key)
         return self._delete(request, deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time()))
@@ -163,12 +172,37 @@ class KvService(KvServiceServicer):
         if await self._gate.admit(authorization, deadline, is_root_needed=False) is not None:
             self._gate.check(authorization, access, key)
 
-    def _is_admitted(self, authorization: str | None, key: bytes) -> bool:
+    def _is_admitted(self, authorization: str | None, access: Access, key: bytes) -> bool:
         """False if this node doesn't know yet who calls. Raises as `_admit`."""
         if not self._gate.knows(authorization):
             return False
-        self._gate.check(authorization, Access.WRITE, key)
+        self._gate.check(authorization, access, key)
         return True
+
+    def _judged_again(
+        self, value: "asyncio.Future[bytes | None]", authorization: str | None, key: bytes
+    ) -> "asyncio.Future[bytes | None]":
+        """The value, unless what this node has caught up with for it has taken the right to it."""
+        judged: asyncio.Future[bytes | None] = self._loop.create_future()
+        revision = self._users.revision
+
+        def judge(read: "asyncio.Future[bytes | None]") -> None:
+            if judged.done() or read.cancelled():
+                judged.cancel()
+            elif (error := read.exception()) is not None:
+                judged.set_exception(error)
+            else:
+                try:
+                    if self._users.revision != revision and self._users.is_enabled:
+                        self._gate.check(authorization, Access.READ, key)
+                except RequestError as refusal:
+                    judged.set_exception(refusal)
+                else:
+                    judged.set_result(read.result())
+
+        value.add_done_callback(judge)
+        judged.add_done_callback(lambda outcome: outcome.cancelled() and value.cancel())
+        return judged
 
     def _check_put(self, request: kv_pb2.PutReq) -> None:
         self._limits.check_key(request.key)
