@@ -212,7 +212,10 @@ class Machine:
         if self.directory.is_removed:
             # As `meteora start -p` after a removal: the old state is set aside.
             self.directory = self._new_directory()
-        if cluster.upgrades.random() < UPGRADE_RATE:
+        # Who joins with an older release than the others have may be refused for good, and that is no fault.
+        is_newcomer = joins and not self.directory.cluster_id
+        has_new = any(machine.release == OWN_RELEASE for machine in cluster.machines.values())
+        if cluster.upgrades.random() < UPGRADE_RATE or (is_newcomer and has_new):
             self.release = OWN_RELEASE
         self._is_told_to_stop = False
         self.process = cluster.loop.new_process(self.name, cluster.random.uniform(0, 1e6), cluster.new_clock_rate())
