@@ -104,6 +104,8 @@ def test_a_cluster_is_upgraded_node_by_node_under_load_and_does_not_go_back(
             upgrade(old_cluster, number, present)
             if number == 1:
                 wait_until(lambda: HELD_BACK in status(old_cluster), HELD_BACK, LEVEL_SECONDS)
+                refused = meteora("user", "add", "alice", "--no-password", "-a", old_cluster.endpoints[0])
+                assert "all members must run release 0.2.0 or later: node 2 runs an older" in refused.stderr
         wait_until(lambda: levels(old_cluster) == [SUPPORTED_LEVEL] * 3, "the new level", LEVEL_SECONDS)
         load.wait_for_writes(WRITES)
     assert_kept(old_cluster, load)

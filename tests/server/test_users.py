@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from meteora.client import Client, Permission
 from meteora.config import RpcServerKind
-from meteora.errors import ChangeRefused, PermissionDenied, Unauthenticated
+from meteora.errors import ChangeRefused, JoinRefused, PermissionDenied, Unauthenticated
 from meteora.features import SUPPORTED_LEVEL
 from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
 from meteora.pb.auth_pb2_grpc import AuthServiceStub
@@ -188,6 +188,24 @@ def test_a_client_logs_in_again_when_its_token_has_expired(
             expired = lambda: code_of(lambda: node.kv.Put(put(b"hers"), metadata=metadata))  # noqa: E731  it is asked again
             wait_until(lambda: expired() is grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
             wait_until(lambda: alice.get("hers") == b"value" and alice._login.token != token, "another token")
+
+
+def test_a_node_joins_once_root_has_announced_it(
+    tmp_path: Path, free_port: Callable[[], int], kind: RpcServerKind, loop_thread: LoopThread
+) -> None:
+    founder = config_of(tmp_path, free_port, 1, kind)
+    newcomer = config_of(tmp_path, free_port, 2, kind, peer_raft_address=founder.raft_address)
+    with served_node(loop_thread, founder) as node:
+        secured = Secured(node)
+        with pytest.raises(JoinRefused, match="meteora add-member -i 2"), served_node(loop_thread, newcomer):
+            pass
+        with secured.client("root") as root:
+            root.add_member(2, newcomer.raft_address)
+            with served_node(loop_thread, newcomer) as joined:
+                wait_until(lambda: 2 in node.node.members.configuration.voters, "the newcomer votes")
+                wait_until(lambda: joined.node.users.is_enabled, "it has the users")
+                assert [each.kv_address for each in root.status().members][1] == newcomer.kv_address
+                root.leave(2)
 
 
 def test_everybody_is_let_in_again_once_users_are_disabled(

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from meteora import __version__
-from meteora.cli.cluster import leave, status, transfer
+from meteora.cli.cluster import add_member, leave, status, transfer
 from meteora.cli.disk import recover, verify
 from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_status_of
 from meteora.cli.help_text import examples, listing
@@ -56,7 +56,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave, transfer, auth, user, role, verify, recover):
+for command in (start, put, get, delete, status, add_member, leave, transfer, auth, user, role, verify, recover):
     commands.add_command(command)
 
 

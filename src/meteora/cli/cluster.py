@@ -56,6 +56,21 @@ def leave(client: "Client", node_id: int, force: bool) -> int:
     return SUCCESS
 
 
+@click.command("add-member", epilog=examples("meteora add-member -i 4 10.0.0.4:7000"))
+@click.option("-i", "--id", "node_id", metavar="ID", type=node_id, required=True, help="The node that is to join.")
+@click.argument("raft_address")
+@with_client
+def add_member(client: "Client", node_id: int, raft_address: str) -> int:
+    """Announce a node at RAFT_ADDRESS, so that it may join.
+
+    Only once users are enabled, and if peers have no certificates, must a node be announced. Start it with
+    --peer-raft-address afterwards.
+    """
+    client.add_member(node_id, raft_address)
+    write_line("OK")
+    return SUCCESS
+
+
 @click.command(epilog=examples("meteora transfer -i 2"))
 @click.option("-i", "--id", "node_id", metavar="ID", type=node_id, required=True, help="The node that is to lead.")
 @with_client

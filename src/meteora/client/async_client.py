@@ -161,6 +161,15 @@ class AsyncClient:
         reply = await self._call(CHANGE_CONFIG, removal, deadline_seconds - monotonic())
         return reply.state == common_pb2.OK
 
+    async def add_member(self, node_id: int, raft_address: str) -> None:
+        """Announces a node, which may then join: needed once users are enabled, unless peers have certificates.
+
+        It is a learner, and becomes a voter by itself once it has joined and caught up.
+        """
+        context = common_pb2.NodeAddress(raft_address=raft_address).SerializeToString()
+        request = raft_pb2.ConfChange(change_type=raft_pb2.AddNode, node_id=node_id, context=context)
+        await self._call(CHANGE_CONFIG, lambda _: request, self._timeout_seconds)
+
     async def transfer(self, node_id: int) -> None:
         """Lets another voter lead. Returns once it does, or at once if it does already.
 

@@ -112,7 +112,7 @@ class Cluster:
         if known is None and self._node.users.is_enabled and not self._has_proven_peers:
             raise ChangeRefused(
                 f"users are enabled, so root has to add node {node_id} before it joins: "
-                "RaftService.ChangeConfig with AddNode, see docs/users-and-roles.md"
+                f"meteora add-member -i {node_id} RAFT_ADDRESS"
             )
 
     def _known_as(self, node_id: int, instance_id: int) -> Member | None:

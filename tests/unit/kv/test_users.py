@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meteora.errors import Corruption
-from meteora.kv.command import Command, Operation
+from meteora.kv.command import Command, Operation, raise_level
 from meteora.kv.sessions import Outcome
+from meteora.kv.state_check import check_state
 from meteora.kv.state_machine import StateMachine
 from meteora.kv.users import Access, Change, Permission, Role, Token, User, Users, take_record
+from meteora.storage.rocks import KEY_VALUE, Rocks, WriteBatch
 from tests.unit.kv.state_machines import entry_of, everything_in, opened, put
 
 names = st.text(min_size=1, max_size=5)
@@ -124,3 +126,20 @@ def test_a_change_that_can_not_be_read_is_corruption(data: bytes) -> None:
 def test_a_record_that_can_not_be_read_is_corruption(key: bytes, record: bytes) -> None:
     with pytest.raises(Corruption):
         take_record(Users(), key, record)
+
+
+def test_a_check_of_the_state_reads_users_and_tells_what_is_damaged(tmp_path: Path) -> None:
+    with opened(tmp_path / "kv") as machine:
+        machine.apply([entry_of(1, raise_level(1), command(Change(0, {"alice": User("hash")})))])
+    told: list[str] = []
+    check_state(tmp_path / "kv", told.append)
+    assert told == []
+    database = Rocks(tmp_path / "kv", KEY_VALUE)
+    batch = WriteBatch()
+    batch.put(b"aualice", b"nonsense")
+    database.write(batch)
+    database.flush()
+    database.close()
+    check_state(tmp_path / "kv", told.append)
+    assert len(told) == 1
+    assert "aualice" in told[0]
