@@ -258,10 +258,10 @@ def change_identity(data: Path, **fields: object) -> None:
 
 
 def test_a_directory_of_a_newer_format_is_left_to_the_newer_release(data: Path, ports: Ports) -> None:
-    change_identity(data, format_version=2, what_only_it_knows="something")
+    change_identity(data, format_version=3, what_only_it_knows="something")
     before = contents(data)
     assert complaint(options(ports, data)) == (
-        f"data directory {data} has format 2, and this release knows formats up to 1: start it with the newer release "
+        f"data directory {data} has format 3, and this release knows formats up to 2: start it with the newer release "
         "that wrote it"
     )
     assert contents(data) == before

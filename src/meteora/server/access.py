@@ -22,12 +22,18 @@ import grpc
 from meteora.errors import PermissionDenied, Unauthenticated
 from meteora.kv.users import FROM_KEY, ROOT, Access, Permission, Users
 from meteora.node.node import Node
+from meteora.observability.logs import OnceLog, get_logger
 
 AUTHORIZATION_KEY: Final = "authorization"
 """The metadata in which who calls says who it is."""
 
+TOLD_AGAIN_SECONDS: Final = 60.0
+"""Between two log lines about the same refusal."""
+
 MAX_REMEMBERED: Final = 10_000
 """Tokens whose rights are remembered; beyond, all are looked up anew."""
+
+_log = get_logger("users")
 
 _BEARER: Final = "bearer "
 _MEMBER: Final = "member "
@@ -96,24 +102,22 @@ class Gate:
         self._known_at_revision = 0
         self.refused = 0
         """Calls that were not logged in, or not allowed to do what they asked for."""
+        self._refusals = OnceLog(_log, again_after_seconds=TOLD_AGAIN_SECONDS)
 
     def check(self, authorization: str | None, access: Access, key: bytes) -> None:
         """Raise `Unauthenticated` or `PermissionDenied` unless the caller may read, or write, a key. If enabled."""
         caller = self.caller(authorization)
         if not caller.may(access, key):
-            self.refused += 1
             what = "read" if access is Access.READ else "write"
-            raise PermissionDenied(f"user {caller.user!r} may not {what} this key: no role of it permits that")
+            raise self._denied(caller, f"may not {what} this key: no role of it permits that")
 
     def caller(self, authorization: str | None) -> Caller:
         """Who calls, as far as this node knows. Raises `Unauthenticated`."""
         if not authorization:
-            self.refused += 1
-            raise Unauthenticated(_NEEDS_LOGIN)
+            raise self._unknown(_NEEDS_LOGIN)
         caller = self._look_up(authorization)
         if caller is None or caller.expires_at_ms <= self._clock() * 1000:
-            self.refused += 1
-            raise Unauthenticated(_NOT_VALID)
+            raise self._unknown(_NOT_VALID)
         return caller
 
     def knows(self, authorization: str | None) -> bool:
@@ -131,9 +135,18 @@ class Gate:
             return None
         caller = self.caller(authorization)
         if is_root_needed and not caller.is_root:
-            self.refused += 1
-            raise PermissionDenied(f"user {caller.user!r} may not do that: it needs the role {ROOT}")
+            raise self._denied(caller, f"may not do that: it needs the role {ROOT}")
         return caller
+
+    def _unknown(self, why: str) -> Unauthenticated:
+        self.refused += 1
+        self._refusals.warning("a request was refused", why, cause=why)
+        return Unauthenticated(why)
+
+    def _denied(self, caller: Caller, why: str) -> PermissionDenied:
+        self.refused += 1
+        self._refusals.warning("a request was refused", (caller.user, why), user=caller.user, cause=why)
+        return PermissionDenied(f"user {caller.user!r} {why}")
 
     async def _catch_up(self, deadline: float) -> None:
         # What could be known by now must not be refused; and who lost a right must not go on with it.
