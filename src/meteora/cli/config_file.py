@@ -20,7 +20,13 @@ from meteora.settings import Choice, Count, Directory, File, Flag, Kind, Names, 
 
 _BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
 
-_TYPE_WORDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
+_TYPE_WORDS: Final = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number with a fraction",
+    str: "a string",
+    list: "an array",
+}
 
 MAX_FILE_BYTES: Final = 64 * 1024
 """A longer file is none of ours: a device, a log."""
@@ -43,6 +49,8 @@ class ConfigFile:
     """By the fields of `NodeConfig`."""
     problems: tuple[str, ...]
     """What is wrong with it, a sentence each, from top to bottom."""
+    refused: tuple[str, ...]
+    """The keys that are wrong, or whose values are."""
 
 
 def read_config_file(path: Path) -> ConfigFile:
@@ -58,13 +66,15 @@ def read_config_file(path: Path) -> ConfigFile:
     lines = dict(_lines_of_keys(text))
     values: dict[str, FileValue] = {}
     problems: list[str] = []
+    refused: list[str] = []
     for key, value in sorted(keys.items(), key=lambda item: lines[item[0]]):
         try:
             setting = _setting(key, value)
             values[setting.field] = FileValue(_converted(setting, value), lines[key])
         except ConfigurationError as error:
             problems.append(f"{path}:{lines[key]}: {error}")
-    return ConfigFile(path, values, tuple(problems))
+            refused.append(key)
+    return ConfigFile(path, values, tuple(problems), tuple(refused))
 
 
 def nearest(name: str, names: Mapping[str, object] | set[str]) -> str:
@@ -108,7 +118,7 @@ def _lines_of_keys(text: str) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(text.split("\n"), 1):
         statement.append(line)
         try:
-            keys = tomllib.loads("\n".join(statement))
+            keys = tomllib.loads("\n".join([*statement, ""]))
         except tomllib.TOMLDecodeError:
             continue
         is_header = statement[0].lstrip().startswith("[")
@@ -122,7 +132,7 @@ def _lines_of_keys(text: str) -> Iterator[tuple[str, int]]:
 def _setting(key: str, value: object) -> Setting:
     if key in _BY_KEY:
         return _BY_KEY[key]
-    if isinstance(value, dict):
+    if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
         raise ConfigurationError(f'there is no table "{key}": settings stand at the top, outside of tables')
     raise ConfigurationError(f'there is no setting "{key}"{nearest(key, _BY_KEY)}')
 

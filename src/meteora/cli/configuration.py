@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 
 from meteora.cli.config_file import nearest
 from meteora.cli.exit_status import SUCCESS, USAGE
 from meteora.cli.help_text import examples
 from meteora.cli.node_options import (
     CONFIG_VARIABLE,
-    config_file,
     is_service_link,
     node_config,
     with_config_option,
     with_node_options,
 )
 from meteora.cli.node_settings import problems_of
+from meteora.cli.origins import config_file, origin, placed
 from meteora.cli.start import start
 from meteora.cli.usage_errors import words_of
 from meteora.config import SETTINGS, NodeConfig
@@ -37,10 +36,8 @@ _SERVICE_VARIABLE: Final = re.compile(
 
 _SECRET: Final = "(secret)"
 
-_Values = dict[str, Any]
 
-
-@click.group()
+@click.group(no_args_is_help=False)
 def config() -> None:
     """See and check what a node is started with."""
 
@@ -91,17 +88,25 @@ def show(context: click.Context, /, form: str, **_options: Any) -> int:
 def _problems(context: click.Context) -> list[str]:
     """What `start` would refuse, with the file of `context`."""
     file = config_file(context)
-    started = click.Context(start, info_name="start", default_map=context.default_map)
     problems = list(file.problems if file else ())
-    values: _Values = {}
+    started = click.Context(start, parent=context, info_name="start", default_map=context.default_map)
     for option in start.params:
+        if option.is_eager:
+            # --config and its variable: `context` has read that file already.
+            continue
         try:
             option.handle_parse_result(started, {}, [])
         except click.UsageError as error:
-            error.ctx = error.ctx or started
+            error.ctx = started
             problems.append(words_of(error))
     values = {setting.field: started.params[setting.field] for setting in SETTINGS if setting.field in started.params}
-    return problems + problems_of(NodeConfig(**values))
+    refused = {setting.key for setting in SETTINGS if setting.field not in values} | set(file.refused if file else ())
+    return problems + [
+        placed(started, problem)
+        for problem in problems_of(NodeConfig(**values))
+        # The default stands in for what was refused, and may not fit the rest.
+        if not any(re.search(rf"--{key}(?![\w-])", problem) for key in refused)
+    ]
 
 
 def _warnings() -> Iterator[str]:
@@ -114,21 +119,9 @@ def _warnings() -> Iterator[str]:
             yield f"{name} is set, and nobody reads it{nearest(name, known)}"
 
 
-def _origin(context: click.Context, setting: Setting) -> str:
-    match context.get_parameter_source(setting.field):
-        case ParameterSource.COMMANDLINE:
-            return "flag"
-        case ParameterSource.ENVIRONMENT:
-            return f"environment {setting.variable}"
-        case ParameterSource.DEFAULT_MAP:
-            file = config_file(context)
-            return f"{file.path}:{file.values[setting.field].line}" if file else "file"
-    return "default"
-
-
 def _as_text(context: click.Context, config: NodeConfig) -> str:
     rows = [("SETTING", "VALUE", "FROM")]
-    rows += [(each.key, _in_words(each, getattr(config, each.field)), _origin(context, each)) for each in SETTINGS]
+    rows += [(each.key, _in_words(each, getattr(config, each.field)), origin(context, each)) for each in SETTINGS]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{key:{widths[0]}}  {value:{widths[1]}}  {origin}" for key, value, origin in rows)
 
@@ -138,7 +131,10 @@ def _in_words(setting: Setting, value: Any) -> str:
         return "-"
     if setting.is_secret:
         return _SECRET
-    return json.dumps(as_plain(value)).strip('"')
+    plain = as_plain(value)
+    text = ", ".join(plain) if isinstance(plain, list) else plain if isinstance(plain, str) else json.dumps(plain)
+    # What isn't UTF-8 can't be printed, and a line has to stay one.
+    return _in_one_line(text)
 
 
 def _as_json(context: click.Context, config: NodeConfig) -> str:
@@ -146,14 +142,14 @@ def _as_json(context: click.Context, config: NodeConfig) -> str:
     for setting in SETTINGS:
         value = as_plain(getattr(config, setting.field))
         shown = {"secret": True} if setting.is_secret and value is not None else {"value": value}
-        report[setting.key] = {**shown, "from": _origin(context, setting)}
+        report[setting.key] = {**shown, "from": origin(context, setting)}
     return json.dumps(report, indent=2)
 
 
 def _as_toml(context: click.Context, config: NodeConfig) -> str:
     """A file that, given to --config, leads to the same settings, but for secrets."""
     return "\n".join(
-        _toml_line(setting, getattr(config, setting.field), _origin(context, setting)) for setting in SETTINGS
+        _toml_line(setting, getattr(config, setting.field), origin(context, setting)) for setting in SETTINGS
     )
 
 
@@ -172,8 +168,8 @@ def _toml_line(setting: Setting, value: Any, origin: str) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """`text` as a comment of TOML may hold it."""
-    return json.dumps(text)[1:-1]
+    """`text` without anything that can't be printed, or would end the line."""
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 _FORMATS: Final[dict[str, Callable[[click.Context, NodeConfig], str]]] = {

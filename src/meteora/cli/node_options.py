@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from meteora.cli.config_file import ConfigFile, read_config_file
+from meteora.cli.config_file import read_config_file
 from meteora.cli.node_settings import checked
+from meteora.cli.origins import config_file, placed, remember_file
 from meteora.cli.parameters import type_of
 from meteora.config import SETTINGS, NodeConfig
 from meteora.errors import ConfigurationError
@@ -22,9 +23,6 @@ from meteora.settings import Choice, Count, Directory, File, Flag, Kind, Names, 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 CONFIG_VARIABLE: Final = "METEORA_CONFIG"
-
-_FILE_KEY: Final = "meteora.config_file"
-"""Where the context of a command has the file that was read."""
 
 _SERVICE_PORT: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 """What Kubernetes sets a variable to that ends in _PORT."""
@@ -71,12 +69,6 @@ def with_config_option(command: _Function) -> _Function:
     )(command)
 
 
-def config_file(context: click.Context) -> ConfigFile | None:
-    """The file that --config has named, if it has."""
-    file: ConfigFile | None = context.meta.get(_FILE_KEY)
-    return file
-
-
 def node_config(context: click.Context) -> NodeConfig:
     """The settings that a command with the options of a node was given. Raises `ConfigurationError`."""
     file = config_file(context)
@@ -84,15 +76,15 @@ def node_config(context: click.Context) -> NodeConfig:
         more = len(file.problems) - 1
         hint = f"; `meteora config check --config {file.path}` lists {more} more" if more else ""
         raise ConfigurationError(file.problems[0] + hint)
-    return checked(NodeConfig(**{setting.field: context.params[setting.field] for setting in SETTINGS}))
+    try:
+        return checked(NodeConfig(**{setting.field: context.params[setting.field] for setting in SETTINGS}))
+    except ConfigurationError as error:
+        raise ConfigurationError(placed(context, str(error))) from None
 
 
 def _take_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
-    if path is None:
-        return
-    file = read_config_file(path)
-    context.meta[_FILE_KEY] = file
-    context.default_map = {field: value.value for field, value in file.values.items()}
+    if path is not None:
+        remember_file(context, read_config_file(path))
 
 
 def _option(setting: Setting) -> Callable[[_Function], _Function]:
