@@ -75,6 +75,7 @@ check: $(develop_ready) ## lint, format, types, layers, generated code, document
 fix: $(develop_ready) ## mends what `check` finds, as far as a machine can
 	$(python) tools/generate_pb.py
 	$(python) tools/generate_blocking_client.py
+	$(python) tools/generate_configuration_reference.py
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
 

@@ -18,13 +18,14 @@ ROOMS: dict[str, set[str]] = {
     # Requests become commands here, so it knows their plain data besides.
     "server": {"node", "transport", "rpc", "pb", "kv.command", "raft"},
     "client": {"pb"},
-    "cli": {"client", "server"},
+    "cli": {"client", "server", "settings"},
     "__main__": {"cli"},
     "observability": set(),
     "addresses": set(),
-    "config": set(),
+    "config": {"settings"},
     "connecting": set(),
     "errors": set(),
+    "settings": set(),
     # The shipped simulator puts any parts together. Nobody may import it.
     "testing": {"raft", "storage", "kv", "transport", "node", "rpc", "server", "client", "pb"},
 }
@@ -53,6 +54,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hpack": {"http2"},
     "logging": {"observability"},
     "rocksdict": {"storage"},
+    "tomllib": {"cli"},
     "uvloop": {"cli", "server"},
 }
 """The rooms that may know a library. One that isn't listed here is either the standard library's or not ours."""
