@@ -34,6 +34,8 @@ class NodeConfig:
     data_directory: Path = Path("./data")
     peer_raft_address: str | None = None
     """host:port of any member of the cluster to join."""
+    initial_cluster: tuple[str, ...] = ()
+    """host:port of the Raft services of the nodes that begin a cluster together; the first of them founds it."""
     enable_auto_leaving: bool = False
     """On SIGINT or SIGTERM the node takes itself out of the cluster before it stops."""
     advertise_address: str | None = None
@@ -67,6 +69,13 @@ class NodeConfig:
     def raft_address(self) -> str:
         """host:port of this node's Raft service, as others are told."""
         return f"{self.advertised_host}:{self.raft_port}"
+
+    @property
+    def peers_to_ask(self) -> tuple[str, ...]:
+        """host:port of the Raft services that may let this node into a cluster; none if it founds one by itself."""
+        if self.peer_raft_address is not None:
+            return (self.peer_raft_address,)
+        return tuple(address for address in self.initial_cluster if address != self.raft_address)
 
     @property
     def kv_address(self) -> str:

@@ -23,11 +23,16 @@ def checked(config: NodeConfig) -> NodeConfig:
         config,
         address=_host("--address", config.address),
         advertise_address=config.advertise_address and _host("--advertise-address", config.advertise_address),
-        peer_raft_address=config.peer_raft_address and str(_peer(config.peer_raft_address)),
+        peer_raft_address=config.peer_raft_address and str(_peer("--peer-raft-address", config.peer_raft_address)),
+        initial_cluster=tuple(str(_peer("--initial-cluster", each)) for each in config.initial_cluster),
     )
     if config.raft_port == config.kv_port:
         raise ConfigurationError(
             f"--raft-port and --kv-port are both {config.raft_port}: each service needs a port of its own"
+        )
+    if config.peer_raft_address is not None and config.initial_cluster:
+        raise ConfigurationError(
+            "--peer-raft-address joins a cluster that is there, --initial-cluster begins one: leave one of them out"
         )
     _check_peer_is_another(config)
     return config
@@ -44,11 +49,11 @@ def _host(option: str, text: str) -> str:
         ) from None
 
 
-def _peer(text: str) -> Address:
+def _peer(option: str, text: str) -> Address:
     try:
         return parse_address(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--peer-raft-address {error}") from None
+        raise ConfigurationError(f"{option} {error}") from None
 
 
 def _check_peer_is_another(config: NodeConfig) -> None:

@@ -8,7 +8,7 @@ import click
 
 from meteora.cli.exit_status import SUCCESS
 from meteora.cli.help_text import examples
-from meteora.cli.parameters import Switch, node_id, port, request_bytes, seconds
+from meteora.cli.parameters import Switch, names, node_id, port, request_bytes, seconds
 from meteora.config import LogFormat, LogLevel, NodeConfig, RpcServerKind
 from meteora.observability.logs import quieten_grpc
 
@@ -26,7 +26,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
         *names,
         envvar=f"METEORA_{long_name.removeprefix('--').replace('-', '_').upper()}",
         default=default,
-        show_default=default is not None and default is not False,
+        show_default=default not in (None, False, ()),
         **attributes,
     )
 
@@ -59,6 +59,13 @@ def _choice(values: Any) -> "click.Choice[str]":
     "--peer-raft-address",
     metavar="HOST:PORT",
     help="Raft address of any member of the cluster to join. Ignored once this node has joined.",
+)
+@_option(
+    "--initial-cluster",
+    metavar="HOST:PORT[,...]",
+    type=names,
+    help="Raft addresses of the nodes that begin a cluster together, the same on all of them: the first founds it once "
+    "all others say that they are new, too, and they join it. Ignored once this node has joined.",
 )
 @_option(
     "-l",
@@ -103,8 +110,8 @@ def _choice(values: Any) -> "click.Choice[str]":
 def start(**options: Any) -> int:
     """Run a node until SIGINT or SIGTERM.
 
-    Without --peer-raft-address, a node in an empty directory is a cluster of its own. A node that was started before
-    goes on from its data directory.
+    Without --peer-raft-address and --initial-cluster, a node in an empty directory is a cluster of its own. A node that
+    was started before goes on from its data directory.
 
     Every option can be set in the environment, too: METEORA_ and its long name, as in METEORA_RAFT_PORT.
     """
