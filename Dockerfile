@@ -42,7 +42,7 @@ EXPOSE 5000 7000
 # On it a node hands leadership over, answers what it has begun to, and stops.
 STOPSIGNAL SIGTERM
 # Healthy is a node that answers and knows a leader. Asked by its address, because METEORA_ENDPOINTS may name others.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=2s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["/bin/sh", "-c", "exec meteora status -a \"127.0.0.1:$METEORA_KV_PORT\""]
 ENTRYPOINT ["meteora"]
 CMD ["start"]

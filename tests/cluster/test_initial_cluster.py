@@ -93,9 +93,9 @@ def pods(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Shipped]:
 
 def test_the_composed_nodes_form_one_cluster_and_find_each_other_again(composed: Shipped) -> None:
     first, *others = composed.nodes
+    # The first has heard from nobody, so it may have forgotten a cluster: it founds none, and can be stopped meanwhile.
+    assert first.start().wait_for_line("can't join yet").stop() == 0
     first.start()
-    # The first has heard from nobody, so it may have forgotten a cluster: it founds none.
-    first.wait_for_line("can't join yet")
     for node in others:
         node.start()
     for node in composed.nodes:

@@ -61,26 +61,33 @@ async def meet(initial_cluster: Sequence[str], own_address: str, instance_id: in
     """Ask the others until it is clear what to do: the addresses of members to join; none to found a cluster."""
     others = [address for address in initial_cluster if address != own_address]
     troubles = {address: Troubles(_log, address) for address in others}
+    all_of_them = Troubles(_log, ",".join(others))
     request = peer_pb2.MeetReq(initial_cluster=initial_cluster)
-    _log.info("asking who is in a cluster", peers=",".join(others))
+    _log.info("asking who is in a cluster", peers=",".join(others), own_address=own_address)
     while True:
         answers = await asyncio.gather(*(_ask(address, request, troubles[address]) for address in others))
-        by_address = {address: reply for address, reply in zip(others, answers, strict=True) if reply is not None}
-        if members := [address for address, reply in by_address.items() if reply.cluster_id]:
+        replies = {address: reply for address, reply in zip(others, answers, strict=True) if reply is not None}
+        if members := [address for address, reply in replies.items() if reply.cluster_id]:
             return members
-        if own_address == initial_cluster[0] and _are_all_new(by_address, others, instance_id):
-            return ()
+        if len(replies) == len(others):
+            instances = [instance_id, *(reply.instance_id for reply in replies.values())]
+            obstacle = _why_not_found(initial_cluster, own_address, instances)
+            if obstacle is None:
+                return ()
+            all_of_them.tell(obstacle)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _are_all_new(replies: dict[str, peer_pb2.MeetReply], others: Sequence[str], instance_id: int) -> bool:
-    """Whether all others have answered, none of which is in a cluster, and are as many as their addresses."""
-    instances = {instance_id, *(reply.instance_id for reply in replies.values())}
-    if len(instances) <= len(replies):
-        _log.warning(
-            "can't begin yet: of --initial-cluster, several addresses lead to one node", peers=",".join(others)
-        )
-    return len(instances) == len(others) + 1
+def _why_not_found(initial_cluster: Sequence[str], own_address: str, instances: Sequence[int]) -> str | None:
+    """Why this node founds no cluster now that all have said that they are in none; None if it does.
+
+    `instances`: of this node and of all others.
+    """
+    if own_address != initial_cluster[0]:
+        return f"nobody is in a cluster yet; {initial_cluster[0]}, the first of --initial-cluster, is to found it"
+    if len(set(instances)) < len(instances):
+        return "several addresses of --initial-cluster lead to one node"
+    return None
 
 
 async def _ask(address: str, request: peer_pb2.MeetReq, troubles: Troubles) -> peer_pb2.MeetReply | None:

@@ -75,8 +75,9 @@ def test_the_first_founds_a_cluster_once_all_others_are_new(met: Met) -> None:
     assert met(lambda known: [Newcomer(2, known), Newcomer(3, known)]) == []
 
 
-def test_no_other_than_the_first_founds_one(met: Met) -> None:
+def test_no_other_than_the_first_founds_one(met: Met, caplog: pytest.LogCaptureFixture) -> None:
     assert met(lambda known: [Newcomer(2, known), Newcomer(3, known)], is_first=False) is None
+    assert "the first of --initial-cluster, is to found it" in caplog.text
 
 
 def test_the_first_waits_while_one_is_silent(met: Met) -> None:
@@ -97,8 +98,24 @@ def test_one_that_was_told_of_other_nodes_is_not_counted_on(met: Met) -> None:
 
 
 @pytest.mark.parametrize("instances", [(2, 2), (1, 3)])
-def test_addresses_that_lead_to_one_node_are_no_cluster(instances: tuple[int, int], met: Met) -> None:
+def test_addresses_that_lead_to_one_node_are_no_cluster(
+    instances: tuple[int, int], met: Met, caplog: pytest.LogCaptureFixture
+) -> None:
     assert met(lambda known: [Newcomer(each, known) for each in instances]) is None
+    assert "lead to one node" in caplog.text
+
+
+def test_one_that_is_not_on_the_list_joins_by_those_that_are(free_port: Callable[[], int]) -> None:
+    async def found() -> tuple[Sequence[str], list[str]]:
+        ports = [free_port(), free_port()]
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        async with AsyncExitStack() as stack:
+            await serve(stack, ports[0], Member())
+            await serve(stack, ports[1], Newcomer(3, addresses))
+            return await meet(addresses, OWN, instance_id=1), addresses
+
+    members, addresses = asyncio.run(found())
+    assert members == addresses[:1]
 
 
 def test_a_node_alone_in_its_list_founds_a_cluster() -> None:
