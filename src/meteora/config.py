@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from meteora.addresses import MAX_PORT
-from meteora.settings import Choice, Count, Directory, Flag, Seconds, Text, WholeNumber, declared, setting
+from meteora.settings import Choice, Count, Directory, Flag, Names, Seconds, Text, WholeNumber, declared, setting
 
 MAX_KEY_BYTES = 64 * 1024
 """Keys longer than this are refused: RocksDB keeps keys in its index blocks, which live in memory."""
@@ -57,6 +57,13 @@ class NodeConfig:
         "--peer-raft-address",
         kind=Text("HOST:PORT"),
         meaning="Raft address of any member of the cluster to join. Ignored once this node has joined.",
+    )
+    initial_cluster: tuple[str, ...] = setting(
+        (),
+        "--initial-cluster",
+        kind=Names("HOST:PORT[,...]"),
+        meaning="Raft addresses of the nodes that begin a cluster together, the same on all of them: the first founds "
+        "it once all others say that they are new, too, and they join it. Ignored once this node has joined.",
     )
     enable_auto_leaving: bool = setting(
         False,
@@ -130,6 +137,13 @@ class NodeConfig:
     def raft_address(self) -> str:
         """host:port of this node's Raft service, as others are told."""
         return f"{self.advertised_host}:{self.raft_port}"
+
+    @property
+    def peers_to_ask(self) -> tuple[str, ...]:
+        """host:port of the Raft services that may let this node into a cluster; none if it founds one by itself."""
+        if self.peer_raft_address is not None:
+            return (self.peer_raft_address,)
+        return tuple(address for address in self.initial_cluster if address != self.raft_address)
 
     @property
     def kv_address(self) -> str:

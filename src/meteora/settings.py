@@ -68,7 +68,12 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Any number of names: with commas between in an option or the environment, an array in TOML."""
+    """Any number of names: with commas between in an option or the environment, an array in TOML.
+
+    `metavar` says what they are.
+    """
+
+    metavar: str
 
 
 Kind = Flag | Text | WholeNumber | Count | Seconds | Choice | File | Directory | Names

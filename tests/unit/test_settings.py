@@ -13,7 +13,7 @@ class Settings:
     timeout_seconds: float = setting(1.5, "-t", "--timeout", kind=Seconds(), meaning="How long.")
     hidden: int = 1
     password: str | None = setting(None, "--root-password", kind=Text("WORD"), meaning="Secret.", is_secret=True)
-    allowed_names: tuple[str, ...] = setting((), "--allowed-names", kind=Names(), meaning="Who.")
+    allowed_names: tuple[str, ...] = setting((), "--allowed-names", kind=Names("NAME[,...]"), meaning="Who.")
 
 
 def test_a_setting_is_a_field_with_a_default() -> None:

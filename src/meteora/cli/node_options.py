@@ -106,7 +106,7 @@ def _option(setting: Setting) -> Callable[[_Function], _Function]:
 def metavar(kind: Kind) -> str | None:
     """What stands for the value in help texts; None for a flag, or if click lists the values."""
     match kind:
-        case Text(word) | WholeNumber(word):
+        case Text(word) | WholeNumber(word) | Names(word):
             return word
         case Flag() | Choice():
             return None
@@ -118,5 +118,3 @@ def metavar(kind: Kind) -> str | None:
             return "FILE"
         case Directory():
             return "DIRECTORY"
-        case Names():
-            return "NAME[,...]"

@@ -46,7 +46,16 @@ def _with_advertise_address(config: NodeConfig) -> NodeConfig:
 
 def _with_peer(config: NodeConfig) -> NodeConfig:
     peer = config.peer_raft_address
-    return replace(config, peer_raft_address=peer and str(_peer(peer)))
+    return replace(config, peer_raft_address=peer and str(_peer("--peer-raft-address", peer)))
+
+
+def _with_initial_cluster(config: NodeConfig) -> NodeConfig:
+    addresses = tuple(str(_peer("--initial-cluster", each)) for each in config.initial_cluster)
+    if config.peer_raft_address is not None and addresses:
+        raise ConfigurationError(
+            "--peer-raft-address joins a cluster that is there, --initial-cluster begins one: leave one of them out"
+        )
+    return replace(config, initial_cluster=addresses)
 
 
 def _with_two_ports(config: NodeConfig) -> NodeConfig:
@@ -68,11 +77,11 @@ def _host(option: str, text: str) -> str:
         ) from None
 
 
-def _peer(text: str) -> Address:
+def _peer(option: str, text: str) -> Address:
     try:
         return parse_address(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--peer-raft-address {error}") from None
+        raise ConfigurationError(f"{option} {error}") from None
 
 
 def _with_another_peer(config: NodeConfig) -> NodeConfig:
@@ -94,5 +103,12 @@ def _with_another_peer(config: NodeConfig) -> NodeConfig:
     return config
 
 
-_STEPS: Final = (_with_address, _with_advertise_address, _with_peer, _with_two_ports, _with_another_peer)
+_STEPS: Final = (
+    _with_address,
+    _with_advertise_address,
+    _with_peer,
+    _with_initial_cluster,
+    _with_two_ports,
+    _with_another_peer,
+)
 """Each gives back the settings, in their usual form, or raises `ConfigurationError`."""

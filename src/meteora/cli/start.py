@@ -24,8 +24,8 @@ from meteora.observability.logs import quieten_grpc
 def start(context: click.Context, /, **_options: Any) -> int:
     """Run a node until SIGINT or SIGTERM.
 
-    Without --peer-raft-address, a node in an empty directory is a cluster of its own. A node that was started before
-    goes on from its data directory.
+    Without --peer-raft-address and --initial-cluster, a node in an empty directory is a cluster of its own. A node that
+    was started before goes on from its data directory.
 
     Every option can be set in the environment, too: METEORA_ and its long name, as in METEORA_RAFT_PORT. Or in a TOML
     file that --config names: raft-port = 7001. Options win over the environment, and that over the file.

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from meteora.cli.configuration import _as_json, _as_text, _as_toml, show
 from meteora.cli.node_options import node_config
+from meteora.cli.node_settings import problems_of
 from meteora.config import SETTINGS, NodeConfig
-from meteora.settings import Choice, Count, Directory, Flag, Seconds, Setting, Text, WholeNumber
+from meteora.settings import Choice, Count, Directory, Flag, Names, Seconds, Setting, Text, WholeNumber
 from tests.unit.cli.conftest import Run
 
 
@@ -192,13 +193,15 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
             return st.sampled_from(["node-1", "10.0.0.1", "[::1]"])
         case Text():
             return st.sampled_from([None, "node-9:7000", "[::2]:7001"])
+        case Names("HOST:PORT[,...]"):
+            return st.lists(st.sampled_from(["node-1:7000", "node-2:7000", "[::2]:7001"]), unique=True).map(tuple)
     raise AssertionError(setting)
 
 
 CONFIGS = st.builds(NodeConfig, **{setting.field: values(setting) for setting in SETTINGS})
 
 
-@given(CONFIGS.filter(lambda config: config.raft_port != config.kv_port))
+@given(CONFIGS.filter(lambda config: not problems_of(config)))
 def test_what_is_shown_as_toml_leads_to_the_same_settings(config: NodeConfig) -> None:
     text = _as_toml(show.make_context("show", []), config)
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8", newline="") as file:

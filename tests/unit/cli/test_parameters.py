@@ -15,7 +15,7 @@ def test_names_are_those_that_are_there_each_once(value: str | tuple[str, ...]) 
 
 
 def test_names_have_their_kind() -> None:
-    assert type_of(Names()) is names
+    assert type_of(Names("NAME[,...]")) is names
 
 
 def test_a_file_may_not_be_a_directory(tmp_path: Path) -> None:
