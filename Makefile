@@ -5,6 +5,7 @@ python := .venv/bin/python
 run_ready := .venv/.ready-to-run
 develop_ready := .venv/.ready-to-develop
 bench_ready := .venv/.ready-to-bench
+document_ready := .venv/.ready-to-document
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check --editable
 
 # The tests that answer for the core, and so have to reach every branch of it.
@@ -26,7 +27,7 @@ sim_seeds ?= 300
 sim_first_seed ?= 1
 sim_workers ?= 2
 
-.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check fix proto clean
+.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check docs fix proto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +73,9 @@ check: $(develop_ready) ## lint, format, types, layers, generated code, document
 	$(python) -m mypy
 	$(python) -m pytest --quiet tests/house
 
+docs: $(document_ready) ## the documentation as a site in build/site; fails at the first warning, such as a link to nowhere
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet $(ARGS)
+
 fix: $(develop_ready) ## mends what `check` finds, as far as a machine can
 	$(python) tools/generate_pb.py
 	$(python) tools/generate_blocking_client.py
@@ -101,4 +105,10 @@ $(bench_ready): pyproject.toml
 	@sh tools/make_venv.sh
 	@echo "Installing Meteora and what its benchmark needs in .venv ..."
 	@$(pip_install) '.[bench]'
+	@touch $(run_ready) $@
+
+$(document_ready): pyproject.toml
+	@sh tools/make_venv.sh
+	@echo "Installing Meteora and what its documentation needs in .venv ..."
+	@$(pip_install) '.[docs]'
 	@touch $(run_ready) $@
