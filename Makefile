@@ -27,7 +27,7 @@ sim_seeds ?= 300
 sim_first_seed ?= 1
 sim_workers ?= 2
 
-.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check docs fix proto clean
+.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick soak check docs fix proto clean
 .DELETE_ON_ERROR:
 
 help:
@@ -66,6 +66,9 @@ bench: $(bench_ready) ## all of it, beside etcd, redis and PySyncObj: more than 
 bench-quick: $(bench_ready) ## whether every part of the benchmark works; its numbers mean nothing
 	@bench/install.sh
 	$(python) -m bench --quick --output .bench/quick $(or $(ARGS),all)
+
+soak: $(bench_ready) ## 30 minutes under load and random kills: whether memory, handles and disk stay flat; ARGS="--minutes 120"
+	$(python) -m bench.soak $(ARGS)
 
 check: $(develop_ready) ## lint, format, types, layers, generated code, documentation; changes nothing
 	$(python) -m ruff check .
