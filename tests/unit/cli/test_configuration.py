@@ -14,7 +14,7 @@ from meteora.cli.configuration import _as_json, _as_text, _as_toml, show
 from meteora.cli.node_options import node_config
 from meteora.cli.node_settings import problems_of
 from meteora.config import SETTINGS, NodeConfig
-from meteora.settings import Choice, Count, Directory, Flag, Names, Seconds, Setting, Text, WholeNumber
+from meteora.settings import Choice, Count, Directory, Flag, Kind, Names, Seconds, Text, WholeNumber
 from tests.unit.cli.conftest import Run
 
 
@@ -174,9 +174,12 @@ def test_a_secret_is_never_printed(form: Any, monkeypatch: pytest.MonkeyPatch) -
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
 
-def values(setting: Setting) -> st.SearchStrategy[Any]:
-    """What a setting may be, by itself."""
-    match setting.kind:
+ADDRESSES = st.sampled_from(["node-9:7000", "[::2]:7001", "10.0.0.1:7000"])
+
+
+def values(kind: Kind) -> st.SearchStrategy[Any]:
+    """What a setting of this kind may be, by itself."""
+    match kind:
         case WholeNumber(minimum=least, maximum=most):
             return st.integers(least, most)
         case Count():
@@ -187,18 +190,23 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
             return st.booleans()
         case Choice(words):
             return st.sampled_from(words)
+    return words_of(kind)
+
+
+def words_of(kind: Kind) -> st.SearchStrategy[Any]:
+    match kind:
         case Directory():
             return WORDS.map(lambda text: Path("/not-there", text))
         case Text("HOST"):
             return st.sampled_from(["node-1", "10.0.0.1", "[::1]"])
         case Text():
-            return st.sampled_from([None, "node-9:7000", "[::2]:7001"])
+            return st.none() | ADDRESSES
         case Names("HOST:PORT[,...]"):
-            return st.lists(st.sampled_from(["node-1:7000", "node-2:7000", "[::2]:7001"]), unique=True).map(tuple)
-    raise AssertionError(setting)
+            return st.lists(ADDRESSES, unique=True).map(tuple)
+    raise AssertionError(kind)
 
 
-CONFIGS = st.builds(NodeConfig, **{setting.field: values(setting) for setting in SETTINGS})
+CONFIGS = st.builds(NodeConfig, **{setting.field: values(setting.kind) for setting in SETTINGS})
 
 
 @given(CONFIGS.filter(lambda config: not problems_of(config)))
