@@ -14,7 +14,7 @@ from meteora.cli.configuration import _as_json, _as_text, _as_toml, show
 from meteora.cli.node_options import node_config
 from meteora.cli.node_settings import problems_of
 from meteora.config import SETTINGS, NodeConfig
-from meteora.settings import Choice, Count, Directory, Flag, Kind, Names, Seconds, Text, WholeNumber
+from meteora.settings import Choice, Count, Directory, Flag, Kind, Names, Seconds, Setting, Text, WholeNumber
 from tests.unit.cli.conftest import Run
 
 
