@@ -1,7 +1,8 @@
 """The command `meteora`.
 
 One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them,
-`disk` looks at what a stopped node has, and makes a new cluster of it, `configuration` looks at what a node would be
+`disk` looks at what a stopped node has, and makes a new cluster of it, `backup` takes backups and restores them,
+`configuration` looks at what a node would be
 started with, `completion` is for shells.
 
 The rule: whatever goes wrong is one line on stderr that begins with `meteora: error:`, and an exit status that says
@@ -15,6 +16,7 @@ from typing import NoReturn
 import click
 
 from meteora import __version__
+from meteora.cli.backup import backup, restore
 from meteora.cli.cluster import leave, status, transfer
 from meteora.cli.completion import completion
 from meteora.cli.configuration import config
@@ -58,7 +60,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave, transfer, verify, recover, config, completion):
+for command in (start, put, get, delete, status, leave, transfer, verify, recover, backup, restore, config, completion):
     commands.add_command(command)
 
 
