@@ -11,6 +11,7 @@ import click
 
 from meteora.cli.connection import with_client, write_line, write_output
 from meteora.cli.exit_status import SUCCESS
+from meteora.cli.files import replaced
 from meteora.cli.help_text import examples
 from meteora.cli.parameters import node_id, port
 from meteora.cli.progress import progress
@@ -57,7 +58,7 @@ def backup(client: "Client", file: Path, is_check: bool, serializable: bool, is_
         for part in client.backup(serializable=serializable):
             write_output(part.data)
         return SUCCESS
-    with _replaced(file) as target, progress("backing up", is_quiet=is_quiet) as show:
+    with replaced(file) as target, progress("backing up", is_quiet=is_quiet) as show:
         for part in client.backup(serializable=serializable):
             target.write(part.data)
             show(part.records, part.estimated_records)
@@ -172,32 +173,3 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise BackupDamaged(f"{file} can't be used as a backup: {error}") from None
     except OSError as error:
         raise click.ClickException(f"{file} can't be read: {error.strerror}") from error
-
-
-@contextmanager
-def _replaced(file: Path) -> Iterator[BinaryIO]:
-    """What is written becomes `file`, for its owner alone, once it is whole and durable; or nothing does."""
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as target:
-                os.fchmod(descriptor, 0o600)
-                yield target
-                target.flush()
-                os.fsync(descriptor)
-            partial.replace(file)
-            _sync_directory(file.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise click.ClickException(f"{file} can't be written: {error.strerror}; nothing is left of it") from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

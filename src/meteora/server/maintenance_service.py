@@ -2,14 +2,15 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 
 from meteora.config import MAX_KEY_BYTES
-from meteora.errors import InvalidRequest, NotApplied, RequestError
+from meteora.errors import InvalidRequest, NotApplied, RequestError, StorageError
 from meteora.node.backup import backup_pieces
 from meteora.node.node import Node
+from meteora.observability.logs import get_logger
 from meteora.pb import maintenance_pb2
 from meteora.pb.maintenance_pb2_grpc import MaintenanceServiceServicer
 from meteora.server.deadlines import deadline_of
@@ -23,6 +24,8 @@ MESSAGE_BYTES: Final = 1 << 20
 
 EXPORT_RECORDS: Final = 512
 """In one message: each becomes an object of its own on the event loop, some 0.5 ms for all."""
+
+_log = get_logger("maintenance")
 
 
 class MaintenanceService(MaintenanceServiceServicer):
@@ -43,8 +46,8 @@ class MaintenanceService(MaintenanceServiceServicer):
         """The state at one index, as a file."""
         try:
             await self._back_up(request.serializable, context)
-        except RequestError as error:
-            await abort(context, error)
+        except (RequestError, StorageError) as error:
+            await _explain(context, error)
 
     async def Export(  # type: ignore[override]  # noqa: N802  the method's name in the proto
         self,
@@ -56,8 +59,8 @@ class MaintenanceService(MaintenanceServiceServicer):
             if len(request.prefix) > MAX_KEY_BYTES:
                 raise InvalidRequest(f"a prefix has at most {MAX_KEY_BYTES} bytes, as a key has")
             await self._export(request, context)
-        except RequestError as error:
-            await abort(context, error)
+        except (RequestError, StorageError) as error:
+            await _explain(context, error)
 
     async def _back_up(self, serializable: bool, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         scans = self._node.scans
@@ -85,6 +88,14 @@ class MaintenanceService(MaintenanceServiceServicer):
 
     def _deadline(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
         return deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
+
+
+async def _explain(context: grpc.aio.ServicerContext[Any, Any], error: RequestError | StorageError) -> NoReturn:
+    if isinstance(error, StorageError):
+        # That of a node that goes on: whoever needs the same bytes to serve will stop it.
+        _log.error("the state could not be read for a backup or export", cause=str(error))
+        await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
+    await abort(context, error)
 
 
 async def _send(context: grpc.aio.ServicerContext[Any, Any], part: Any) -> None:

@@ -67,7 +67,7 @@ def restore_backup(file: BinaryIO, root: Path, *, node_id: int, kv_address: str,
     """
     with _workshop(root) as work:
         read = _make(file, work, node_id, Member(kv_address, raft_address), tell)
-        for name in ("raft", _state_name(read.summary.index), "identity"):
+        for name in ("LOCK", "raft", _state_name(read.summary.index), "identity"):
             move(work / name, root / name)
     return read
 
