@@ -38,6 +38,8 @@ MAX_JSON_BYTES: Final = 64 << 10
 MAX_NUMBER: Final = 1 << 62
 """Of an index, a term or a count: what is above was never reached by counting."""
 
+MAX_NODE_ID: Final = (1 << 64) - 1
+
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 _HEADER: Final = b"H"
@@ -219,6 +221,7 @@ def _decode(kind: type[T], payload: bytes) -> T:
 
 
 def _checked(name: str, value: object, kind: type) -> object:
-    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 64):
+    maximum = MAX_NODE_ID if name == "node_id" else MAX_NUMBER
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= maximum):
         raise ValueError(f"{name} is {value!r}")
     return value

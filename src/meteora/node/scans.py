@@ -20,7 +20,8 @@ class Scans:
         """`catch_up` as that of `Node`."""
         self._state_machine = state_machine
         self._catch_up = catch_up
-        self._is_busy = False
+        self.is_busy = False
+        """Whether there is one now."""
 
     def estimated_records(self) -> int:
         """About how many records a scan of everything has."""
@@ -44,9 +45,9 @@ class Scans:
     async def _opened(
         self, lower: bytes, upper: bytes, deadline: float, *, serializable: bool
     ) -> AsyncIterator[StateScan]:
-        if self._is_busy:
+        if self.is_busy:
             raise Overloaded("another backup or export is under way at this node: wait for it, or ask another node")
-        self._is_busy = True
+        self.is_busy = True
         try:
             if not serializable:
                 await self._catch_up(deadline)
@@ -60,7 +61,7 @@ class Scans:
         except Abandoned:
             raise NotApplied("the node stops, or its state is being replaced: try again, or ask another one") from None
         finally:
-            self._is_busy = False
+            self.is_busy = False
 
 
 def _after_all_with(prefix: bytes) -> bytes:
