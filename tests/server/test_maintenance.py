@@ -1,5 +1,6 @@
 """Backups and exports over the wire, on both RPC servers."""
 
+import asyncio
 import io
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from meteora.client import AsyncClient, Client
 from meteora.config import MAX_KEY_BYTES, RpcServerKind
 from meteora.kv.backup_file import BackupReader
 from meteora.pb.maintenance_pb2 import BackupPart, BackupReq, ExportReq
@@ -187,3 +189,47 @@ def test_without_a_leader_it_is_refused_but_for_one_that_may_be_old(leaderless: 
             assert (code, outcome) == (grpc.StatusCode.UNAVAILABLE, "not-applied")
         assert dict(backup(stub, serializable=True).records())[b"kkey"] == b"value"
         assert export(stub, serializable=True) == [(b"key", b"value")]
+
+
+def test_the_blocking_client_takes_backups_and_exports(alone: ServedNode) -> None:
+    alone.put(b"client/key", b"value")
+    with Client(alone.config.kv_address) as client:
+        content = b"".join(part.data for part in client.backup())
+        assert dict(BackupReader(io.BytesIO(content)).records())[b"kclient/key"] == b"value"
+        assert list(client.export("client/")) == [(b"client/key", b"value")]
+
+
+def test_the_asyncio_client_takes_backups_and_exports(alone: ServedNode) -> None:
+    async def taken() -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        async with AsyncClient(alone.config.kv_address) as client:
+            content = b"".join([part.data async for part in client.backup()])
+            return content, [pair async for pair in client.export("client/")]
+
+    alone.put(b"client/key", b"value")
+    content, pairs = asyncio.run(taken())
+    assert dict(BackupReader(io.BytesIO(content)).records())[b"kclient/key"] == b"value"
+    assert pairs == [(b"client/key", b"value")]
+
+
+def test_a_client_that_stops_in_the_middle_leaves_no_backup_under_way(laden: ServedNode) -> None:
+    with Client(laden.config.kv_address) as client:
+        parts = client.backup()
+        next(parts)
+        parts.close()
+        wait_until(lambda: not laden.node.scans.is_busy, "the backup is given up")
+
+
+def test_an_asyncio_client_that_stops_in_the_middle_leaves_no_backup_under_way(laden: ServedNode) -> None:
+    async def begin() -> None:
+        async with AsyncClient(laden.config.kv_address) as client:
+            parts = client.backup()
+            await anext(parts)
+            await parts.aclose()
+            await asyncio.to_thread(wait_until, lambda: not laden.node.scans.is_busy, "the backup is given up")
+
+    asyncio.run(begin())
+
+
+def test_a_client_goes_to_another_node_if_one_does_not_answer(alone: ServedNode, free_port: Callable[[], int]) -> None:
+    with Client([f"127.0.0.1:{free_port()}", alone.config.kv_address]) as client:
+        assert list(client.export("no such")) == []

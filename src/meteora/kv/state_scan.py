@@ -13,7 +13,7 @@ from meteora.storage.rocks import Scan
 PAGE_BYTES: Final = 256 * 1024
 """What is in memory of it at a time, and the record that exceeds it."""
 
-PAGE_RECORDS: Final = 4_096
+PAGE_RECORDS: Final = 1_024
 """The same if they are small: they are made into something, and what is short must not take long."""
 
 Pairs = list[tuple[bytes, bytes]]

@@ -1,11 +1,14 @@
+import importlib
 from pathlib import Path
 
 import pytest
 
-from meteora.cli import export
 from meteora.cli.json_lines import encode_pair
 from tests.unit.cli.conftest import Run
 from tests.unit.client.remote import INVALID, Remote
+
+MODULE = importlib.import_module("meteora.cli.export")
+"""By its name it is the command, in its package."""
 
 
 def lines(*pairs: tuple[bytes, bytes]) -> bytes:
@@ -20,7 +23,7 @@ def test_lines_are_put(run: Run, node: Remote) -> None:
 
 def test_of_two_lines_with_one_key_the_later_counts(run: Run, node: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"a", b"3"), (b"b", b"4")]
-    monkeypatch.setattr(export, "BATCH_LINES", 3)
+    monkeypatch.setattr(MODULE, "BATCH_LINES", 3)
     assert run("import", "-a", node.endpoint, stdin=lines(*pairs)).status == 0
     assert node.store == {b"a": b"3", b"b": b"4"}
 
@@ -38,7 +41,7 @@ def test_a_line_that_makes_no_sense_is_named(run: Run, node: Remote, tmp_path: P
 def test_what_was_put_before_a_line_that_makes_no_sense_is_told(
     run: Run, node: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "BATCH_LINES", 2)
+    monkeypatch.setattr(MODULE, "BATCH_LINES", 2)
     content = lines((b"a", b"1"), (b"b", b"2"), (b"c", b"3")) + b"{}\n"
     assert run("import", "-a", node.endpoint, stdin=content).err.endswith("; those before 3 were put\n")
     assert node.store == {b"a": b"1", b"b": b"2"}
