@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Final, TypeVar
 
 from meteora.errors import BackupDamaged
+from meteora.raft.errors import ensure
 
 FORMAT_VERSION: Final = 1
 
@@ -95,8 +96,12 @@ class BackupWriter:
         parts: list[bytes] = []
         for key, value in pairs:
             parts += (_RECORD.pack(len(key), len(value)), key, value)
+        payload = b"".join(parts)
+        ensure(
+            len(payload) <= MAX_RECORDS_BYTES, f"{len(payload)} bytes in one part of a backup, which nobody would read"
+        )
         self.records += len(parts) // 3
-        return self._taken(_frame(_RECORDS, b"".join(parts)))
+        return self._taken(_frame(_RECORDS, payload))
 
     def end(self, index: int, term: int) -> bytes:
         """The last piece."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from meteora.errors import BackupDamaged
 from meteora.kv.backup_file import MAGIC, MAX_RECORDS_BYTES, BackupReader, BackupWriter, Header, Pair, Summary
+from meteora.raft.errors import InvariantViolation
 
 HEADER = Header(cluster_id="00ab", node_id=2, release="1.2.3", created_at="2026-01-01T00:00:00+00:00")
 
@@ -176,3 +177,11 @@ def test_nothing_is_believed_before_the_end() -> None:
 
 def file_of(content: bytes) -> BinaryIO:
     return io.BytesIO(content)
+
+
+def test_no_part_is_written_that_no_reader_would_take() -> None:
+    writer = BackupWriter()
+    writer.begin(HEADER)
+    with pytest.raises(InvariantViolation, match="which nobody would read"):
+        writer.add([(b"a", bytes(MAX_RECORDS_BYTES))])
+    assert writer.records == 0
