@@ -230,9 +230,12 @@ def test_a_restore_that_is_killed_leaves_a_directory_in_which_no_node_starts(
 ) -> None:
     file, new = tmp_path / "backup", tmp_path / "new"
     assert meteora("backup", str(file), "-a", kv_address(laden)).returncode == 0
-    command = [sys.executable, "-m", "meteora", "restore", str(file), "-d", str(new)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as restore:
-        wait_until((new / "unfinished-restore" / "tables" / "000000").exists, "it has begun", START_SECONDS)
+    content = file.read_bytes()
+    command = [sys.executable, "-m", "meteora", "restore", "-", "-d", str(new)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.PIPE) as restore:
+        assert restore.stdin is not None
+        restore.stdin.write(content[: len(content) // 2])
+        wait_until((new / "unfinished-restore").exists, "it has begun", START_SECONDS)
         restore.kill()
     done = meteora("start", "-d", str(new))
     assert done.returncode == 1

@@ -117,7 +117,7 @@ class BackupWriter:
 class BackupReader:
     """Reads one backup file from a stream, from where that is.
 
-    Every method raises `BackupDamaged` if the file is none, damaged or cut off, and `OSError`.
+    Every method raises `BackupDamaged` if the file is none, damaged or cut off, or can't be read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -186,7 +186,10 @@ class BackupReader:
         return kind, payload
 
     def _read(self, size_bytes: int, what: str) -> bytes:
-        data = self._file.read(size_bytes)
+        try:
+            data = self._file.read(size_bytes)
+        except OSError as error:
+            raise BackupDamaged(f"it can't be read at byte {self.position_bytes}: {error.strerror}") from error
         if len(data) < size_bytes:
             raise BackupDamaged(f"it ends at byte {self.position_bytes + len(data)}, where {what} should be")
         self.position_bytes += size_bytes

@@ -27,7 +27,7 @@ from meteora.node.members import Member, Members
 from meteora.node.recovery import replay
 from meteora.raft import HardState
 from meteora.server.new_cluster import entries_to_alone
-from meteora.storage.data_directory import UNFINISHED_RESTORE, DataDirectory, is_empty
+from meteora.storage.data_directory import UNFINISHED_RESTORE, DataDirectory, contents
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.durable_files import make_directory, move, sync_directory
 from meteora.storage.pace import Unpaced
@@ -48,22 +48,17 @@ class Read(NamedTuple):
 
 
 def verify_backup(file: BinaryIO, tell: Tell) -> Read:
-    """Read all of a backup; blocks. Raises `BackupDamaged` unless it is whole, `OSError`."""
+    """Read all of a backup; blocks. Raises `BackupDamaged` unless it is whole."""
     reader = BackupReader(file)
-    noticed = {}
-    for count, (key, value) in enumerate(reader.records()):
-        if key in (APPLIED_KEY, MEMBERSHIP_KEY):
-            noticed[key] = value
-        if count % 1000 == 0:
-            tell(reader.position_bytes)
+    noticed = {key: value for key, value in _followed(reader, tell) if key in (APPLIED_KEY, MEMBERSHIP_KEY)}
     return _read(reader, noticed)
 
 
 def restore_backup(file: BinaryIO, root: Path, *, node_id: int, kv_address: str, raft_address: str, tell: Tell) -> Read:
     """Make the data directory `root` of the backup in `file`, durably; blocks.
 
-    Raises `DataDirectoryError` if there is anything in it, `BackupDamaged`, `DiskFull` or `DiskFailure`, `OSError`
-    from `file`; then nothing is left of it.
+    Raises `DataDirectoryError` if there is anything in it, `BackupDamaged`, `DiskFull` or `DiskFailure`; then all is as
+    it was.
     """
     with _workshop(root) as work:
         read = _make(file, work, node_id, Member(kv_address, raft_address), tell)
@@ -76,7 +71,7 @@ def restore_backup(file: BinaryIO, root: Path, *, node_id: int, kv_address: str,
 def _workshop(root: Path) -> Iterator[Path]:
     """The directory to work in, in the directory `root`, which is found empty, and is again if the work fails."""
     with disk_errors(root):
-        if not is_empty(root):
+        if contents(root):
             raise DataDirectoryError(
                 f"{root} is not empty: a backup is restored into an empty directory; choose another one with -d"
             )
@@ -88,13 +83,24 @@ def _workshop(root: Path) -> Iterator[Path]:
         with disk_errors(root):
             yield work
     except BaseException:
-        remove(work)
-        if not existed:
-            remove(root)
+        _make_as_it_was(root, existed=existed)
         raise
     remove(work)
     with disk_errors(root):
         sync_directory(root)
+
+
+def _make_as_it_was(root: Path, *, existed: bool) -> None:
+    """Remove all that is in the directory, in which nothing was, and the directory if it was not there."""
+    if not existed:
+        remove(root)
+        return
+    with disk_errors(root):
+        # Without it the rest is of no node, should this not come to its end.
+        (root / "identity").unlink(missing_ok=True)
+        (root / "LOCK").unlink(missing_ok=True)
+        for path in contents(root):
+            remove(path)
 
 
 def _make(file: BinaryIO, work: Path, node_id: int, member: Member, tell: Tell) -> Read:

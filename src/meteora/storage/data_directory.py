@@ -285,9 +285,9 @@ def _refuse_strangers(path: Path) -> None:
         )
 
 
-def is_empty(path: Path) -> bool:
-    """Whether the directory at `path` is not there, or as good as empty. Raises `OSError`."""
-    return not path.exists() or all(_FROM_OTHERS.fullmatch(each.name) for each in path.iterdir())
+def contents(path: Path) -> list[Path]:
+    """What is in the directory at `path`; nothing, if that is as good as empty, or not there. Raises `OSError`."""
+    return [each for each in path.iterdir() if not _FROM_OTHERS.fullmatch(each.name)] if path.exists() else []
 
 
 def _refuse_foreign(path: Path, identity: Identity | None, node_id: int) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meteora.errors import BackupDamaged, DataDirectoryError, DiskFull
+from meteora.errors import BackupDamaged, DataDirectoryError, DiskFailure, DiskFull
 from meteora.kv.installation import current_state_path
 from meteora.kv.sessions import Outcome
 from meteora.kv.state_machine import StateMachine
@@ -184,6 +186,40 @@ def test_a_directory_that_was_there_is_empty_again_after_a_failure(content: byte
     with pytest.raises(BackupDamaged):
         restore(content[:-1], tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_failure_while_things_are_moved_up_leaves_nothing(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    move, done = restoration.move, []
+
+    def failing(source: Path, target: Path) -> None:
+        if len(done) == moves:
+            raise OSError(errno.EIO, "I/O error")
+        move(source, target)
+        done.append(target)
+
+    (tmp_path / "new" / ".hidden").mkdir(parents=True)
+    monkeypatch.setattr(restoration, "move", failing)
+    with pytest.raises(DiskFailure, match="I/O error"):
+        restore(content, tmp_path / "new")
+    assert [each.name for each in (tmp_path / "new").iterdir()] == [".hidden"]
+
+
+class Unreadable(io.BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 200:
+            raise OSError(errno.EIO, "I/O error")
+        return super().read(size)
+
+
+def test_a_backup_that_cannot_be_read_is_named_and_not_the_directory(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(BackupDamaged, match=r"it can't be read at byte [0-9]+: I/O error"):
+        restore_backup(
+            Unreadable(content), tmp_path / "new", node_id=1, kv_address="a:1", raft_address="a:2", tell=quiet
+        )
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_full_disk_leaves_nothing(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
