@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -13,7 +13,8 @@ from meteora.cli.connection import with_client, write_line, write_output
 from meteora.cli.exit_status import SUCCESS
 from meteora.cli.files import replaced
 from meteora.cli.help_text import examples
-from meteora.cli.parameters import node_id, port
+from meteora.cli.node_options import with_options_of
+from meteora.cli.node_settings import checked
 from meteora.cli.progress import progress
 from meteora.config import NodeConfig
 from meteora.errors import BackupDamaged
@@ -21,8 +22,6 @@ from meteora.errors import BackupDamaged
 if TYPE_CHECKING:
     from meteora.client import Client
     from meteora.server.restoration import Read
-
-_DEFAULTS = NodeConfig()
 
 _quiet = click.option("--quiet", "is_quiet", is_flag=True, help="No progress bar.")
 
@@ -68,60 +67,9 @@ def backup(client: "Client", file: Path, is_check: bool, serializable: bool, is_
 
 @click.command(epilog=examples("meteora restore monday.backup -d /tmp/meteora/1/data"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option(
-    "-d",
-    "--data-directory",
-    metavar="DIRECTORY",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=_DEFAULTS.data_directory,
-    envvar="METEORA_DATA_DIRECTORY",
-    show_default=True,
-    help="Where the node will keep its data; empty, or not there.",
-)
-@click.option(
-    "-i",
-    "--id",
-    "node_id",
-    metavar="ID",
-    type=node_id,
-    default=_DEFAULTS.node_id,
-    envvar="METEORA_ID",
-    show_default=True,
-    help="The node's number.",
-)
-@click.option(
-    "-a",
-    "--address",
-    metavar="HOST",
-    default=_DEFAULTS.address,
-    envvar=["METEORA_ADVERTISE_ADDRESS", "METEORA_ADDRESS"],
-    show_default=True,
-    help="Host that others will find it at.",
-)
-@click.option(
-    "-r",
-    "--raft-port",
-    metavar="PORT",
-    type=port,
-    default=_DEFAULTS.raft_port,
-    envvar="METEORA_RAFT_PORT",
-    show_default=True,
-    help="Port that other nodes will connect to.",
-)
-@click.option(
-    "-k",
-    "--kv-port",
-    metavar="PORT",
-    type=port,
-    default=_DEFAULTS.kv_port,
-    envvar="METEORA_KV_PORT",
-    show_default=True,
-    help="Port that clients will connect to.",
-)
+@with_options_of("node_id", "data_directory", "address", "raft_port", "kv_port", "advertise_address")
 @_quiet
-def restore(
-    *, file: Path, data_directory: Path, node_id: int, address: str, raft_port: int, kv_port: int, is_quiet: bool
-) -> int:
+def restore(*, file: Path, is_quiet: bool, **settings: Any) -> int:
     """Make the data directory of a new cluster's first node of the backup in FILE.
 
     The node isn't started: `meteora start` with the same -i and -d does that, and others join it with -p. With - the
@@ -129,17 +77,18 @@ def restore(
     """
     from meteora.server.restoration import restore_backup  # noqa: PLC0415  takes long to load
 
+    config = checked(NodeConfig(**settings))
     with _opened(file) as (source, size_bytes), progress("restoring", is_quiet=is_quiet) as show:
         read = restore_backup(
             source,
-            data_directory,
-            node_id=node_id,
-            kv_address=f"{address}:{kv_port}",
-            raft_address=f"{address}:{raft_port}",
+            config.data_directory,
+            node_id=config.node_id,
+            kv_address=config.kv_address,
+            raft_address=config.raft_address,
             tell=lambda position: show(position, size_bytes),
         )
     _write_read("restored", read)
-    write_line(f"Start it with: meteora start -i {node_id} -d {data_directory}; others join with -p.")
+    write_line(f"Start it with: meteora start -i {config.node_id} -d {config.data_directory}; others join with -p.")
     return SUCCESS
 
 
