@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
 WIRING: dict[str, set[str]] = {
     "meteora.server.assembly": {"kv", "storage"},
     "meteora.server.new_cluster": {"kv", "storage"},
+    "meteora.server.restoration": {"kv", "storage"},
     "meteora.server.verification": {"kv", "storage"},
 }
 """What one module may import beyond its room: those that put the parts of a node, or of its disk, together."""

@@ -1,8 +1,9 @@
 """The command `meteora`.
 
 One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them,
-`disk` looks at what a stopped node has, and makes a new cluster of it, `configuration` looks at what a node would be
-started with, `completion` is for shells.
+`disk` looks at what a stopped node has, and makes a new cluster of it, `backup` takes backups and restores them,
+`export` writes and reads keys as lines of JSON, `configuration` looks at what a node would be started with,
+`completion` is for shells.
 
 The rule: whatever goes wrong is one line on stderr that begins with `meteora: error:`, and an exit status that says
 what kind of thing it was (`exit_status`). Nothing heavy is imported before a command needs it.
@@ -15,11 +16,13 @@ from typing import NoReturn
 import click
 
 from meteora import __version__
+from meteora.cli.backup import backup, restore
 from meteora.cli.cluster import leave, status, transfer
 from meteora.cli.completion import completion
 from meteora.cli.configuration import config
 from meteora.cli.disk import recover, verify
 from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_status_of
+from meteora.cli.export import export, import_
 from meteora.cli.help_text import examples, listing
 from meteora.cli.kv import delete, get, put
 from meteora.cli.start import start
@@ -58,7 +61,23 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, leave, transfer, verify, recover, config, completion):
+for command in (
+    start,
+    put,
+    get,
+    delete,
+    status,
+    leave,
+    transfer,
+    verify,
+    recover,
+    backup,
+    restore,
+    export,
+    import_,
+    config,
+    completion,
+):
     commands.add_command(command)
 
 

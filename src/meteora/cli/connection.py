@@ -1,10 +1,11 @@
 """What all commands share that talk to a cluster: the options that say which, and how they write their result."""
 
+import asyncio
 import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
@@ -12,7 +13,7 @@ from meteora.cli.exit_status import BROKEN_PIPE
 from meteora.cli.parameters import seconds
 
 if TYPE_CHECKING:
-    from meteora.client import Client
+    from meteora.client import AsyncClient, Client
 
 Arguments = ParamSpec("Arguments")
 
@@ -20,7 +21,45 @@ Arguments = ParamSpec("Arguments")
 def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Callable[..., int]:
     """Gives `command` the options that say which cluster to talk to, and a client of it as its first argument."""
 
-    @click.option(
+    @_of_cluster
+    @functools.wraps(command)
+    def connected(
+        endpoints: str, timeout_seconds: float, *arguments: Arguments.args, **options: Arguments.kwargs
+    ) -> int:
+        _quieten_grpc()
+        from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
+
+        with Client(endpoints, timeout_seconds=timeout_seconds) as client:
+            return command(client, *arguments, **options)
+
+    return connected
+
+
+def with_async_client(
+    command: "Callable[Concatenate[AsyncClient, Arguments], Coroutine[Any, Any, int]]",
+) -> Callable[..., int]:
+    """As `with_client`, for a command that has many requests under way."""
+
+    @_of_cluster
+    @functools.wraps(command)
+    def connected(
+        endpoints: str, timeout_seconds: float, *arguments: Arguments.args, **options: Arguments.kwargs
+    ) -> int:
+        _quieten_grpc()
+        from meteora.client import AsyncClient  # noqa: PLC0415  likewise
+
+        async def run() -> int:
+            async with AsyncClient(endpoints, timeout_seconds=timeout_seconds) as client:
+                return await command(client, *arguments, **options)
+
+        return asyncio.run(run())
+
+    return connected
+
+
+def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that say which cluster to talk to."""
+    address = click.option(
         "-a",
         "--address",
         "endpoints",
@@ -31,7 +70,7 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         show_envvar=True,
         help="KV address of any node, or of several with commas between.",
     )
-    @click.option(
+    timeout = click.option(
         "--timeout",
         "timeout_seconds",
         metavar="SECONDS",
@@ -40,18 +79,12 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         show_default=True,
         help="How long to try, at all nodes together.",
     )
-    @functools.wraps(command)
-    def connected(
-        endpoints: str, timeout_seconds: float, *arguments: Arguments.args, **options: Arguments.kwargs
-    ) -> int:
-        # gRPC's own log is no part of what these commands say. It is read when the library is loaded.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
+    return address(timeout(command))
 
-        with Client(endpoints, timeout_seconds=timeout_seconds) as client:
-            return command(client, *arguments, **options)
 
-    return connected
+def _quieten_grpc() -> None:
+    """GRPC's own log is no part of what these commands say. Before the library is loaded, which reads this."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def write_output(data: bytes) -> None:

@@ -55,6 +55,18 @@ def with_node_options(command: _Function) -> _Function:
     return with_config_option(command)
 
 
+def with_options_of(*fields: str) -> Callable[[_Function], _Function]:
+    """Gives a command the options of these settings of a node alone."""
+
+    def with_them(command: _Function) -> _Function:
+        for setting in reversed(SETTINGS):
+            if setting.field in fields:
+                command = _option(setting)(command)
+        return command
+
+    return with_them
+
+
 def with_config_option(command: _Function) -> _Function:
     """Gives `command` --config: what is in that file comes before the defaults."""
     return click.option(

@@ -5,8 +5,18 @@ pure modules decide, `async_wire` and `blocking_wire` carry.
 """
 
 from meteora.client.async_client import AsyncClient
+from meteora.client.backup import BackupPart
 from meteora.client.blocking_client import Client
 from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress
 from meteora.client.reading import SerializableRead
 
-__all__ = ["AsyncClient", "Client", "ClusterStatus", "MemberRole", "MemberStatus", "NodeProgress", "SerializableRead"]
+__all__ = [
+    "AsyncClient",
+    "BackupPart",
+    "Client",
+    "ClusterStatus",
+    "MemberRole",
+    "MemberStatus",
+    "NodeProgress",
+    "SerializableRead",
+]

@@ -31,6 +31,7 @@ from meteora.node.recovery import create_cluster, replay
 from meteora.node.snapshots import Snapshots
 from meteora.observability.logs import get_logger
 from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
+from meteora.pb.maintenance_pb2_grpc import add_MaintenanceServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
 from meteora.rpc import RpcServer, create_rpc_server
@@ -38,6 +39,7 @@ from meteora.server.cluster import Cluster
 from meteora.server.founding import Newcomer, meet
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
+from meteora.server.maintenance_service import MaintenanceService
 from meteora.server.peer_service import PeerService
 from meteora.server.raft_service import RaftService
 from meteora.server.replies import Replies
@@ -65,7 +67,7 @@ LAST_ANSWERS_SECONDS = 0.5
 STREAM_GRACE_SECONDS = 0.1
 """The same on the Raft port, where the peers' streams don't end by themselves."""
 
-_OWN_SERVICES = ("meteora.peer.PeerService", "meteora.kv.KvService")
+_OWN_SERVICES = (("meteora.peer.PeerService",), ("meteora.kv.KvService", "meteora.maintenance.MaintenanceService"))
 """Of the Raft port and of the KV port."""
 
 _SHARED_SERVICE = "meteora.raft.RaftService"
@@ -111,7 +113,7 @@ class Server:
         self._parts.push_async_callback(raft_server.stop, STREAM_GRACE_SECONDS)
         await kv_server.start()
         self._parts.push_async_callback(self._stop_answering, kv_server)
-        for service in ("", *_OWN_SERVICES, _SHARED_SERVICE):
+        for service in ("", *_OWN_SERVICES[0], *_OWN_SERVICES[1], _SHARED_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
 
@@ -330,14 +332,16 @@ class Server:
             timeout_seconds=timeout_seconds,
             forwards=not config.no_forward,
         )
+        maintenance_service = MaintenanceService(node, cluster.cluster_id, timeout_seconds=timeout_seconds)
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
-        kv_server.add_direct_methods(_OWN_SERVICES[1], kv_service.direct_methods)
-        for server, own_service in zip((raft_server, kv_server), _OWN_SERVICES, strict=True):
+        add_MaintenanceServiceServicer_to_server(maintenance_service, kv_server)
+        kv_server.add_direct_methods(_OWN_SERVICES[1][0], kv_service.direct_methods)
+        for server, own_services in zip((raft_server, kv_server), _OWN_SERVICES, strict=True):
             add_RaftServiceServicer_to_server(raft_service, server)
             add_HealthServicer_to_server(self._health, server)
-            names = (own_service, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            names = (*own_services, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
 
     # Stopping
