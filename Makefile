@@ -5,6 +5,7 @@ python := .venv/bin/python
 run_ready := .venv/.ready-to-run
 develop_ready := .venv/.ready-to-develop
 bench_ready := .venv/.ready-to-bench
+document_ready := .venv/.ready-to-document
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check --editable
 
 # The tests that answer for the core, and so have to reach every branch of it.
@@ -26,7 +27,7 @@ sim_seeds ?= 300
 sim_first_seed ?= 1
 sim_workers ?= 2
 
-.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check fix proto clean
+.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick soak check docs fix proto lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -66,20 +67,30 @@ bench-quick: $(bench_ready) ## whether every part of the benchmark works; its nu
 	@bench/install.sh
 	$(python) -m bench --quick --output .bench/quick $(or $(ARGS),all)
 
+soak: $(bench_ready) ## 30 minutes under load and random kills: whether memory, handles and disk stay flat; ARGS="--minutes 120"
+	$(python) -m bench.soak $(ARGS)
+
 check: $(develop_ready) ## lint, format, types, layers, generated code, documentation; changes nothing
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	$(python) -m pytest --quiet tests/house
 
+docs: $(document_ready) ## the documentation as a site in build/site; fails at the first warning, such as a link to nowhere
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet $(ARGS)
+
 fix: $(develop_ready) ## mends what `check` finds, as far as a machine can
 	$(python) tools/generate_pb.py
 	$(python) tools/generate_blocking_client.py
+	$(python) tools/generate_configuration_reference.py
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
 
 proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
 	$(python) tools/generate_pb.py
+
+lock: $(develop_ready) ## locks what the container image is built from; ARGS=--upgrade takes newer releases
+	PYTHON=$(python) tools/lock_requirements.sh $(ARGS)
 
 clean: ## removes what these targets made: .venv, .cluster, .bench, caches, builds; never ./data
 	rm -rf .venv .cluster .bench .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
@@ -101,4 +112,10 @@ $(bench_ready): pyproject.toml
 	@sh tools/make_venv.sh
 	@echo "Installing Meteora and what its benchmark needs in .venv ..."
 	@$(pip_install) '.[bench]'
+	@touch $(run_ready) $@
+
+$(document_ready): pyproject.toml
+	@sh tools/make_venv.sh
+	@echo "Installing Meteora and what its documentation needs in .venv ..."
+	@$(pip_install) '.[docs]'
 	@touch $(run_ready) $@

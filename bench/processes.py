@@ -50,11 +50,19 @@ class ServerProcess:
     @property
     def memory_mib(self) -> float:
         """What it has in memory now. Raises `NotReady` if it does not run."""
-        if self._process is None or not self.is_running:
-            raise NotReady(f"{self.command[0]} is not running:\n{self.last_words()}")
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        status = (self._proc() / "status").read_text()
         kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(kibibytes) / 1024
+
+    @property
+    def handles(self) -> int:
+        """The files and sockets that it has open now. Raises `NotReady` if it does not run."""
+        return len(list((self._proc() / "fd").iterdir()))
+
+    def _proc(self) -> Path:
+        if self._process is None or not self.is_running:
+            raise NotReady(f"{self.command[0]} is not running:\n{self.last_words()}")
+        return Path(f"/proc/{self._process.pid}")
 
     def last_words(self) -> str:
         """The end of what it printed."""

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
+
+from meteora.addresses import MAX_PORT
+from meteora.settings import Choice, Count, Directory, Flag, Names, Seconds, Text, WholeNumber, declared, setting
 
 MAX_KEY_BYTES = 64 * 1024
 """Keys longer than this are refused: RocksDB keeps keys in its index blocks, which live in memory."""
@@ -17,48 +20,119 @@ whatever small messages were waiting; and half of what may wait to be written.""
 DEFAULT_KV_PORT = 5000
 DEFAULT_RAFT_PORT = 7000
 
+MAX_NODE_ID: Final = (1 << 64) - 1
+"""Ids are uint64 on the wire; 0 is nobody's."""
+
 RpcServerKind = Literal["http2", "grpcio"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+NODE_ID: Final = WholeNumber("ID", "node id", MAX_NODE_ID)
+_PORT = WholeNumber("PORT", "port", MAX_PORT)
+_REQUEST_BYTES = WholeNumber(
+    "BYTES", "number of bytes", HIGHEST_MAX_REQUEST_BYTES, reason="32 MiB, what members pass on to others"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """The settings of one node. `meteora start` has an option, and the environment a `METEORA_` name, for each."""
+    """The settings of one node. A field made by `setting` is set by users: that declaration is all there is to do."""
 
-    node_id: int = 1
-    address: str = "0.0.0.0"
-    """The host to listen on."""
-    raft_port: int = DEFAULT_RAFT_PORT
-    kv_port: int = DEFAULT_KV_PORT
-    data_directory: Path = Path("./data")
-    peer_raft_address: str | None = None
-    """host:port of any member of the cluster to join."""
-    enable_auto_leaving: bool = False
-    """On SIGINT or SIGTERM the node takes itself out of the cluster before it stops."""
-    advertise_address: str | None = None
-    """The host that the other nodes are told; `address` if None."""
-    no_forward: bool = False
-    """Answer WRONG_LEADER instead of passing requests on to the leader."""
-    max_request_bytes: int = DEFAULT_MAX_REQUEST_BYTES
-    """The longest value taken, in bytes."""
-    request_timeout_seconds: float = 5.0
-    """How long a request waits for its answer at most; less if its own deadline comes sooner."""
-    auth_token_ttl_seconds: float = 300.0
-    """How long a login lasts, once users are enabled."""
-    lease_reads: bool = False
-    """A leader that a majority has just answered serves reads without asking again. Relies on clocks: for as long as a
-    leader's lease lasts (`election_ticks // 2` of its ticks), no member's clock may run nearly twice as fast."""
-    snapshot_catchup_entries: int = 5_000
-    """Applied entries that the log keeps for slow followers; who lacks more gets a snapshot."""
+    node_id: int = setting(1, "-i", "--id", kind=NODE_ID, meaning="This node's number, its own in the cluster.")
+    address: str = setting("0.0.0.0", "-a", "--address", kind=Text("HOST"), meaning="Host to listen on.")
+    raft_port: int = setting(
+        DEFAULT_RAFT_PORT, "-r", "--raft-port", kind=_PORT, meaning="Port that other nodes connect to."
+    )
+    kv_port: int = setting(DEFAULT_KV_PORT, "-k", "--kv-port", kind=_PORT, meaning="Port that clients connect to.")
+    data_directory: Path = setting(
+        Path("./data"),
+        "-d",
+        "--data-directory",
+        kind=Directory(),
+        meaning="Where this node keeps its data; made if it is not there.",
+    )
+    peer_raft_address: str | None = setting(
+        None,
+        "-p",
+        "--peer-raft-address",
+        kind=Text("HOST:PORT"),
+        meaning="Raft address of any member of the cluster to join. Ignored once this node has joined.",
+    )
+    initial_cluster: tuple[str, ...] = setting(
+        (),
+        "--initial-cluster",
+        kind=Names("HOST:PORT[,...]"),
+        meaning="Raft addresses of the nodes that begin a cluster together, the same on all of them: the first founds "
+        "it once all others say that they are new, too, and they join it. Ignored once this node has joined.",
+    )
+    enable_auto_leaving: bool = setting(
+        False,
+        "-l",
+        "--enable-auto-leaving",
+        kind=Flag(),
+        meaning="Leave the cluster when stopped by SIGINT or SIGTERM.",
+    )
+    advertise_address: str | None = setting(
+        None,
+        "--advertise-address",
+        kind=Text("HOST"),
+        meaning="Host that the other nodes and clients are told.",
+        default_meaning="--address",
+    )
+    no_forward: bool = setting(
+        False,
+        "--no-forward",
+        kind=Flag(),
+        meaning="Answer WRONG_LEADER instead of passing requests on to the leader.",
+    )
+    lease_reads: bool = setting(
+        False,
+        "--lease-reads",
+        kind=Flag(),
+        meaning="Serve reads without asking a majority each time, for half a second after one has answered the leader. "
+        "On all members or none. Only where clocks can be trusted: were a member's to run nearly twice as fast as the "
+        "leader's, reads could be old.",
+    )
+    """For as long as a leader's lease lasts (`election_ticks // 2` of its ticks), no member's clock may run nearly
+    twice as fast."""
+    snapshot_catchup_entries: int = setting(
+        5_000,
+        "--snapshot-catchup-entries",
+        kind=Count(),
+        meaning="Applied log entries that are kept for slow nodes; who lacks more gets a snapshot.",
+    )
+    max_request_bytes: int = setting(
+        DEFAULT_MAX_REQUEST_BYTES,
+        "--max-request-bytes",
+        kind=_REQUEST_BYTES,
+        meaning="Longest value that is taken.",
+    )
+    request_timeout_seconds: float = setting(
+        5.0,
+        "--request-timeout-seconds",
+        kind=Seconds(),
+        meaning="How long a request waits for its answer at most; less if its own deadline comes sooner.",
+    )
+    auth_token_ttl_seconds: float = setting(
+        300.0,
+        "--auth-token-ttl-seconds",
+        kind=Seconds(),
+        meaning="How long a login lasts, once users are enabled.",
+    )
     tick_seconds: float = 0.1
     """The unit of the core's time."""
     heartbeat_ticks: int = 1
     election_ticks: int = 10
     """A follower that hears from no leader for this long, or up to twice as long, asks for an election."""
-    rpc_server: RpcServerKind = "http2"
-    log_level: LogLevel = "info"
-    log_format: LogFormat = "text"
+    rpc_server: RpcServerKind = setting(
+        "http2", "--rpc-server", kind=Choice(get_args(RpcServerKind)), meaning="What serves gRPC to clients."
+    )
+    log_format: LogFormat = setting(
+        "text", "--log-format", kind=Choice(get_args(LogFormat)), meaning="Log lines for people, or for programs."
+    )
+    log_level: LogLevel = setting(
+        "info", "--log-level", kind=Choice(get_args(LogLevel)), meaning="The least of what is logged."
+    )
 
     @property
     def advertised_host(self) -> str:
@@ -71,6 +145,17 @@ class NodeConfig:
         return f"{self.advertised_host}:{self.raft_port}"
 
     @property
+    def peers_to_ask(self) -> tuple[str, ...]:
+        """host:port of the Raft services that may let this node into a cluster; none if it founds one by itself."""
+        if self.peer_raft_address is not None:
+            return (self.peer_raft_address,)
+        return tuple(address for address in self.initial_cluster if address != self.raft_address)
+
+    @property
     def kv_address(self) -> str:
         """host:port of this node's KV service, as others are told."""
         return f"{self.advertised_host}:{self.kv_port}"
+
+
+SETTINGS: Final = declared(NodeConfig)
+"""What users can set about a node."""

@@ -14,6 +14,7 @@
     ├── ReleaseTooOld           the cluster does what this release does not know: the node stops, its data stays
     ├── StateDiverged           this node's state is not what the others have at the same index: the node stops
     ├── SnapshotDamaged         a snapshot that was sent here can't be used; nothing was changed, ask for another
+    ├── BackupDamaged           a backup file can't be used; nothing was made of it
     └── RequestError            one request failed; the message says what is known of its fate
         ├── InvalidRequest      outside the limits: refused, nothing was done
         ├── Overloaded          a bounded queue is full: nothing was done
@@ -78,6 +79,10 @@ class StateDiverged(MeteoraError):
 
 class SnapshotDamaged(MeteoraError):
     """A snapshot that another node sent can't be used. Nothing was changed: another one may be asked for."""
+
+
+class BackupDamaged(MeteoraError):
+    """A file is no backup, or is not whole. Nothing was made of it."""
 
 
 class InternalError(MeteoraError):

@@ -28,6 +28,7 @@ KV_SERVICES = {
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
     "meteora.kv.KvService",
+    "meteora.maintenance.MaintenanceService",
     "meteora.raft.RaftService",
 }
 
@@ -136,7 +137,8 @@ def test_delete_of_a_key_that_never_was_is_ok() -> None:
 @pytest.mark.usefixtures("node")
 def test_grpcurl_lists_the_services_of_both_ports_by_reflection() -> None:
     assert set(run_grpcurl("grpcurl -plaintext 0.0.0.0:5000 list").split()) == KV_SERVICES
-    raft_services = KV_SERVICES - {"meteora.auth.AuthService", "meteora.kv.KvService"} | {"meteora.peer.PeerService"}
+    own = {"meteora.auth.AuthService", "meteora.kv.KvService", "meteora.maintenance.MaintenanceService"}
+    raft_services = KV_SERVICES - own | {"meteora.peer.PeerService"}
     assert set(run_grpcurl("grpcurl -plaintext 0.0.0.0:7000 list").split()) == raft_services
 
 

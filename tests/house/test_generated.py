@@ -8,8 +8,10 @@ import pytest
 from tests.house.source import ROOT
 
 
-@pytest.mark.parametrize("generator", ["generate_pb.py", "generate_blocking_client.py"])
-def test_generated_code_is_current(generator: str) -> None:
+@pytest.mark.parametrize(
+    "generator", ["generate_pb.py", "generate_blocking_client.py", "generate_configuration_reference.py"]
+)
+def test_what_is_generated_is_current(generator: str) -> None:
     outcome = subprocess.run(
         [sys.executable, ROOT / "tools" / generator, "--check"], capture_output=True, text=True, check=False
     )

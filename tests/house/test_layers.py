@@ -18,14 +18,15 @@ ROOMS: dict[str, set[str]] = {
     # Requests become commands here, so it knows their plain data besides.
     "server": {"node", "transport", "rpc", "pb", "kv.command", "kv.users", "raft"},
     "client": {"pb"},
-    "cli": {"client", "server"},
+    "cli": {"client", "server", "settings"},
     "__main__": {"cli"},
     "observability": set(),
     "addresses": set(),
-    "config": set(),
+    "config": {"settings"},
     "connecting": set(),
     "errors": set(),
     "features": set(),
+    "settings": set(),
     # The shipped simulator puts any parts together. Nobody may import it.
     "testing": {"raft", "storage", "kv", "transport", "node", "rpc", "server", "client", "pb"},
 }
@@ -34,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
 WIRING: dict[str, set[str]] = {
     "meteora.server.assembly": {"kv", "storage"},
     "meteora.server.new_cluster": {"kv", "storage"},
+    "meteora.server.restoration": {"kv", "storage"},
     "meteora.server.verification": {"kv", "storage"},
 }
 """What one module may import beyond its room: those that put the parts of a node, or of its disk, together."""
@@ -55,6 +57,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hpack": {"http2"},
     "logging": {"observability"},
     "rocksdict": {"storage"},
+    "tomllib": {"cli"},
     "uvloop": {"cli", "server"},
 }
 """The rooms that may know a library. One that isn't listed here is either the standard library's or not ours."""

@@ -120,7 +120,9 @@ def health(node: ServedNode, service: str) -> int:
     return HealthStub(node.channel).Check(request, timeout=CALL_SECONDS).status
 
 
-@pytest.mark.parametrize("service", ["", "meteora.kv.KvService", "meteora.raft.RaftService"])
+@pytest.mark.parametrize(
+    "service", ["", "meteora.kv.KvService", "meteora.maintenance.MaintenanceService", "meteora.raft.RaftService"]
+)
 def test_every_service_is_healthy_until_the_node_stops(without_majority: ServedNode, service: str) -> None:
     node = without_majority
     assert health(node, service) == health_pb2.HealthCheckResponse.SERVING

@@ -1,7 +1,9 @@
 """The command `meteora`.
 
 One file a command group: `start` runs a node, `kv` reads and writes, `cluster` looks at the members and changes them,
-`users` says who may do what, `disk` looks at what a stopped node has, and makes a new cluster of it.
+`users` says who may do what, `disk` looks at what a stopped node has, and makes a new cluster of it, `backup` takes
+backups and restores them, `export` writes and reads keys as lines of JSON, `configuration` looks at what a node would
+be started with, `completion` is for shells.
 
 The rule: whatever goes wrong is one line on stderr that begins with `meteora: error:`, and an exit status that says
 what kind of thing it was (`exit_status`). Nothing heavy is imported before a command needs it.
@@ -12,15 +14,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import click
-from click.core import ParameterSource
 
 from meteora import __version__
+from meteora.cli.backup import backup, restore
 from meteora.cli.cluster import add_member, leave, status, transfer
+from meteora.cli.completion import completion
+from meteora.cli.configuration import config
 from meteora.cli.disk import recover, verify
 from meteora.cli.exit_status import FAILED, INTERRUPTED, SUCCESS, USAGE, exit_status_of
+from meteora.cli.export import export, import_
 from meteora.cli.help_text import examples, listing
 from meteora.cli.kv import delete, get, put
 from meteora.cli.start import start
+from meteora.cli.usage_errors import words_of
 from meteora.cli.users import auth, role, user
 from meteora.errors import MeteoraError
 
@@ -38,7 +44,7 @@ _EXIT_STATUS = listing(
     "Exit status",
     "0  done",
     "1  there is no such key or member, the request was refused, the node could not start, or its disk is damaged",
-    "2  the command line makes no sense",
+    "2  the command line or the configuration makes no sense",
     "3  nobody served the request in time, or the fate of a write is unknown",
 )
 
@@ -56,7 +62,27 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (start, put, get, delete, status, add_member, leave, transfer, auth, user, role, verify, recover):
+for command in (
+    start,
+    put,
+    get,
+    delete,
+    status,
+    add_member,
+    leave,
+    transfer,
+    auth,
+    user,
+    role,
+    verify,
+    recover,
+    backup,
+    restore,
+    export,
+    import_,
+    config,
+    completion,
+):
     commands.add_command(command)
 
 
@@ -71,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
         result = commands.main(list(arguments), prog_name="meteora", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "meteora"
-        _report(f"{_words_of(error)} (see `{where} --help`)")
+        _report(f"{words_of(error)} (see `{where} --help`)")
         return USAGE
     except click.ClickException as error:
         _report(error.format_message())
@@ -82,16 +108,6 @@ def run(arguments: Sequence[str]) -> int:
         _report(str(error))
         return exit_status_of(error)
     return result if isinstance(result, int) else SUCCESS
-
-
-def _words_of(error: click.UsageError) -> str:
-    """What click says of a usage error, but a value from the environment is called by the name of its variable."""
-    option = error.param if isinstance(error, click.BadParameter) else None
-    if option is not None and error.ctx is not None:
-        source = error.ctx.get_parameter_source(option.name or "")
-        if source is ParameterSource.ENVIRONMENT:
-            return f"Invalid value for {option.envvar}: {error.message}"
-    return error.format_message()
 
 
 def _report(message: str) -> None:

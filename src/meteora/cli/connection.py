@@ -1,11 +1,12 @@
 """What all commands share that talk to a cluster: the options that say which, and how they write their result."""
 
+import asyncio
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
@@ -13,15 +14,55 @@ from meteora.cli.exit_status import BROKEN_PIPE
 from meteora.cli.parameters import seconds
 
 if TYPE_CHECKING:
-    from meteora.client import Client
+    from meteora.client import AsyncClient, Client
 
 Arguments = ParamSpec("Arguments")
+
+_CLIENT_SETTINGS = ("endpoints", "timeout_seconds", "username", "password")
+"""What of the options of a command is for its client."""
 
 
 def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Callable[..., int]:
     """Gives `command` the options that say which cluster to talk to, and a client of it as its first argument."""
 
-    @click.option(
+    @_of_cluster
+    @functools.wraps(command)
+    def connected(*arguments: Any, **options: Any) -> int:
+        _quieten_grpc()
+        from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
+
+        settings = {name: options.pop(name) for name in _CLIENT_SETTINGS}
+        with Client(**settings) as client:
+            return command(client, *arguments, **options)
+
+    return connected
+
+
+def with_async_client(
+    command: "Callable[Concatenate[AsyncClient, Arguments], Coroutine[Any, Any, int]]",
+) -> Callable[..., int]:
+    """As `with_client`, for a command that has many requests under way."""
+
+    @_of_cluster
+    @functools.wraps(command)
+    def connected(*arguments: Any, **options: Any) -> int:
+        _quieten_grpc()
+        from meteora.client import AsyncClient  # noqa: PLC0415  likewise
+
+        settings = {name: options.pop(name) for name in _CLIENT_SETTINGS}
+
+        async def run() -> int:
+            async with AsyncClient(**settings) as client:
+                return await command(client, *arguments, **options)
+
+        return asyncio.run(run())
+
+    return connected
+
+
+def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that say which cluster to talk to."""
+    address = click.option(
         "-a",
         "--address",
         "endpoints",
@@ -32,7 +73,7 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         show_envvar=True,
         help="KV address of any node, or of several with commas between.",
     )
-    @click.option(
+    timeout = click.option(
         "--timeout",
         "timeout_seconds",
         metavar="SECONDS",
@@ -41,38 +82,36 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         show_default=True,
         help="How long to try, at all nodes together.",
     )
-    @click.option(
+    user = click.option(
         "--user",
         "username",
         metavar="NAME",
         envvar="METEORA_USER",
         help="Who you are, if users are enabled. You are asked for the password, unless METEORA_PASSWORD has it.",
     )
-    @click.option(
+    password_file = click.option(
         "--password-file",
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
         envvar="METEORA_PASSWORD_FILE",
         help="The first line of it is the password of that user; - is stdin.",
     )
+
+    @address
+    @timeout
+    @user
+    @password_file
     @functools.wraps(command)
-    def connected(
-        endpoints: str,
-        timeout_seconds: float,
-        username: str | None,
-        password_file: Path | None,
-        *arguments: Arguments.args,
-        **options: Arguments.kwargs,
-    ) -> int:
-        # gRPC's own log is no part of what these commands say. It is read when the library is loaded.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
-
+    def with_password(username: str | None, password_file: Path | None, **options: Any) -> int:
         password = None if username is None else _password_of(username, password_file)
-        with Client(endpoints, timeout_seconds=timeout_seconds, username=username, password=password) as client:
-            return command(client, *arguments, **options)
+        return command(username=username, password=password, **options)
 
-    return connected
+    return with_password
+
+
+def _quieten_grpc() -> None:
+    """GRPC's own log is no part of what these commands say. Before the library is loaded, which reads this."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _password_of(username: str, file: Path | None) -> str:

@@ -19,17 +19,50 @@ def checked(config: NodeConfig) -> NodeConfig:
 
     Raises `ConfigurationError` if it can't be the configuration of a node.
     """
-    config = replace(
-        config,
-        address=_host("--address", config.address),
-        advertise_address=config.advertise_address and _host("--advertise-address", config.advertise_address),
-        peer_raft_address=config.peer_raft_address and str(_peer(config.peer_raft_address)),
-    )
+    for step in _STEPS:
+        config = step(config)
+    return config
+
+
+def problems_of(config: NodeConfig) -> list[str]:
+    """All that is wrong with `config`, a sentence each."""
+    problems: list[str] = []
+    for step in _STEPS:
+        try:
+            config = step(config)
+        except ConfigurationError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _with_address(config: NodeConfig) -> NodeConfig:
+    return replace(config, address=_host("--address", config.address))
+
+
+def _with_advertise_address(config: NodeConfig) -> NodeConfig:
+    host = config.advertise_address
+    return replace(config, advertise_address=host and _host("--advertise-address", host))
+
+
+def _with_peer(config: NodeConfig) -> NodeConfig:
+    peer = config.peer_raft_address
+    return replace(config, peer_raft_address=peer and str(_peer("--peer-raft-address", peer)))
+
+
+def _with_initial_cluster(config: NodeConfig) -> NodeConfig:
+    addresses = tuple(str(_peer("--initial-cluster", each)) for each in config.initial_cluster)
+    if config.peer_raft_address is not None and addresses:
+        raise ConfigurationError(
+            "--peer-raft-address joins a cluster that is there, --initial-cluster begins one: leave one of them out"
+        )
+    return replace(config, initial_cluster=addresses)
+
+
+def _with_two_ports(config: NodeConfig) -> NodeConfig:
     if config.raft_port == config.kv_port:
         raise ConfigurationError(
             f"--raft-port and --kv-port are both {config.raft_port}: each service needs a port of its own"
         )
-    _check_peer_is_another(config)
     return config
 
 
@@ -44,18 +77,22 @@ def _host(option: str, text: str) -> str:
         ) from None
 
 
-def _peer(text: str) -> Address:
+def _peer(option: str, text: str) -> Address:
     try:
         return parse_address(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--peer-raft-address {error}") from None
+        raise ConfigurationError(f"{option} {error}") from None
 
 
-def _check_peer_is_another(config: NodeConfig) -> None:
+def _with_another_peer(config: NodeConfig) -> NodeConfig:
     if config.peer_raft_address is None:
-        return
-    peer = parse_address(config.peer_raft_address)
-    hosts = {parse_address(f"{host}:1").host for host in (config.address, config.advertised_host)}
+        return config
+    try:
+        peer = parse_address(config.peer_raft_address)
+        hosts = {parse_address(f"{host}:1").host for host in (config.address, config.advertised_host)}
+    except ConfigurationError:
+        # Another step has said so.
+        return config
     if any(map(is_wildcard, hosts)):
         hosts |= _LOOPBACK_HOSTS
     if peer.port == config.raft_port and peer.host in hosts:
@@ -63,3 +100,15 @@ def _check_peer_is_another(config: NodeConfig) -> None:
             f"--peer-raft-address {peer} is this node's own Raft address: expected that of another member;"
             " to start a new cluster, leave it out"
         )
+    return config
+
+
+_STEPS: Final = (
+    _with_address,
+    _with_advertise_address,
+    _with_peer,
+    _with_initial_cluster,
+    _with_two_ports,
+    _with_another_peer,
+)
+"""Each gives back the settings, in their usual form, or raises `ConfigurationError`."""

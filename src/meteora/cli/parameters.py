@@ -4,31 +4,37 @@ Each takes the text of an option, or its default, and raises `click.BadParameter
 """
 
 import math
-from typing import Any, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, assert_never
 
 import click
 
-from meteora.config import HIGHEST_MAX_REQUEST_BYTES
-
-MAX_NODE_ID: Final = (1 << 64) - 1
-"""Ids are uint64 on the wire; 0 is nobody's."""
-
-MAX_PORT: Final = 65_535
+from meteora.config import NODE_ID
+from meteora.settings import Choice, Count, Directory, File, Flag, Kind, Names, Seconds, Text, WholeNumber
 
 
-def node_id(value: str | int) -> int:
-    """A node id."""
-    return _whole_number("node id", value, MAX_NODE_ID)
-
-
-def port(value: str | int) -> int:
-    """A port to listen on."""
-    return _whole_number("port", value, MAX_PORT)
-
-
-def request_bytes(value: str | int) -> int:
-    """A limit on the size of a request, in bytes."""
-    return _whole_number("number of bytes", value, HIGHEST_MAX_REQUEST_BYTES, "32 MiB, what members pass on to others")
+def type_of(kind: Kind) -> "click.ParamType[Any] | Callable[[Any], Any]":
+    """What converts the values of a setting of this kind."""
+    match kind:
+        case Flag():
+            return Switch()
+        case Text():
+            return click.STRING
+        case WholeNumber():
+            return whole_number(kind)
+        case Count():
+            return click.IntRange(min=0)
+        case Seconds():
+            return seconds
+        case Choice(words):
+            return click.Choice(words)
+        case File() | Directory():
+            is_file = isinstance(kind, File)
+            return click.Path(path_type=Path, file_okay=is_file, dir_okay=not is_file)
+        case Names():
+            return names
+    assert_never(kind)
 
 
 class Switch(click.types.BoolParamType):
@@ -42,6 +48,12 @@ class Switch(click.types.BoolParamType):
             self.fail(f"{value!r} is neither true nor false.", param, ctx)
 
 
+def names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Names with commas between: those that are there, each once, in their order."""
+    texts = value.split(",") if isinstance(value, str) else value
+    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
 def seconds(value: str | float) -> float:
     """A time span, in seconds."""
     try:
@@ -53,12 +65,21 @@ def seconds(value: str | float) -> float:
     return number
 
 
-def _whole_number(what: str, value: str | int, maximum: int, meaning: str = "") -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= maximum:
-        expected = f"expected a number from 1 to {maximum}{meaning and f' ({meaning})'}"
-        raise click.BadParameter(f"{value!r} is not a {what}: {expected}.")
-    return number
+def whole_number(kind: WholeNumber) -> Callable[[str | int], int]:
+    """The converter of a number that has bounds."""
+
+    def convert(value: str | int) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = kind.minimum - 1
+        if not kind.minimum <= number <= kind.maximum:
+            expected = f"a number from {kind.minimum} to {kind.maximum}{kind.reason and f' ({kind.reason})'}"
+            raise click.BadParameter(f"{value!r} is not a {kind.noun}: expected {expected}.")
+        return number
+
+    return convert
+
+
+node_id = whole_number(NODE_ID)
+"""The converter of a node id."""

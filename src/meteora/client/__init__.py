@@ -5,6 +5,7 @@ pure modules decide, `async_wire` and `blocking_wire` carry.
 """
 
 from meteora.client.async_client import AsyncClient
+from meteora.client.backup import BackupPart
 from meteora.client.blocking_client import Client
 from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress
 from meteora.client.reading import SerializableRead
@@ -12,6 +13,7 @@ from meteora.client.users import Permission, UsersStatus, end_of_prefix
 
 __all__ = [
     "AsyncClient",
+    "BackupPart",
     "Client",
     "ClusterStatus",
     "MemberRole",

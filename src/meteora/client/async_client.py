@@ -6,7 +6,8 @@ both clients share.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +15,7 @@ from typing import Final, Self
 from meteora.addresses import parse_endpoints
 from meteora.client.arguments import as_bytes, checked_timeout_seconds
 from meteora.client.async_wire import AsyncWire
+from meteora.client.backup import BackupCheck, BackupPart
 from meteora.client.cluster_status import ClusterStatus, cluster_status
 from meteora.client.fate import Failure
 from meteora.client.login import Login
@@ -22,8 +24,10 @@ from meteora.client.methods import (
     AUTH_ENABLE,
     AUTH_STATUS,
     AUTHENTICATE,
+    BACKUP,
     CHANGE_CONFIG,
     DELETE,
+    EXPORT,
     GET,
     MEMBERS_TO_CHANGE,
     NODE_STATUS,
@@ -45,6 +49,7 @@ from meteora.client.methods import (
     USER_REVOKE_ROLE,
     MemberReplyT,
     Method,
+    ReplyT,
     RequestT,
 )
 from meteora.client.operation import MIN_ATTEMPT_SECONDS, Attempt, Operation
@@ -52,8 +57,9 @@ from meteora.client.reading import SerializableRead, serializable_read, value_of
 from meteora.client.removal import removal_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
+from meteora.client.streaming import StreamAttempts
 from meteora.client.users import Permission, UsersStatus, permissions_of
-from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
+from meteora.pb import auth_pb2, common_pb2, kv_pb2, maintenance_pb2, raft_pb2
 
 STATUS_SECONDS: Final = 1.0
 """For each member, all at once, to say how it is: it asks nobody else for that. One that doesn't is unreachable."""
@@ -258,6 +264,51 @@ class AsyncClient:
 
     async def _ask(self, method: Method[RequestT, MemberReplyT], request: RequestT) -> MemberReplyT:
         return await self._call(method, lambda _: request, self._timeout_seconds)
+
+    async def backup(self, *, serializable: bool = False) -> AsyncGenerator[BackupPart, None]:
+        """A backup file, part by part, of all that is in the cluster, at least as new as what was acknowledged before.
+
+        It is whole only if this ends by itself: raises `BackupDamaged` if it did not come as it was sent, and
+        `NotApplied` if it breaks off. Takes as long as it takes, whatever `timeout_seconds` is. With `serializable` it
+        is of what the first node that answers has, without a majority.
+        """
+        request = maintenance_pb2.BackupReq(serializable=serializable)
+        check = BackupCheck()
+        async with aclosing(self._stream(BACKUP, request)) as parts:
+            async for part in parts:
+                check.take(part.data)
+                yield BackupPart(part.data, part.records, part.estimated_records)
+        check.end()
+
+    async def export(
+        self, prefix: bytes | str = b"", *, serializable: bool = False
+    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        """All keys that begin with `prefix`, in their order, with their values, as they were at one instant.
+
+        Age, errors and time as `backup`.
+        """
+        request = maintenance_pb2.ExportReq(prefix=as_bytes(prefix), serializable=serializable)
+        async with aclosing(self._stream(EXPORT, request)) as parts:
+            async for part in parts:
+                for pair in part.pairs:
+                    yield pair.key, pair.value
+
+    async def _stream(self, method: Method[RequestT, ReplyT], request: RequestT) -> AsyncGenerator[ReplyT, None]:
+        """The replies of the first node that begins to answer."""
+        if self._login.is_given:
+            # What has begun is not begun again: so the token had better be valid before.
+            await self._ask(NODE_STATUS, common_pb2.Null())
+        attempts = StreamAttempts(method.name, self._routes.order(monotonic()))
+        for endpoint in attempts:
+            async with aclosing(self._wire.stream(endpoint, method, request)) as replies:
+                async for reply in replies:
+                    if isinstance(reply, Failure):
+                        attempts.failed(endpoint, reply)
+                        break
+                    attempts.has_begun = True
+                    yield reply
+                else:
+                    return
 
     async def _call(
         self,

@@ -4,7 +4,7 @@ What tasks ask of one node at the same time travels together (`async_batches`).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from time import monotonic
 from typing import NamedTuple, cast
 
@@ -69,6 +69,26 @@ class AsyncWire:
             if self._is_closed and not _is_task_cancelled():
                 return CLIENT_CLOSING
             raise
+
+    async def stream(
+        self, endpoint: str, method: Method[RequestT, ReplyT], request: RequestT
+    ) -> AsyncGenerator[ReplyT | Failure, None]:
+        """The replies to one attempt as they come; last, if it fails, why."""
+        connection = self._connection(endpoint)
+        if connection is None:
+            yield CLIENT_CLOSED
+            return
+        path, reply_type = method.path, method.reply_type
+        call = connection.channel.unary_stream(path, method.request_type.SerializeToString, reply_type.FromString)(
+            request, metadata=self._login.metadata
+        )
+        try:
+            async for reply in call:
+                yield reply
+        except grpc.RpcError as error:
+            yield failure_of_error(error)
+        finally:
+            call.cancel()
 
     async def send_each(
         self,

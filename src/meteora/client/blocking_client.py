@@ -6,13 +6,15 @@ both clients share.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
 from meteora.addresses import parse_endpoints
 from meteora.client.arguments import as_bytes, checked_timeout_seconds
+from meteora.client.backup import BackupCheck, BackupPart
 from meteora.client.blocking_wire import BlockingWire
 from meteora.client.cluster_status import ClusterStatus, cluster_status
 from meteora.client.fate import Failure
@@ -22,8 +24,10 @@ from meteora.client.methods import (
     AUTH_ENABLE,
     AUTH_STATUS,
     AUTHENTICATE,
+    BACKUP,
     CHANGE_CONFIG,
     DELETE,
+    EXPORT,
     GET,
     MEMBERS_TO_CHANGE,
     NODE_STATUS,
@@ -45,6 +49,7 @@ from meteora.client.methods import (
     USER_REVOKE_ROLE,
     MemberReplyT,
     Method,
+    ReplyT,
     RequestT,
 )
 from meteora.client.operation import MIN_ATTEMPT_SECONDS, Attempt, Operation
@@ -52,8 +57,9 @@ from meteora.client.reading import SerializableRead, serializable_read, value_of
 from meteora.client.removal import removal_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
+from meteora.client.streaming import StreamAttempts
 from meteora.client.users import Permission, UsersStatus, permissions_of
-from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
+from meteora.pb import auth_pb2, common_pb2, kv_pb2, maintenance_pb2, raft_pb2
 
 STATUS_SECONDS: Final = 1.0
 """For each member, all at once, to say how it is: it asks nobody else for that. One that doesn't is unreachable."""
@@ -256,6 +262,51 @@ class Client:
 
     def _ask(self, method: Method[RequestT, MemberReplyT], request: RequestT) -> MemberReplyT:
         return self._call(method, lambda _: request, self._timeout_seconds)
+
+    def backup(self, *, serializable: bool = False) -> Generator[BackupPart, None, None]:
+        """A backup file, part by part, of all that is in the cluster, at least as new as what was acknowledged before.
+
+        It is whole only if this ends by itself: raises `BackupDamaged` if it did not come as it was sent, and
+        `NotApplied` if it breaks off. Takes as long as it takes, whatever `timeout_seconds` is. With `serializable` it
+        is of what the first node that answers has, without a majority.
+        """
+        request = maintenance_pb2.BackupReq(serializable=serializable)
+        check = BackupCheck()
+        with closing(self._stream(BACKUP, request)) as parts:
+            for part in parts:
+                check.take(part.data)
+                yield BackupPart(part.data, part.records, part.estimated_records)
+        check.end()
+
+    def export(
+        self, prefix: bytes | str = b"", *, serializable: bool = False
+    ) -> Generator[tuple[bytes, bytes], None, None]:
+        """All keys that begin with `prefix`, in their order, with their values, as they were at one instant.
+
+        Age, errors and time as `backup`.
+        """
+        request = maintenance_pb2.ExportReq(prefix=as_bytes(prefix), serializable=serializable)
+        with closing(self._stream(EXPORT, request)) as parts:
+            for part in parts:
+                for pair in part.pairs:
+                    yield pair.key, pair.value
+
+    def _stream(self, method: Method[RequestT, ReplyT], request: RequestT) -> Generator[ReplyT, None, None]:
+        """The replies of the first node that begins to answer."""
+        if self._login.is_given:
+            # What has begun is not begun again: so the token had better be valid before.
+            self._ask(NODE_STATUS, common_pb2.Null())
+        attempts = StreamAttempts(method.name, self._routes.order(monotonic()))
+        for endpoint in attempts:
+            with closing(self._wire.stream(endpoint, method, request)) as replies:
+                for reply in replies:
+                    if isinstance(reply, Failure):
+                        attempts.failed(endpoint, reply)
+                        break
+                    attempts.has_begun = True
+                    yield reply
+                else:
+                    return
 
     def _call(
         self,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -46,6 +46,24 @@ class BlockingWire:
             if self._is_closed:
                 return CLIENT_CLOSED
             raise
+
+    def stream(
+        self, endpoint: str, method: Method[RequestT, ReplyT], request: RequestT
+    ) -> Generator[ReplyT | Failure, None, None]:
+        """The replies to one attempt as they come; last, if it fails, why."""
+        channel = self._channel(endpoint)
+        if channel is None:
+            yield CLIENT_CLOSED
+            return
+        call = channel.unary_stream(method.path, method.request_type.SerializeToString, method.reply_type.FromString)(
+            request, metadata=self._login.metadata
+        )
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            yield failure_of_error(error)
+        finally:
+            call.cancel()
 
     def send_each(
         self,

@@ -24,6 +24,11 @@ class Login:
         """Empty while there is none."""
 
     @property
+    def is_given(self) -> bool:
+        """Whether there is a name to log in with."""
+        return self._username is not None
+
+    @property
     def metadata(self) -> tuple[tuple[str, str], ...] | None:
         """What goes with each request."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else None

@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 
-from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
+from meteora.pb import auth_pb2, common_pb2, kv_pb2, maintenance_pb2, raft_pb2
 
 RequestT = TypeVar("RequestT", bound=Message)
 ReplyT = TypeVar("ReplyT", bound=Message)
@@ -99,6 +99,19 @@ TRANSFER_LEADERSHIP: Final = Method(
     raft_pb2.TransferReq,
     raft_pb2.ChangeReply,
     is_write=True,
+)
+
+BACKUP: Final = Method(
+    _path(maintenance_pb2.DESCRIPTOR, "MaintenanceService", "Backup"),
+    "backup",
+    maintenance_pb2.BackupReq,
+    maintenance_pb2.BackupPart,
+)
+EXPORT: Final = Method(
+    _path(maintenance_pb2.DESCRIPTOR, "MaintenanceService", "Export"),
+    "export",
+    maintenance_pb2.ExportReq,
+    maintenance_pb2.ExportPart,
 )
 
 

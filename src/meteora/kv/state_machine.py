@@ -18,6 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
@@ -29,6 +30,7 @@ from meteora.kv.sessions import Outcome, Sessions
 from meteora.kv.snapshots import build_state, write_snapshot
 from meteora.kv.state import (
     APPLIED_KEY,
+    END,
     LEVEL_KEY,
     MEMBERSHIP_KEY,
     ROLLING_HASH_KEY,
@@ -42,6 +44,7 @@ from meteora.kv.state import (
     new_table,
     session_key,
 )
+from meteora.kv.state_scan import StateScan
 from meteora.kv.users import Change, Users
 from meteora.raft.entry import Entry, EntryKind
 from meteora.raft.errors import ensure
@@ -119,8 +122,9 @@ class StateMachine:
         # Not the raft log's thread: its fsyncs, and with them the answers to the leader, would wait behind a flush.
         self._flusher = new_thread("kv flush")
         self._snapshots = new_thread("kv snapshots")
+        self._scanner = new_thread("kv scans")
         self._paces: set[Pace] = set()
-        """Of what is being created and built."""
+        """Of what is being created, built and scanned."""
         self._built: list[State] = []
         """What waits to be adopted or discarded."""
 
@@ -240,13 +244,31 @@ class StateMachine:
         if state in self._built:
             self._built.remove(state)
         # Each of these may still be busy with it.
-        for thread in (self._snapshots, self._reader):
+        for thread in (self._snapshots, self._scanner, self._reader):
             await thread.run(_nothing)
         await self._flusher.run(state.database.close)
         await self._snapshots.run(remove, state.path)
 
+    async def scan(self, lower: bytes = b"", upper: bytes = END) -> StateScan:
+        """The records with lower <= key < upper, as they are at one instant from now on.
+
+        Whoever has it must close it. `abandon_snapshots` ends it, too, and so does a snapshot that is installed.
+        """
+        pace = self._new_pace()
+        self._paces.add(pace)
+        try:
+            scan = await self._scanner.run(partial(self._database.scan, lower, upper, fills_cache=False))
+        except BaseException:
+            self._paces.discard(pace)
+            raise
+        return StateScan(self._scanner, pace, scan, self._paces.discard)
+
+    def estimated_records(self) -> int:
+        """About how many there are: what was written over or deleted counts for a while."""
+        return self._database.estimated_pairs()
+
     def abandon_snapshots(self) -> None:
-        """Let what is being created or built end soon: its caller gets None."""
+        """Let what is being created or built end soon: its caller gets None. A scan raises `Abandoned`."""
         for pace in self._paces:
             pace.abandon()
 
@@ -273,6 +295,7 @@ class StateMachine:
         """Flush, so that a restart has nothing to apply again, and close, with what was built; blocks."""
         self.abandon_snapshots()
         self._snapshots.close()
+        self._scanner.close()
         self._reader.close()
         self._flusher.close()
         for state in self._built:

@@ -56,6 +56,7 @@ from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
 from meteora.node.releases import Releases
+from meteora.node.scans import Scans
 from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
 from meteora.observability.logs import get_logger
@@ -183,6 +184,8 @@ class Node:
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self._freshness = Freshness()
+        self.scans = Scans(state_machine, self.catch_up)
+        """For backups and exports."""
         self._divergence = DivergenceAlarm(settings.node_id)
         self._releases = Releases(settings.node_id, settings.instance_id, settings.release)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)

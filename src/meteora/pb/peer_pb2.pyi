@@ -114,3 +114,17 @@ class JoinReply(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     cluster_id: int
     def __init__(self, cluster_id: _Optional[int] = ...) -> None: ...
+
+class MeetReq(_message.Message):
+    __slots__ = ("initial_cluster",)
+    INITIAL_CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    initial_cluster: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, initial_cluster: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class MeetReply(_message.Message):
+    __slots__ = ("cluster_id", "instance_id")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: int
+    instance_id: int
+    def __init__(self, cluster_id: _Optional[int] = ..., instance_id: _Optional[int] = ...) -> None: ...

@@ -49,6 +49,11 @@ class PeerServiceStub:
                 request_serializer=peer__pb2.JoinReq.SerializeToString,
                 response_deserializer=peer__pb2.JoinReply.FromString,
                 _registered_method=True)
+        self.Meet = channel.unary_unary(
+                '/meteora.peer.PeerService/Meet',
+                request_serializer=peer__pb2.MeetReq.SerializeToString,
+                response_deserializer=peer__pb2.MeetReply.FromString,
+                _registered_method=True)
 
 
 class PeerServiceServicer:
@@ -79,6 +84,14 @@ class PeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Meet(self, request, context):
+        """Asks a node of the same --initial-cluster whether it is in a cluster yet. One that isn't, and was told of other
+        nodes, refuses with FAILED_PRECONDITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +109,11 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.Join,
                     request_deserializer=peer__pb2.JoinReq.FromString,
                     response_serializer=peer__pb2.JoinReply.SerializeToString,
+            ),
+            'Meet': grpc.unary_unary_rpc_method_handler(
+                    servicer.Meet,
+                    request_deserializer=peer__pb2.MeetReq.FromString,
+                    response_serializer=peer__pb2.MeetReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +197,33 @@ class PeerService:
             '/meteora.peer.PeerService/Join',
             peer__pb2.JoinReq.SerializeToString,
             peer__pb2.JoinReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Meet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meteora.peer.PeerService/Meet',
+            peer__pb2.MeetReq.SerializeToString,
+            peer__pb2.MeetReply.FromString,
             options,
             channel_credentials,
             insecure,

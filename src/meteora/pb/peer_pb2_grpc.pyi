@@ -45,6 +45,10 @@ class PeerServiceStub:
     """
     Join: _grpc.UnaryUnaryMultiCallable[_peer_pb2.JoinReq, _peer_pb2.JoinReply]
     """Asks any member to add the caller as a learner. The member passes it on to the leader."""
+    Meet: _grpc.UnaryUnaryMultiCallable[_peer_pb2.MeetReq, _peer_pb2.MeetReply]
+    """Asks a node of the same --initial-cluster whether it is in a cluster yet. One that isn't, and was told of other
+    nodes, refuses with FAILED_PRECONDITION.
+    """
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
@@ -61,6 +65,10 @@ class PeerServiceAsyncStub(PeerServiceStub):
     """
     Join: _aio.UnaryUnaryMultiCallable[_peer_pb2.JoinReq, _peer_pb2.JoinReply]  # type: ignore[assignment]
     """Asks any member to add the caller as a learner. The member passes it on to the leader."""
+    Meet: _aio.UnaryUnaryMultiCallable[_peer_pb2.MeetReq, _peer_pb2.MeetReply]  # type: ignore[assignment]
+    """Asks a node of the same --initial-cluster whether it is in a cluster yet. One that isn't, and was told of other
+    nodes, refuses with FAILED_PRECONDITION.
+    """
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -92,5 +100,15 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.JoinReply, _abc.Awaitable[_peer_pb2.JoinReply]]:
         """Asks any member to add the caller as a learner. The member passes it on to the leader."""
+
+    @_abc_1.abstractmethod
+    def Meet(
+        self,
+        request: _peer_pb2.MeetReq,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.MeetReply, _abc.Awaitable[_peer_pb2.MeetReply]]:
+        """Asks a node of the same --initial-cluster whether it is in a cluster yet. One that isn't, and was told of other
+        nodes, refuses with FAILED_PRECONDITION.
+        """
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,7 +12,7 @@ in; and the disk is closed when nobody can write to it any more.
 import asyncio
 import random
 import secrets
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +33,7 @@ from meteora.node.snapshots import Snapshots
 from meteora.observability.logs import get_logger
 from meteora.pb.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
+from meteora.pb.maintenance_pb2_grpc import add_MaintenanceServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
 from meteora.rpc import RpcServer, create_rpc_server
@@ -40,9 +41,11 @@ from meteora.server.access import Gate
 from meteora.server.administration import Administration
 from meteora.server.auth_service import AuthService
 from meteora.server.cluster import Cluster
+from meteora.server.founding import Newcomer, meet
 from meteora.server.guarded import GuardedServer
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
+from meteora.server.maintenance_service import MaintenanceService
 from meteora.server.passwords import Passwords
 from meteora.server.peer_service import PeerService
 from meteora.server.raft_service import RaftService
@@ -74,7 +77,7 @@ STREAM_GRACE_SECONDS = 0.1
 _KV_SERVICE = "meteora.kv.KvService"
 
 _OF_RAFT_PORT = ("meteora.peer.PeerService",)
-_OF_KV_PORT = (_KV_SERVICE, "meteora.auth.AuthService")
+_OF_KV_PORT = (_KV_SERVICE, "meteora.auth.AuthService", "meteora.maintenance.MaintenanceService")
 
 _SHARED_SERVICE = "meteora.raft.RaftService"
 """On both: clients know KV addresses only, and ask for the members there."""
@@ -113,7 +116,7 @@ class Server:
         self._refuse_removed()
         raft_server, kv_server = self._bind()
         self._set_aside_removed()
-        await self._know_cluster()
+        await self._know_cluster(raft_server)
         await self._start_node(*await self._open_disk())
         self._register(raft_server, kv_server)
         await raft_server.start()
@@ -142,7 +145,7 @@ class Server:
 
     def _refuse_removed(self) -> None:
         identity = self._directory.identity
-        if identity is not None and identity.removed and self._config.peer_raft_address is None:
+        if identity is not None and identity.removed and not self._config.peers_to_ask:
             raise self._removed_error(identity)
 
     def _set_aside_removed(self) -> None:
@@ -159,7 +162,7 @@ class Server:
             f"start a new cluster, choose another data directory than {self._config.data_directory}"
         )
 
-    async def _know_cluster(self) -> None:
+    async def _know_cluster(self, raft_server: RpcServer) -> None:
         """Find out, once for a data directory, which cluster this node belongs to; create or join it if need be."""
         config, directory = self._config, self._directory
         identity = directory.identity or self._create_identity()
@@ -172,13 +175,30 @@ class Server:
             # It was never let in under that id. The other one gets an instance id of its own.
             self._make_log(identity.node_id)
             identity = self._create_identity()
-        if config.peer_raft_address is not None:
+        if peers := await self._whom_to_join(identity.instance_id, raft_server):
             self._make_log(identity.node_id)
             request = join_request(config.node_id, identity.instance_id, config.kv_address, config.raft_address)
-            directory.set_cluster(await join(config.peer_raft_address, request))
+            directory.set_cluster(await join(peers, request))
             self._has_just_joined = True
         else:
             await self._found_cluster(identity.instance_id)
+
+    async def _whom_to_join(self, instance_id: int, raft_server: RpcServer) -> Sequence[str]:
+        """Raft addresses of members; none if this node is to found a cluster."""
+        config = self._config
+        if not config.initial_cluster:
+            return config.peers_to_ask
+        # Others ask the same of this node meanwhile, at the port that it will have later.
+        await raft_server.stop(0.0)
+        reception = self._create_raft_server()
+        add_PeerServiceServicer_to_server(Newcomer(instance_id, config.initial_cluster), reception)
+        try:
+            await reception.start()
+            members = await meet(config.initial_cluster, config.raft_address, instance_id)
+        finally:
+            await reception.stop(STREAM_GRACE_SECONDS)
+        raft_server.bind()
+        return members
 
     def _create_identity(self) -> StoredIdentity:
         return self._directory.create_identity(self._config.node_id, secrets.randbits(63) + 1)
@@ -267,8 +287,8 @@ class Server:
         self.node.start(transport)
         self._run_beside(self._keep_level_noted())
         self._announce_address(identity.instance_id)
-        if not self.node.members.by_id and config.peer_raft_address is not None:
-            self._run_beside(self._stay_only_if_let_in(config.peer_raft_address, identity.instance_id))
+        if not self.node.members.by_id and config.peers_to_ask:
+            self._run_beside(self._stay_only_if_let_in(config.peers_to_ask, identity.instance_id))
 
     async def _keep_level_noted(self) -> None:
         """Have the data directory say which feature level its cluster has, for an older release that may open it."""
@@ -303,10 +323,10 @@ class Server:
         request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
         self._run_beside(announce(peers, request, self._cluster))
 
-    async def _stay_only_if_let_in(self, peer_raft_address: str, instance_id: int) -> None:
+    async def _stay_only_if_let_in(self, peers: Sequence[str], instance_id: int) -> None:
         config = self._config
         request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
-        if not await ask_until_heard(self.node, peer_raft_address, request):
+        if not await ask_until_heard(self.node, peers, request):
             self.node.note_removal(Removal.WHILE_RUNNING if self._has_just_joined else Removal.WHILE_DOWN)
 
     def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -317,12 +337,18 @@ class Server:
         config = self._config
         kv_bytes = config.max_request_bytes + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
         kind, host = config.rpc_server, config.address
-        raft_server = create_rpc_server(kind, host, config.raft_port, max_message_bytes=MAX_PEER_MESSAGE_BYTES)
+        raft_server = self._create_raft_server()
         kv_server = create_rpc_server(kind, host, config.kv_port, max_message_bytes=kv_bytes)
         for server in (raft_server, kv_server):
             self._parts.push_async_callback(server.stop, 0.0)
             server.bind()
         return raft_server, kv_server
+
+    def _create_raft_server(self) -> RpcServer:
+        config = self._config
+        return create_rpc_server(
+            config.rpc_server, config.address, config.raft_port, max_message_bytes=MAX_PEER_MESSAGE_BYTES
+        )
 
     def _register(self, raft_server: RpcServer, kv_server: RpcServer) -> None:
         config, node, cluster = self._config, self.node, self._cluster
@@ -341,6 +367,7 @@ class Server:
             timeout_seconds=timeout_seconds,
             forwards=not config.no_forward,
         )
+        maintenance_service = MaintenanceService(node, cluster.cluster_id, timeout_seconds=timeout_seconds)
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
         raft_server, kv_server = (
             GuardedServer(server, gate, timeout_seconds=timeout_seconds) for server in (raft_server, kv_server)
@@ -348,6 +375,7 @@ class Server:
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
         add_AuthServiceServicer_to_server(auth_service, kv_server)
+        add_MaintenanceServiceServicer_to_server(maintenance_service, kv_server)
         kv_server.add_direct_methods(_KV_SERVICE, kv_service.direct_methods)
         for server, own_services in ((raft_server, _OF_RAFT_PORT), (kv_server, _OF_KV_PORT)):
             add_RaftServiceServicer_to_server(raft_service, server)
@@ -378,7 +406,7 @@ class Server:
             await self._parts.aclose()
         if self._failure is not None:
             raise self._failure
-        if removal is Removal.WHILE_DOWN and self._config.peer_raft_address is None:
+        if removal is Removal.WHILE_DOWN and not self._config.peers_to_ask:
             assert self._directory.identity is not None
             raise self._removed_error(self._directory.identity)
         _log.info("stopped")

@@ -1,6 +1,7 @@
 """A newcomer asks to be let in, for as long as it takes: its peer may not be up yet."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -67,42 +68,42 @@ class Troubles:
         self._log.warning("can't join yet, trying on", peer=self._peer, cause=cause)
 
 
-async def join(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
-    """Ask the peer until the cluster has taken this node in: the cluster's id. Raises `JoinRefused`."""
-    troubles = Troubles(_log, peer_raft_address)
-    _log.info("asking to join", peer=peer_raft_address)
-    while True:
+async def join(peers: Sequence[str], request: peer_pb2.JoinReq) -> int:
+    """Ask one peer after another until the cluster has taken this node in: its id. Raises `JoinRefused`."""
+    troubles = {peer: Troubles(_log, peer) for peer in peers}
+    _log.info("asking to join", peer=",".join(peers))
+    for peer in itertools.cycle(peers):
         try:
-            return await _ask(peer_raft_address, request)
+            return await _ask(peer, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
                 raise JoinRefused(
-                    f"what answers at {peer_raft_address} lets no nodes join: -p takes the Raft address of a member, "
-                    "not its KV address"
+                    f"what answers at {peer} lets no nodes join: it takes the Raft address of a member, not its KV "
+                    "address"
                 ) from None
             if failure.code() in _REFUSALS:
-                raise JoinRefused(
-                    f"the cluster at {peer_raft_address} refuses this node: {failure.details()}"
-                ) from None
-            troubles.tell(cause_of(failure))
+                raise JoinRefused(f"the cluster at {peer} refuses this node: {failure.details()}") from None
+            troubles[peer].tell(cause_of(failure))
         await asyncio.sleep(PAUSE_SECONDS)
+    raise JoinRefused("nobody is known who could let this node in")
 
 
-async def ask_until_heard(node: Node, peer_raft_address: str, request: peer_pb2.JoinReq) -> bool:
+async def ask_until_heard(node: Node, peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
     """Once let in: ask again and again until the cluster has told this node so. False if it is not let in any more.
 
     Who is removed before any member has spoken to it would otherwise wait for ever: it is nobody's peer.
     """
-    while True:
+    for peer in itertools.cycle(peers):
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         if node.members.by_id:
             return True
         try:
-            await _ask(peer_raft_address, request)
+            await _ask(peer, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() in _REFUSALS:
-                _log.warning("the cluster lets this node in no more", peer=peer_raft_address, cause=failure.details())
+                _log.warning("the cluster lets this node in no more", peer=peer, cause=failure.details())
                 return False
+    return False
 
 
 def cause_of(failure: grpc.aio.AioRpcError) -> str:

@@ -105,8 +105,7 @@ class NewCluster:
         term = log.hard_state.term + 1
         first_index = log.last_index() + 1
         member = self._member._replace(instance_id=self._identity.instance_id, promote=False)
-        changes = enumerate(_changes_to(self._identity.node_id, member, self._end), first_index)
-        entries = [Entry(term, index, change.encode(), EntryKind.CONF_CHANGE) for index, change in changes]
+        entries = entries_to_alone(self._identity.node_id, member, self._end, term, first_index)
         asyncio.run(log.append(entries, HardState(term=term, vote=0, commit=entries[-1].index)))
 
     def _apply(self) -> None:
@@ -169,6 +168,12 @@ def _removed(root: Path, identity: Identity) -> DataDirectoryError:
     return DataDirectoryError(
         f"{root} is of node {identity.node_id}, which was removed from its cluster: the others went on without it"
     )
+
+
+def entries_to_alone(node_id: int, member: Member, members: Members, term: int, first_index: int) -> list[Entry]:
+    """The entries of `term`, from `first_index` on, that lead from `members` to this one alone."""
+    changes = enumerate(_changes_to(node_id, member, members), first_index)
+    return [Entry(term, index, change.encode(), EntryKind.CONF_CHANGE) for index, change in changes]
 
 
 def _changes_to(node_id: int, member: Member, members: Members) -> list[ConfChange]:

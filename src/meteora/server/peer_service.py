@@ -1,4 +1,4 @@
-"""`meteora.peer.PeerService`: the peers' streams, and nodes that ask to join."""
+"""`meteora.peer.PeerService`: the peers' streams, and nodes that ask to join or to begin a cluster."""
 
 import asyncio
 
@@ -16,13 +16,14 @@ from meteora.transport.interface import Identity, Inbox
 
 
 class PeerService(PeerReceiver):
-    """Exchange, from the transport, and Join."""
+    """Exchange, from the transport, Join and Meet."""
 
     def __init__(self, identity: Identity, inbox: Inbox, cluster: Cluster, *, timeout_seconds: float) -> None:
         super().__init__(identity, inbox)
         self._cluster = cluster
         self._timeout_seconds = timeout_seconds
         self._own_address = identity.raft_address
+        self._instance_id = identity.instance_id
         self._warnings = OnceLog(get_logger("cluster"))
 
     async def Join(  # noqa: N802  the method's name in the proto
@@ -36,6 +37,14 @@ class PeerService(PeerReceiver):
         except RequestError as error:
             await abort(context, error)
         return peer_pb2.JoinReply(cluster_id=self._cluster.cluster_id)
+
+    async def Meet(  # noqa: N802  the method's name in the proto
+        self,
+        request: peer_pb2.MeetReq,  # noqa: ARG002  a member says the same to everybody
+        context: grpc.aio.ServicerContext[peer_pb2.MeetReq, peer_pb2.MeetReply],  # noqa: ARG002  nothing is refused
+    ) -> peer_pb2.MeetReply:
+        """Say that this node is in a cluster, to who would begin one with it."""
+        return peer_pb2.MeetReply(cluster_id=self._cluster.cluster_id, instance_id=self._instance_id)
 
     def _warn_of_wildcards(self, newcomer_address: str, caller: str) -> None:
         """Say that 0.0.0.0 means another host there than here, if the caller is on another host."""

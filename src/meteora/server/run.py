@@ -12,6 +12,7 @@ from meteora.errors import InternalError
 from meteora.observability.logs import configure
 from meteora.raft.errors import RaftError
 from meteora.server.assembly import Server
+from meteora.server.service_manager import READY, STOPPING, ServiceManager
 
 YOUNG_OBJECTS = 50_000
 """Containers that are allocated, and not freed, between two looks for garbage in cycles.
@@ -50,11 +51,17 @@ async def _serve(config: NodeConfig) -> None:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
-    while await _serve_once(Server(config), stop):
-        pass
+    manager = ServiceManager()
+    pings = asyncio.create_task(manager.stay_alive())
+    try:
+        while await _serve_once(Server(config), stop, manager):
+            pass
+    finally:
+        pings.cancel()
+        await asyncio.wait((pings,))
 
 
-async def _serve_once(server: Server, stop: asyncio.Event) -> bool:
+async def _serve_once(server: Server, stop: asyncio.Event, manager: ServiceManager) -> bool:
     """Serve until `stop`, or until the node can't go on. True if it is to be started again."""
     starting, stopped = asyncio.create_task(server.start()), asyncio.create_task(stop.wait())
     try:
@@ -63,7 +70,10 @@ async def _serve_once(server: Server, stop: asyncio.Event) -> bool:
         if not starting.done():
             return False
         await starting
+        manager.tell(READY)
         await server.run_until(stopped)
+        if stop.is_set():
+            manager.tell(STOPPING)
         return await server.stop() and not stop.is_set()
     finally:
         for task in (starting, stopped):

@@ -4,6 +4,7 @@
     identity                    whose state this is, as JSON with a checksum
     raft/, kv/                  the two databases; kv-INDEX/ in place of kv/ once a snapshot was installed
     snapshot-in/, snapshot-out/ a snapshot that is received, and one that was made (see `meteora.kv.installation`)
+    unfinished-restore/         a directory like this one, as a backup is restored (see `meteora.server.restoration`)
     removed-YYYYmmdd-HHMMSS/    identity and databases of a node that was removed and joined anew
 
 Every change is one atomic rename, fsynced, and a crash between two of them leaves a directory that opens:
@@ -36,6 +37,12 @@ FORMAT_VERSION: Final = 2
 """1 while the feature level is 0: releases that know no other level refuse a directory of format 2, and say why."""
 
 _ASIDE: Final = "removed-"
+
+UNFINISHED_RESTORE: Final = "unfinished-restore"
+"""While it is there, and no identity, no node may start."""
+
+_FROM_OTHERS: Final = re.compile(r"\..*|lost\+found")
+"""What is in a directory that is as good as empty: hidden files, what a file system keeps there."""
 
 _MAY_BE_THERE: Final = re.compile(r"\..*|lost\+found|LOCK|identity.*|raft|kv(-[0-9]+)?|snapshot-(in|out)|removed-.*")
 """What may be in a directory before a node has it: hidden files, what a file system keeps there, what is ours."""
@@ -278,6 +285,11 @@ def _refuse_strangers(path: Path) -> None:
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
     except OSError as error:
         raise _unusable(path, error) from error
+    if UNFINISHED_RESTORE in names and "identity" not in names:
+        raise DataDirectoryError(
+            f"data directory {path}: the restore of a backup into it was not finished: remove what is in it, and "
+            "restore again"
+        )
     strangers = [name for name in names if not _MAY_BE_THERE.fullmatch(name)]
     if strangers and "identity" not in names:
         more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
@@ -285,6 +297,11 @@ def _refuse_strangers(path: Path) -> None:
             f"data directory {path} has things in it that are not Meteora's ({', '.join(strangers[:3])}{more}): choose "
             "an empty one with -d"
         )
+
+
+def contents(path: Path) -> list[Path]:
+    """What is in the directory at `path`; nothing, if that is as good as empty, or not there. Raises `OSError`."""
+    return [each for each in path.iterdir() if not _FROM_OTHERS.fullmatch(each.name)] if path.exists() else []
 
 
 def _refuse_foreign(path: Path, identity: Identity | None, node_id: int) -> None:

@@ -44,3 +44,13 @@ class Pace:
     def abandon(self) -> None:
         """Let the work end at its next step."""
         self._abandoned.set()
+
+
+class Unpaced(Pace):
+    """For who does such work where no loop runs: it goes on without a pause."""
+
+    def step(self) -> None:
+        """Nothing to wait for."""
+
+    def pause(self) -> None:
+        """Likewise."""

@@ -350,6 +350,10 @@ class Rocks:
         tables = self._database.live_files()
         return sorted({table[end] for table in tables for end in ("start_key", "end_key")})
 
+    def estimated_pairs(self) -> int:
+        """About how many pairs there are: what was written over or deleted counts until it is merged."""
+        return int(self._database.property_int_value("rocksdb.estimate-num-keys") or 0)
+
     def write_delay_seconds(self, size_bytes: int) -> float:
         """How long RocksDB would make a write of this size wait, on purpose, because flushes or compactions lag.
 

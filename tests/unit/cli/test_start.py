@@ -17,6 +17,7 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
     (["-k", "--kv-port"], "METEORA_KV_PORT", "5001", "kv_port", 5001),
     (["-d", "--data-directory"], "METEORA_DATA_DIRECTORY", "/tmp/d", "data_directory", Path("/tmp/d")),
     (["-p", "--peer-raft-address"], "METEORA_PEER_RAFT_ADDRESS", "a:7001", "peer_raft_address", "a:7001"),
+    (["--initial-cluster"], "METEORA_INITIAL_CLUSTER", "a:1,b:2", "initial_cluster", ("a:1", "b:2")),
     (["--advertise-address"], "METEORA_ADVERTISE_ADDRESS", "a", "advertise_address", "a"),
     (["--max-request-bytes"], "METEORA_MAX_REQUEST_BYTES", "10", "max_request_bytes", 10),
     (["--snapshot-catchup-entries"], "METEORA_SNAPSHOT_CATCHUP_ENTRIES", "7", "snapshot_catchup_entries", 7),
@@ -104,7 +105,8 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_has_an_option_and_is_tested_here() -> None:
     tested = {option[3] for option in OPTIONS} | {flag[2] for flag in FLAGS}
-    assert {field.name for field in fields(NodeConfig)} - NOT_OPTIONS == tested == {each.name for each in start.params}
+    assert {field.name for field in fields(NodeConfig)} - NOT_OPTIONS == tested
+    assert {each.name for each in start.params} == {*tested, "config"}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,8 @@ def test_every_setting_has_an_option_and_is_tested_here() -> None:
         (["-p", "nonsense"], "--peer-raft-address 'nonsense' is not an address"),
         (["-p", "::1:7000"], "--peer-raft-address '::1:7000' is not an address"),
         (["-p", "0.0.0.0:7000"], "own Raft address"),
+        (["--initial-cluster", "a:7000,b"], "--initial-cluster 'b' is not an address"),
+        (["--initial-cluster", "a:7000", "-p", "b:7000"], "leave one of them out"),
         (["-a", "0.0.0.0:5000"], "--address '0.0.0.0:5000' is not a host"),
         (["--advertise-address", "a:5000"], "--advertise-address 'a:5000' is not a host"),
         (["--max-request-bytes", "0"], "'0' is not a number of bytes"),

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 import grpc
 import pytest
 
-from meteora.client import AsyncClient
+from meteora.client import AsyncClient, async_batches
 from meteora.client.async_batches import MAX_UNDER_WAY
-from meteora.client.batch import MAX_BYTES, MAX_OPERATIONS
+from meteora.client.batch import MAX_BYTES
 from meteora.errors import InvalidRequest, NotApplied, OutcomeUnknown
 from meteora.pb import common_pb2, kv_pb2
 from tests.unit.client.remote import NOT_APPLIED, Remote, Step, hangs, loses_reply, remotes, serves
@@ -136,19 +136,25 @@ def test_while_batches_are_under_way_what_comes_gathers(node: BatchRemote) -> No
     run(node, scenario)
 
 
-def test_a_full_batch_goes_out_although_others_are_under_way_but_not_more_than_so_many(node: BatchRemote) -> None:
+def test_a_full_batch_goes_out_although_others_are_under_way_but_not_more_than_so_many(
+    node: BatchRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So few that they are asked for at once, and alike however long that takes.
+    monkeypatch.setattr(async_batches, "MAX_OPERATIONS", 2)
+    monkeypatch.setattr(async_batches, "LIKE_TIMEOUTS_SECONDS", PATIENT_SECONDS)
+
     async def scenario(client: AsyncClient) -> None:
         node.gate.clear()
         under_way = []
         for index in range(MAX_UNDER_WAY + 1):
-            full = (client.put(f"{index} {each}", "") for each in range(MAX_OPERATIONS))
-            under_way.append(asyncio.gather(*full))
+            under_way.append(asyncio.create_task(put_all(client, f"{index}a", f"{index}b")))
             await asyncio.sleep(0)
             sent = min(index + 1, MAX_UNDER_WAY)
             await until(lambda count=sent: len(node.batches) == count)
         node.gate.set()
-        await asyncio.gather(*under_way)
-        assert node.sizes == [MAX_OPERATIONS] * (MAX_UNDER_WAY + 1)
+        for each in under_way:
+            assert not any(await each)
+        assert node.sizes == [2] * (MAX_UNDER_WAY + 1)
 
     run(node, scenario)
 

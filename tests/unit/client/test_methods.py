@@ -2,7 +2,17 @@ from typing import Any
 
 import pytest
 
-from meteora.client.methods import CHANGE_CONFIG, DELETE, GET, NODE_STATUS, PUT, TRANSFER_LEADERSHIP, Method
+from meteora.client.methods import (
+    BACKUP,
+    CHANGE_CONFIG,
+    DELETE,
+    EXPORT,
+    GET,
+    NODE_STATUS,
+    PUT,
+    TRANSFER_LEADERSHIP,
+    Method,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +24,8 @@ from meteora.client.methods import CHANGE_CONFIG, DELETE, GET, NODE_STATUS, PUT,
         (CHANGE_CONFIG, "/meteora.raft.RaftService/ChangeConfig", True),
         (TRANSFER_LEADERSHIP, "/meteora.raft.RaftService/TransferLeadership", True),
         (NODE_STATUS, "/meteora.raft.RaftService/NodeStatus", False),
+        (BACKUP, "/meteora.maintenance.MaintenanceService/Backup", False),
+        (EXPORT, "/meteora.maintenance.MaintenanceService/Export", False),
     ],
     ids=lambda value: value.name if isinstance(value, Method) else None,
 )

@@ -2,14 +2,14 @@
 
 import pytest
 
-from meteora.pb import auth_pb2, kv_pb2, peer_pb2, raft_pb2
+from meteora.pb import auth_pb2, kv_pb2, maintenance_pb2, peer_pb2, raft_pb2
 from meteora.server.guarded import Needs, needs_of
 
 OPEN = {
     "/meteora.auth.AuthService/Authenticate",
     "/meteora.auth.AuthService/AuthStatus",
     *(f"/meteora.kv.KvService/{name}" for name in ("Get", "Put", "Delete", "Batch")),
-    *(f"/meteora.peer.PeerService/{name}" for name in ("Exchange", "SendSnapshot", "Join")),
+    *(f"/meteora.peer.PeerService/{name}" for name in ("Exchange", "SendSnapshot", "Join", "Meet")),
 }
 LOGIN = {
     "/meteora.auth.AuthService/UserGet",
@@ -21,7 +21,7 @@ LOGIN = {
 
 def test_every_method_needs_what_is_documented() -> None:
     needs: dict[Needs, set[str]] = {each: set() for each in Needs}
-    for file in (auth_pb2, kv_pb2, peer_pb2, raft_pb2):
+    for file in (auth_pb2, kv_pb2, maintenance_pb2, peer_pb2, raft_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 needs[needs_of(service.full_name, method.name)].add(f"/{service.full_name}/{method.name}")

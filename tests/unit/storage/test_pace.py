@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from meteora.storage.pace import Abandoned, Pace
+from meteora.storage.pace import Abandoned, Pace, Unpaced
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -45,3 +45,10 @@ def test_another_thread_abandons_the_work() -> None:
     pace.abandon()
     thread.join(10.0)
     assert ends == [True]
+
+
+def test_who_need_not_pause_does_not_even_if_it_was_called_off() -> None:
+    pace = Unpaced()
+    pace.abandon()
+    pace.step()
+    pace.pause()

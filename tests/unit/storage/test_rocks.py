@@ -625,3 +625,11 @@ def test_a_database_that_slows_writers_down_says_for_how_long(rocks: Rocks) -> N
 def test_a_database_that_stops_writers_says_so(rocks: Rocks) -> None:
     fill_level_0(rocks, 4)
     assert rocks.write_delay_seconds(1) == math.inf
+
+
+def test_how_many_pairs_there_are_is_known_about(rocks: Rocks) -> None:
+    assert rocks.estimated_pairs() == 0
+    fill(rocks, 100)
+    assert rocks.estimated_pairs() == 100
+    rocks.flush()
+    assert rocks.estimated_pairs() == 100

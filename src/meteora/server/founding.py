@@ -1,0 +1,103 @@
+"""Nodes that begin a cluster together: which of them founds it, and when.
+
+All have the same list of addresses (`--initial-cluster`) and the same command line; nobody has to know whether this is
+the first start. The rules, so that there are never two clusters:
+
+- Only the first node of the list founds one.
+- It does so only once every other node of the list has said that it is in none. One that is silent may be a member of
+  a cluster that the first one has forgotten, with its disk: so it waits.
+- As soon as one says that it is in a cluster, that one is joined, by the first node of the list as well.
+- All must have the same list, and each address must be another data directory's: or a first node whose list is wrong,
+  or whose addresses all lead to itself, would found a second cluster.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from meteora.observability.logs import get_logger
+from meteora.pb import peer_pb2
+from meteora.pb.peer_pb2_grpc import PeerServiceServicer, PeerServiceStub
+from meteora.server.joining import PAUSE_SECONDS, Troubles, cause_of
+from meteora.transport.channel import open_channel
+
+ANSWER_SECONDS = 2.0
+"""For one answer: who is asked needs nobody else for it."""
+
+_log = get_logger("join")
+
+
+class Newcomer(PeerServiceServicer):
+    """What a node that is in no cluster yet says on its Raft port."""
+
+    def __init__(self, instance_id: int, initial_cluster: Sequence[str]) -> None:
+        self._instance_id = instance_id
+        self._initial_cluster = list(initial_cluster)
+
+    async def Meet(  # noqa: N802  the method's name in the proto
+        self, request: peer_pb2.MeetReq, context: grpc.aio.ServicerContext[peer_pb2.MeetReq, peer_pb2.MeetReply]
+    ) -> peer_pb2.MeetReply:
+        """Say that this node is in no cluster, to who has the same list."""
+        if list(request.initial_cluster) != self._initial_cluster:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"its --initial-cluster is {','.join(self._initial_cluster)}: all must have the same",
+            )
+        return peer_pb2.MeetReply(instance_id=self._instance_id)
+
+    async def _refuse(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ARG002  whatever
+        """Let the caller try again later."""
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "that node is in no cluster itself yet")
+
+    Join = _refuse
+    # grpcio takes coroutines for streams, too; the generated types don't say so.
+    Exchange = _refuse  # type: ignore[assignment]
+    SendSnapshot = _refuse  # type: ignore[assignment]
+
+
+async def meet(initial_cluster: Sequence[str], own_address: str, instance_id: int) -> Sequence[str]:
+    """Ask the others until it is clear what to do: the addresses of members to join; none to found a cluster."""
+    others = [address for address in initial_cluster if address != own_address]
+    troubles = {address: Troubles(_log, address) for address in others}
+    all_of_them = Troubles(_log, ",".join(others))
+    request = peer_pb2.MeetReq(initial_cluster=initial_cluster)
+    _log.info("asking who is in a cluster", peers=",".join(others), own_address=own_address)
+    while True:
+        answers = await asyncio.gather(*(_ask(address, request, troubles[address]) for address in others))
+        replies = {address: reply for address, reply in zip(others, answers, strict=True) if reply is not None}
+        if members := [address for address, reply in replies.items() if reply.cluster_id]:
+            return members
+        if len(replies) == len(others):
+            instances = [instance_id, *(reply.instance_id for reply in replies.values())]
+            obstacle = _why_not_found(initial_cluster, own_address, instances)
+            if obstacle is None:
+                return ()
+            all_of_them.tell(obstacle)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _why_not_found(initial_cluster: Sequence[str], own_address: str, instances: Sequence[int]) -> str | None:
+    """Why this node founds no cluster now that all have said that they are in none; None if it does.
+
+    `instances`: of this node and of all others.
+    """
+    if own_address != initial_cluster[0]:
+        return f"nobody is in a cluster yet; {initial_cluster[0]}, the first of --initial-cluster, is to found it"
+    if len(set(instances)) < len(instances):
+        return "several addresses of --initial-cluster lead to one node"
+    return None
+
+
+async def _ask(address: str, request: peer_pb2.MeetReq, troubles: Troubles) -> peer_pb2.MeetReply | None:
+    """What the node there says; None if it says nothing that can be used."""
+    try:
+        async with open_channel(address) as channel:
+            return await PeerServiceStub(channel).Meet(request, timeout=ANSWER_SECONDS)
+    except grpc.aio.AioRpcError as failure:
+        if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
+            # A node of an older release answers only once it is a member.
+            return peer_pb2.MeetReply(cluster_id=1)
+        troubles.tell(cause_of(failure))
+        return None

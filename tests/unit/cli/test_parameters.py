@@ -1,0 +1,26 @@
+"""Converters that no setting of `start` shows by itself."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from meteora.cli.parameters import names, type_of
+from meteora.settings import File, Names
+
+
+@pytest.mark.parametrize("value", ["a, b,,a ", ("a", "b", "a")])
+def test_names_are_those_that_are_there_each_once(value: str | tuple[str, ...]) -> None:
+    assert names(value) == ("a", "b")
+
+
+def test_names_have_their_kind() -> None:
+    assert type_of(Names("NAME[,...]")) is names
+
+
+def test_a_file_may_not_be_a_directory(tmp_path: Path) -> None:
+    kind = type_of(File())
+    assert isinstance(kind, click.Path)
+    assert kind.convert(str(tmp_path / "not-there"), None, None) == tmp_path / "not-there"
+    with pytest.raises(click.BadParameter, match="is a directory"):
+        kind.convert(str(tmp_path), None, None)
