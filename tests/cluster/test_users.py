@@ -180,6 +180,18 @@ def test_a_stranger_does_not_join(secured: Secured, tmp_path: Path, free_port: C
         stranger.end()
 
 
+def test_backups_and_exports_are_for_root(secured: Secured, tmp_path: Path) -> None:
+    file = tmp_path / "backup"
+    denied = secured.attempt("backup", str(file), user="alice", password=ALICE_PASSWORD)
+    assert (denied.returncode, file.exists()) == (1, False)
+    assert "needs the role root" in denied.stderr
+    secured.run("backup", str(file))
+    assert file.stat().st_size > 0
+    assert ALICE_PASSWORD.encode() not in file.read_bytes()
+    with secured.client("root", ROOT_PASSWORD) as root:
+        assert dict(root.export()).keys() >= {b"elsewhere"}
+
+
 def test_root_is_kept_while_users_are_enabled(secured: Secured) -> None:
     for command in (("user", "delete", "root"), ("user", "revoke-role", "root", "root"), ("role", "delete", "root")):
         result = secured.attempt(*command)
