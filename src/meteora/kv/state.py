@@ -2,7 +2,7 @@
 
 "k" key        ->  value
 "s" client id  ->  the client's session
-"a" ...        ->  users, roles and tokens (see `meteora.kv.users`)
+"u" ...        ->  users, roles and tokens (see `meteora.kv.users`)
 "m" name       ->  applied, membership, rolling hash, sessions, feature level
 """
 
@@ -102,8 +102,9 @@ def decode_position(path: Path, record: bytes | None) -> tuple[int, int]:
 
 
 def _load_users(path: Path, database: Rocks) -> Users:
+    pairs = list(database.scan(USERS_PREFIX, bytes([USERS_PREFIX[0] + 1])))
     try:
-        return Users().load(database.scan(USERS_PREFIX, bytes([USERS_PREFIX[0] + 1])))
+        return Users().load(pairs)
     except Corruption as error:
         raise Corruption(f"{path}: {error}. {CORRUPTION_ADVICE}") from error
 

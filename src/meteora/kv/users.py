@@ -4,10 +4,10 @@ A change names the revision of all this that it was decided on, and does nothing
 decides (`meteora.server.administration`) looks at what there is, refuses what makes no sense, and tries again if others
 were faster; and applying is the same everywhere, because it knows neither rules, nor times, nor chance.
 
-"am"            ->  whether it is enabled, the revision, the members' secret
-"au" name       ->  a user: the hash of the password, roles
-"ar" name       ->  a role: permissions
-"at" SHA-256    ->  the token with this digest: whose, and until when
+"um"            ->  whether it is enabled, the revision, the members' secret
+"uu" name       ->  a user: the hash of the password, roles
+"ur" name       ->  a role: permissions
+"ut" SHA-256    ->  the token with this digest: whose, and until when
 
 Invariants: the revision rises with every change but of tokens alone. Tokens are kept as digests, so neither a disk nor
 a log holds one.
@@ -22,7 +22,7 @@ from meteora.errors import Corruption
 
 USERS_VERSION: Final = 1
 
-USERS_PREFIX: Final = b"a"
+USERS_PREFIX: Final = b"u"
 
 ROOT: Final = "root"
 """The role, and the user, that may do everything."""
@@ -30,10 +30,10 @@ ROOT: Final = "root"
 FROM_KEY: Final = b"\x00"
 """As the end of a range: there is none."""
 
-_META_KEY: Final = b"am"
-_USER_PREFIX: Final = b"au"
-_ROLE_PREFIX: Final = b"ar"
-_TOKEN_PREFIX: Final = b"at"
+_META_KEY: Final = b"um"
+_USER_PREFIX: Final = b"uu"
+_ROLE_PREFIX: Final = b"ur"
+_TOKEN_PREFIX: Final = b"ut"
 
 
 class Access(IntFlag):
