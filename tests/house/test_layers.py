@@ -13,10 +13,12 @@ ROOMS: dict[str, set[str]] = {
     "kv": {"storage", "raft"},
     "transport": {"raft", "pb", "rpc", "http2"},
     "node": {"raft", "storage", "kv", "transport.interface"},
+    "http1": {"web"},
     "http2": set(),
-    "rpc": {"http2"},
+    "rpc": {"http1", "http2", "web"},
     # Requests become commands here, so it knows their plain data besides.
-    "server": {"node", "transport", "rpc", "pb", "kv.command", "raft"},
+    "server": {"node", "transport", "rpc", "web", "pb", "kv.command", "raft"},
+    "web": {"http2"},
     "client": {"pb"},
     "cli": {"client", "server"},
     "__main__": {"cli"},
@@ -44,14 +46,16 @@ CORE_LIBRARIES = {"bisect", "collections", "contextlib", "dataclasses", "enum", 
 """What the core may import: nothing that knows a time, a chance, a thread, a file or a socket."""
 
 LIBRARIES: dict[str, set[str]] = {
-    "asyncio": {"cli", "client", "http2", "node", "rpc", "server", "storage", "testing", "transport"},
+    "asyncio": {"cli", "client", "http1", "http2", "node", "rpc", "server", "storage", "testing", "transport", "web"},
     "click": {"cli"},
     "google": {"client", "rpc", "server", "transport"},
     "grpc": {"client", "rpc", "server", "transport"},
     "grpc_health": {"server"},
     "grpc_reflection": {"server"},
+    "h11": {"http1"},
     "hpack": {"http2"},
     "logging": {"observability"},
+    "prometheus_client": {"observability"},
     "rocksdict": {"storage"},
     "uvloop": {"cli", "server"},
 }

@@ -118,8 +118,9 @@ class Connection(asyncio.Protocol):
         if self._out:
             self.flush()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         """Called by asyncio, which then closes the connection."""
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio has it
         """Called by asyncio, once, last."""

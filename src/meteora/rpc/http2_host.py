@@ -7,12 +7,14 @@ from typing import Final
 
 import grpc
 
+from meteora.http1 import Http1Gateway
 from meteora.http2 import Endpoint
 from meteora.rpc import listener
 from meteora.rpc.application import Application
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
+from meteora.web import Http2Gateway, WebApplication
 
 FLUSH_SECONDS: Final = 1.0
 """How long a server that stops waits for handlers that it cancelled, and for clients to take their answers."""
@@ -27,6 +29,7 @@ class Http2Server(RpcServer):
         self._application = Application(max_message_bytes)
         self._endpoint = Endpoint(self._application.route)
         self._listener: socket.socket | None = None
+        self._web: WebApplication | None = None
         self._is_started = False
 
     @property
@@ -45,6 +48,13 @@ class Http2Server(RpcServer):
     def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
         """Serves these methods directly where that will do; their handlers are registered. Only before `start`."""
         self._application.add_direct_methods(service_name, methods)
+
+    def serve_web(self, application: WebApplication) -> bool:
+        """Serves this beside gRPC, by HTTP/1.1 and HTTP/2. Only before `start`."""
+        self._web = application
+        self._application.route_other = Http2Gateway(application).route
+        self._endpoint.open_other = Http1Gateway(application).open
+        return True
 
     def bind(self) -> None:
         """Takes the port. Raises `AddressInUse`."""
@@ -70,5 +80,9 @@ class Http2Server(RpcServer):
             self._listener = None
         if self._is_started:
             await self._application.running.stop(grace_seconds or 0.0)
+            if self._web is not None:
+                self._web.stop()
             await self._endpoint.stop(FLUSH_SECONDS)
             await self._application.running.wait_for_end()
+            if self._web is not None:
+                await self._web.wait_for_end()

@@ -8,6 +8,7 @@ import grpc
 
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
+from meteora.web import WebApplication
 
 
 class RpcServer(grpc.aio.Server):
@@ -28,6 +29,10 @@ class RpcServer(grpc.aio.Server):
     @abc.abstractmethod
     def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
         """Serves these methods directly where that will do. Their handlers must be registered. Only before `start`."""
+
+    @abc.abstractmethod
+    def serve_web(self, application: WebApplication) -> bool:
+        """Serves this beside gRPC, if this kind of server can: whether it does. Only before `start`."""
 
     @property
     @abc.abstractmethod
