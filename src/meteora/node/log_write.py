@@ -32,6 +32,10 @@ class LogWrite:
             tell = _log.info if self._is_slowness_told else _log.warning
             tell("slow disk: writing the log took long", seconds=round(took_seconds, 3))
 
+    def seconds(self, now: float) -> float:
+        """How long the one that is under way has taken so far; 0 if none is."""
+        return now - self._began if self.is_under_way else 0.0
+
     def slow_seconds(self, now: float) -> float:
         """How long it has taken so far, if that is long; else 0. Tells of it, once."""
         took_seconds = now - self._began

@@ -605,6 +605,11 @@ class Node:
         """The members whose states were seen to differ from that of this node: see `meteora.node.divergence`."""
         return self._divergence.differing
 
+    @property
+    def log_write_seconds(self) -> float:
+        """How long the write to the log that is under way has taken so far; 0 if none is."""
+        return self._log_write.seconds(self._loop.time())
+
     def status(self) -> Status:
         """Where this node stands."""
         return self._raw.status()

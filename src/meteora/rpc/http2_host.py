@@ -11,6 +11,7 @@ from meteora.http1 import Http1Gateway
 from meteora.http2 import Endpoint
 from meteora.rpc import listener
 from meteora.rpc.application import Application
+from meteora.rpc.connect import add_connect_methods
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
@@ -67,6 +68,8 @@ class Http2Server(RpcServer):
         self.bind()
         assert self._listener is not None
         self._application.running.loop = asyncio.get_running_loop()
+        if self._web is not None:
+            add_connect_methods(self._web, self._application.methods, self._application.running)
         listener.listen(self._listener, self._host, self._port)
         await self._endpoint.start(self._listener, backlog=listener.BACKLOG)
         # The endpoint closes it from now on.
