@@ -115,6 +115,9 @@ class Call:
         """To be called first, in the task that serves the call. Raises `CallFailed` if its deadline makes no sense."""
         self.task = asyncio.current_task(self._loop)
         self._running.add(self)
+        counts = self.method.counts
+        if counts.measured is None and not (self.method.request_streaming or self.method.response_streaming):
+            counts.begin(self.stream)
         timeout = self._header(b"grpc-timeout")
         if timeout is not None:
             self._limit_time(parse_timeout_seconds(timeout))
@@ -198,6 +201,10 @@ class Call:
         """To be called last, however the call ended."""
         self._has_ended = True
         self._running.discard(self)
+        counts = self.method.counts
+        if counts.measured is self.stream:
+            counts.end()
+        counts.count(self._status)
         # A task that ended with an error keeps that, and by its traceback this call; and the reader reads by it.
         self.task = self._reader = None
         if self._timer is not None:

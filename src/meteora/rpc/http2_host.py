@@ -9,6 +9,7 @@ import grpc
 
 from meteora.http1 import Http1Gateway
 from meteora.http2 import Endpoint
+from meteora.observability.histogram import CallCounts
 from meteora.rpc import listener
 from meteora.rpc.application import Application
 from meteora.rpc.connect import add_connect_methods
@@ -31,6 +32,7 @@ class Http2Server(RpcServer):
         self._endpoint = Endpoint(self._application.route)
         self._listener: socket.socket | None = None
         self._web: WebApplication | None = None
+        self._http1: Http1Gateway | None = None
         self._is_started = False
 
     @property
@@ -54,8 +56,20 @@ class Http2Server(RpcServer):
         """Serves this beside gRPC, by HTTP/1.1 and HTTP/2. Only before `start`."""
         self._web = application
         self._application.route_other = Http2Gateway(application).route
-        self._endpoint.open_other = Http1Gateway(application).open
+        self._http1 = Http1Gateway(application)
+        self._endpoint.open_other = self._http1.open
         return True
+
+    @property
+    def call_counts(self) -> Mapping[str, CallCounts]:
+        """What became of the calls of each method, by its path."""
+        return {path: method.counts for path, method in self._application.methods.items()}
+
+    @property
+    def connection_counts(self) -> Mapping[str, int]:
+        """Connections that are open, by the version of HTTP."""
+        of_http1 = 0 if self._http1 is None else len(self._http1.connections)
+        return {"1.1": of_http1, "2": len(self._endpoint.connections) - of_http1}
 
     def bind(self) -> None:
         """Takes the port. Raises `AddressInUse`."""

@@ -37,6 +37,7 @@ from meteora.rpc import RpcServer, create_rpc_server, longest_body_bytes
 from meteora.server.cluster import Cluster
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
+from meteora.server.metrics import NodeMetrics
 from meteora.server.peer_service import PeerService
 from meteora.server.probes import Probes
 from meteora.server.raft_service import RaftService
@@ -86,6 +87,7 @@ class Server:
         self._has_just_joined = False
         """In this run."""
         self.node: Node
+        self._transport: GrpcTransport
         self._cluster: Cluster
 
     async def start(self) -> None:
@@ -251,7 +253,7 @@ class Server:
             random_below=random.SystemRandom().randrange,
         )
         self.node = Node(settings, log, state_machine, snapshots)
-        transport = GrpcTransport(identity, self.node)
+        transport = self._transport = GrpcTransport(identity, self.node)
         self._parts.push_async_callback(transport.close)
         self._parts.push_async_callback(self.node.stop)
         self._cluster = Cluster(self.node, identity.cluster_id)
@@ -321,9 +323,11 @@ class Server:
             add_HealthServicer_to_server(self._health, server)
             names = (own_service, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        self._serve_web(kv_server)
+        self._serve_web(
+            kv_server, NodeMetrics(node, self._transport, peer_service, {"kv": kv_server, "raft": raft_server})
+        )
 
-    def _serve_web(self, kv_server: RpcServer) -> None:
+    def _serve_web(self, kv_server: RpcServer, node_metrics: NodeMetrics) -> None:
         """Plain HTTP, on the KV port only: the Raft port is for nodes."""
         application = WebApplication(longest_body_bytes(self._kv_message_bytes))
         if not kv_server.serve_web(application):
@@ -332,6 +336,7 @@ class Server:
         probes = Probes(self.node, self._cluster.cluster_id)
         self._parts.push_async_callback(probes.stop)
         probes.add_to(application)
+        node_metrics.add_to(application)
 
     # Stopping
 

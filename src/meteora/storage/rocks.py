@@ -350,6 +350,10 @@ class Rocks:
         tables = self._database.live_files()
         return sorted({table[end] for table in tables for end in ("start_key", "end_key")})
 
+    def property_value(self, name: str) -> int | None:
+        """A number of RocksDB's own, by its name without `rocksdb.`; None if it has no such. Quick."""
+        return self._database.property_int_value(f"rocksdb.{name}")
+
     def write_delay_seconds(self, size_bytes: int) -> float:
         """How long RocksDB would make a write of this size wait, on purpose, because flushes or compactions lag.
 
