@@ -177,11 +177,12 @@ class Http1Connection:
 
     def _begin(self, head: h11.Request) -> None:
         self._head = head
-        takes_body = self._application.takes_body(head.target.decode("latin-1"))
-        self._max_body_bytes = self._application.max_body_bytes if takes_body else 0
+        self._max_body_bytes = self._application.body_bytes(*_asked(head))
         self._give_up_at = self._loop.time() + BODY_SECONDS
         stated = dict(head.headers).get(b"content-length", b"0")
-        if int(stated) > self._max_body_bytes:
+        if head.http_version not in {b"1.0", b"1.1"}:
+            self.refuse(505, "this is HTTP/1.1; HTTP/2 begins with its preface")
+        elif int(stated) > self._max_body_bytes:
             self._refuse_body()
 
     def _invite_body(self) -> None:
@@ -198,7 +199,8 @@ class Http1Connection:
             self._gateway.bodies_bytes += len(data)
 
     def _refuse_body(self) -> None:
-        self.refuse(413, f"a body has at most {self._max_body_bytes} bytes here")
+        assert self._head is not None
+        self._refuse(self._application.too_long(*_asked(self._head)))
 
     def _drop_body(self) -> bytes:
         body = bytes(self._body)
@@ -210,9 +212,10 @@ class Http1Connection:
     def _serve(self) -> None:
         head = self._head
         assert head is not None
+        method, target = _asked(head)
         request = Request(
-            method=head.method.decode("latin-1"),
-            target=head.target.decode("latin-1"),
+            method=method,
+            target=target,
             headers=list(head.headers),
             body=self._drop_body(),
             peer=self._peer,
@@ -293,9 +296,11 @@ class Http1Connection:
 
     def refuse(self, status: int, reason: str) -> None:
         """Answers what is no request, or is not taken, and ends the connection."""
+        self._refuse(text_response(status, reason))
+
+    def _refuse(self, response: Response) -> None:
         self._drop_body()
         if self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            response = text_response(status, reason)
             self._is_leaving = True
             self._write_head(response)
             self._write(h11.Data(data=response.body))
@@ -309,6 +314,11 @@ class Http1Connection:
         self._is_closing = True
         self._give_up_at = self._loop.time() + WRITE_SECONDS
         self._transport.close()
+
+
+def _asked(head: h11.Request) -> tuple[str, str]:
+    """Method and target."""
+    return head.method.decode("latin-1"), head.target.decode("latin-1")
 
 
 def _reason(status: int) -> bytes:

@@ -149,6 +149,8 @@ class ConnectMethod:
         message = self._input_type()
         try:
             if kind == JSON:
+                if not body.lstrip().startswith(b"{"):
+                    raise ValueError("it is no object")
                 json_format.Parse(body, message)
             else:
                 message.ParseFromString(body)

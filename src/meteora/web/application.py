@@ -35,9 +35,14 @@ class WebApplication:
         """Lets `handler` answer such requests. One for GET answers HEAD as well."""
         self._handlers.setdefault(path, {})[method] = handler
 
-    def takes_body(self, target: str) -> bool:
-        """Whether a body is of any use there."""
-        return "POST" in self._handlers.get(path_of(target), ())
+    def body_bytes(self, method: str, target: str) -> int:
+        """The longest body that is taken there."""
+        return self.max_body_bytes if method == "POST" and "POST" in self._handlers.get(path_of(target), ()) else 0
+
+    def too_long(self, method: str, target: str) -> Response:
+        """The response to a request with a longer one."""
+        limit = self.body_bytes(method, target)
+        return self._refusal(method, path_of(target)) or text_response(413, f"a body has at most {limit} bytes here")
 
     async def respond(self, request: Request) -> Response:
         """The response to a request. Never raises, unless it is cancelled."""
@@ -53,19 +58,22 @@ class WebApplication:
             return text_response(500, "an error of the server: see its log")
 
     def _find(self, request: Request) -> Handler:
-        handlers = self._handlers.get(request.path)
         if self._is_stopping:
             return _constant(text_response(503, "the server is stopping"))
         if len(self._tasks) > MAX_REQUESTS:
             return _constant(text_response(503, f"more than {MAX_REQUESTS} requests at a time: try again later"))
+        refusal = self._refusal(request.method, request.path)
+        return _constant(refusal) if refusal else self._handlers[request.path][_asked(request.method)]
+
+    def _refusal(self, method: str, path: str) -> Response | None:
+        """None if somebody answers there."""
+        handlers = self._handlers.get(path)
         if handlers is None:
-            return _constant(text_response(404, "there is nothing here"))
-        handler = handlers.get("GET" if request.method == "HEAD" else request.method)
-        if handler is None:
-            methods = sorted({*handlers, *(["HEAD"] if "GET" in handlers else [])})
-            allowed = ", ".join(methods)
-            return _constant(text_response(405, f"only {allowed} here", (b"allow", allowed.encode())))
-        return handler
+            return text_response(404, "there is nothing here")
+        if _asked(method) not in handlers:
+            allowed = ", ".join(sorted({*handlers, *(["HEAD"] if "GET" in handlers else [])}))
+            return text_response(405, f"only {allowed} here", (b"allow", allowed.encode()))
+        return None
 
     # Tasks
 
@@ -100,6 +108,10 @@ class WebApplication:
         """Returns when nothing is left of any request. For when all connections have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _asked(method: str) -> str:
+    return "GET" if method == "HEAD" else method
 
 
 def _constant(response: Response) -> Handler:

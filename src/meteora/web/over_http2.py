@@ -50,13 +50,15 @@ class Http2Gateway:
         regular = [header for header in headers if not header[0].startswith(b":")]
         if b":authority" in fields and _HOST not in fields:
             regular.append((_HOST, fields[b":authority"]))
-        target = fields[b":path"].decode("latin-1")
-        limit = self._application.max_body_bytes if self._application.takes_body(target) else 0
+        method, target = fields[b":method"].decode("latin-1"), fields[b":path"].decode("latin-1")
+        body = await _body(stream, self._application.body_bytes(method, target))
+        if body is None:
+            raise _Refused(self._application.too_long(method, target))
         return Request(
-            method=fields[b":method"].decode("latin-1"),
+            method=method,
             target=target,
             headers=regular,
-            body=await _body(stream, limit),
+            body=body,
             peer=stream.peer,
         )
 
@@ -78,8 +80,8 @@ class Http2Gateway:
         stream.send(b"", is_end=True)
 
 
-async def _body(stream: ServerStream, max_bytes: int) -> bytes:
-    """Raises `_Refused` if it is too long, or does not come, and `StreamEnded`."""
+async def _body(stream: ServerStream, max_bytes: int) -> bytes | None:
+    """None if it is too long. Raises `_Refused` if it does not come, and `StreamEnded`."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -87,7 +89,7 @@ async def _body(stream: ServerStream, max_bytes: int) -> bytes:
             while (data := await stream.read()) is not None:
                 size += len(data)
                 if size > max_bytes:
-                    raise _Refused(text_response(413, f"a body has at most {max_bytes} bytes here"))
+                    return None
                 parts.append(data)
     except TimeoutError:
         raise _Refused(text_response(408, f"the body did not come within {BODY_SECONDS:g} s")) from None
