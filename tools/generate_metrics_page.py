@@ -18,8 +18,8 @@ HEAD = """# Metrics
 node a millisecond or two; once in 10 to 30 seconds is usual. `deploy/prometheus/` has an example of how to scrape and
 of alerts, `deploy/grafana/meteora.json` a dashboard. With `--rpc-server grpcio` there are no metrics.
 
-The node counts in plain integers, which are read when somebody asks. What is a *sample* below is measured of one
-request at a time: its distribution is that of all, but its count is not; `meteora_server_requests_total` counts all.
+The node counts in plain integers, which are read when somebody asks. What is a *sample* below is measured of some
+requests only: its distribution is that of all, but its count is not; `meteora_server_requests_total` counts all.
 No key, value, user or address is ever a label. Names are etcd's where etcd has the same thing, with `meteora_` for
 `etcd_`. What ends in `_estimate`, and `meteora_rocksdb_property`, is RocksDB's own guess.
 

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import h11
 
 from meteora.web import Request, Response, WebApplication, text_response
+from meteora.web.application import crowded
 from meteora.web.messages import BODY_SECONDS, WRITE_SECONDS
 
 MAX_CONNECTIONS: Final = 1024
@@ -22,9 +23,6 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 
 MAX_AHEAD_BYTES: Final = 256 * 1024
 """What a client may send ahead while a request of it is answered. One that sends more is cut off behind that answer."""
-
-MAX_BODIES_BYTES: Final = 64 << 20
-"""Of all requests on all connections that are not whole yet. One that goes beyond is told so, and cut off."""
 
 HEAD_SECONDS: Final = 10.0
 """For a request's first line and headers to come."""
@@ -46,8 +44,6 @@ class Http1Gateway:
     def __init__(self, application: WebApplication) -> None:
         self.application = application
         self.connections: set[Http1Connection] = set()
-        self.bodies_bytes = 0
-        """Of requests that are not whole yet."""
 
     def open(self, transport: asyncio.Transport, peer: tuple[str, int] | None) -> "Http1Connection":
         """A connection that was found to speak HTTP/1.1, or at least not HTTP/2."""
@@ -192,11 +188,10 @@ class Http1Connection:
     def _add(self, data: bytes) -> None:
         if len(self._body) + len(data) > self._max_body_bytes:
             self._refuse_body()
-        elif self._gateway.bodies_bytes + len(data) > MAX_BODIES_BYTES:
-            self.refuse(503, "too many requests are coming in: try again later")
-        else:
+        elif self._application.take_in(len(data)):
             self._body += data
-            self._gateway.bodies_bytes += len(data)
+        else:
+            self._refuse(crowded())
 
     def _refuse_body(self) -> None:
         assert self._head is not None
@@ -204,7 +199,7 @@ class Http1Connection:
 
     def _drop_body(self) -> bytes:
         body = bytes(self._body)
-        self._gateway.bodies_bytes -= len(body)
+        self._application.let_go(len(body))
         self._body.clear()
         self._head = None
         return body

@@ -46,6 +46,9 @@ REQUEST_SECONDS: Final = (
 )
 """Bounds for requests: the last ones are about the time-out."""
 
+MEASURED_OF: Final = 16
+"""Calls that come while others are measured: of so many the time of one is taken. A power of two."""
+
 
 class Histogram:
     """Counts values by buckets."""
@@ -68,30 +71,31 @@ class Histogram:
 class CallCounts:
     """What became of the calls of one method.
 
-    All are counted by their status; the time is taken of one at a time, so that it costs a busy node next to nothing:
-    the first that comes while none is measured.
+    All are counted by their status. The time is taken of each that comes while none is measured, so that a few are all
+    measured, and of one in `MEASURED_OF` otherwise, so that many cost next to nothing: not of one at a time only, or a
+    time in which all are slow would count as one slow call.
     """
 
-    __slots__ = ("began_at", "failed", "measured", "ok", "seconds")
+    __slots__ = ("failed", "measured", "ok", "seconds", "seen")
 
     def __init__(self) -> None:
+        self.seen = 0
+        """How many have begun."""
         self.ok = 0
         self.failed: dict[int, int] = {}
         """By the number of the status."""
         self.seconds = Histogram(REQUEST_SECONDS)
-        self.measured: object | None = None
-        """The call that is being measured."""
-        self.began_at = 0.0
+        self.measured: dict[object, float] = {}
+        """The calls that are being measured, and since when."""
 
     def begin(self, call: object) -> None:
-        """Measures this call. Only if none is being measured."""
+        """Measures this call."""
         # The loop's own time stands still within a turn of it.
-        self.measured, self.began_at = call, perf_counter()
+        self.measured[call] = perf_counter()
 
-    def end(self) -> None:
-        """The call that is being measured has ended."""
-        self.measured = None
-        self.seconds.observe(perf_counter() - self.began_at)
+    def end(self, call: object) -> None:
+        """A call that is being measured has ended."""
+        self.seconds.observe(perf_counter() - self.measured.pop(call))
 
     def count(self, status: int) -> None:
         """A call has ended with this status."""

@@ -98,7 +98,7 @@ REQUESTS: Final = _counter(
 )
 REQUEST_SECONDS: Final = _histogram(
     "server_request_duration_seconds",
-    "How long requests took. A sample: of each method one request at a time is measured.",
+    "How long requests took. A sample: where many come at a time, one in 16 is measured.",
     "port",
     "method",
 )

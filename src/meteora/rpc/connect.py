@@ -63,7 +63,7 @@ _GZIP_WINDOW_BITS: Final = 31
 """zlib's way to say that it is gzip's format, and no other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Client:
     """What a call asks of its stream, if it has none."""
 

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import grpc
 
 from meteora.http2 import Headers, Route, ServerStream
+from meteora.observability.histogram import MEASURED_OF
 from meteora.rpc.call import START, TRAILERS_OK
 from meteora.rpc.deadline import parse_timeout_seconds
 from meteora.rpc.framing import whole_message
@@ -71,7 +72,8 @@ class DirectMethod:
             message = whole_message(body, self._max_message_bytes)
             if message is None or self._running.is_stopping:
                 return False
-            if counts.measured is None:
+            counts.seen += 1
+            if not counts.measured or counts.seen % MEASURED_OF == 0:
                 counts.begin(stream)
             try:
                 outcome = self._begin(self._method.parse(message), timeout_seconds)
@@ -95,8 +97,8 @@ class DirectMethod:
         else:
             error = outcome.exception()
         counts = self._counts
-        if counts.measured is stream:
-            counts.end()
+        if stream in counts.measured:
+            counts.end(stream)
         if stream.ending is not None:
             counts.count(_CANCELLED)
             return  # The client has gone.

@@ -16,6 +16,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 MAX_REQUESTS: Final = 1024
 """That are answered at one time, by all connections."""
 
+MAX_BODIES_BYTES: Final = 64 << 20
+"""Of all requests that are not whole yet. One that goes beyond is told so."""
+
 _log = get_logger("web")
 
 
@@ -24,6 +27,8 @@ class WebApplication:
 
     def __init__(self, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
+        self.bodies_bytes = 0
+        """Of requests that are not whole yet."""
         self._handlers: dict[str, dict[str, Handler]] = {}
         """By path and method."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -43,6 +48,17 @@ class WebApplication:
         """The response to a request with a longer one."""
         limit = self.body_bytes(method, target)
         return self._refusal(method, path_of(target)) or text_response(413, f"a body has at most {limit} bytes here")
+
+    def take_in(self, count: int) -> bool:
+        """So many bytes of a body have come: whether there is room for them. Who took them in calls `let_go` later."""
+        if self.bodies_bytes + count > MAX_BODIES_BYTES:
+            return False
+        self.bodies_bytes += count
+        return True
+
+    def let_go(self, count: int) -> None:
+        """So many bytes belong to a request that is whole now, or of no use."""
+        self.bodies_bytes -= count
 
     async def respond(self, request: Request) -> Response:
         """The response to a request. Never raises, unless it is cancelled."""
@@ -108,6 +124,11 @@ class WebApplication:
         """Returns when nothing is left of any request. For when all connections have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def crowded() -> Response:
+    """For a request whose body there is no room for."""
+    return text_response(503, "too many requests are coming in: try again later")
 
 
 def _asked(method: str) -> str:

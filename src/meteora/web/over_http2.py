@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from meteora.http2 import Headers, Route, ServerStream, StreamEnded, encode_headers
-from meteora.web.application import WebApplication
+from meteora.web.application import WebApplication, crowded
 from meteora.web.messages import BODY_SECONDS, WRITE_SECONDS, Request, Response, text_response
 
 _HOST: Final = b"host"
@@ -51,9 +51,7 @@ class Http2Gateway:
         if b":authority" in fields and _HOST not in fields:
             regular.append((_HOST, fields[b":authority"]))
         method, target = fields[b":method"].decode("latin-1"), fields[b":path"].decode("latin-1")
-        body = await _body(stream, self._application.body_bytes(method, target))
-        if body is None:
-            raise _Refused(self._application.too_long(method, target))
+        body = await self._body(stream, method, target)
         return Request(
             method=method,
             target=target,
@@ -61,6 +59,24 @@ class Http2Gateway:
             body=body,
             peer=stream.peer,
         )
+
+    async def _body(self, stream: ServerStream, method: str, target: str) -> bytes:
+        """Raises `_Refused` if it is too long, or does not come, and `StreamEnded`."""
+        application, body = self._application, bytearray()
+        max_bytes = application.body_bytes(method, target)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while (data := await stream.read()) is not None:
+                    if len(body) + len(data) > max_bytes:
+                        raise _Refused(application.too_long(method, target))
+                    if not application.take_in(len(data)):
+                        raise _Refused(crowded())
+                    body += data
+        except TimeoutError:
+            raise _Refused(text_response(408, f"the body did not come within {BODY_SECONDS:g} s")) from None
+        finally:
+            application.let_go(len(body))
+        return bytes(body)
 
     async def _send(self, stream: ServerStream, response: Response, *, is_head: bool) -> None:
         head = [(b":status", b"%d" % response.status), *response.head()]
@@ -78,22 +94,6 @@ class Http2Gateway:
                 stream.send(piece)
                 await _drained(stream)
         stream.send(b"", is_end=True)
-
-
-async def _body(stream: ServerStream, max_bytes: int) -> bytes | None:
-    """None if it is too long. Raises `_Refused` if it does not come, and `StreamEnded`."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while (data := await stream.read()) is not None:
-                size += len(data)
-                if size > max_bytes:
-                    return None
-                parts.append(data)
-    except TimeoutError:
-        raise _Refused(text_response(408, f"the body did not come within {BODY_SECONDS:g} s")) from None
-    return b"".join(parts)
 
 
 async def _drained(stream: ServerStream) -> None:

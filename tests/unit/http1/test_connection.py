@@ -17,6 +17,7 @@ from meteora.http2 import Endpoint
 from meteora.http2 import server as server_module
 from meteora.rpc import listener
 from meteora.web import Http2Gateway, Request, Response, WebApplication, text_response
+from meteora.web import application as web_application
 
 PATIENCE_SECONDS = 20.0
 MAX_BODY_BYTES = 100_000
@@ -100,7 +101,7 @@ async def serving() -> AsyncIterator[Served]:
         application.stop()
         await endpoint.stop(PATIENCE_SECONDS)
         await application.wait_for_end()
-        assert (gateway.connections, gateway.bodies_bytes) == (set(), 0)
+        assert (gateway.connections, application.bodies_bytes) == (set(), 0)
 
 
 @asynccontextmanager
@@ -309,7 +310,7 @@ def test_a_body_that_becomes_too_long_is_refused() -> None:
             head = b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
             chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
             assert status_of(await answer_to(served, head, chunk, chunk)) == 413
-            assert served.gateway.bodies_bytes == 0
+            assert served.application.bodies_bytes == 0
 
     run(story())
 
@@ -324,12 +325,12 @@ def test_a_body_where_none_is_of_use_is_refused() -> None:
 
 
 def test_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_BODIES_BYTES", 10)
+    monkeypatch.setattr(web_application, "MAX_BODIES_BYTES", 10)
 
     async def story() -> None:
         async with serving() as served, socket_to(served.port) as (_, writer):
             writer.write(post(bytes(20))[:-11])
-            while not served.gateway.bodies_bytes:
+            while not served.application.bodies_bytes:
                 await asyncio.sleep(0.001)
             assert status_of(await answer_to(served, post(b"ab"))) == 503
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from meteora.rpc import create_rpc_server
-from meteora.web import Request, Response, WebApplication, over_http2, text_response
+from meteora.web import Request, Response, WebApplication, application, over_http2, text_response
 from tests.rpc.http2_client import Http2Client, http2_client
 from tests.rpc.http2_client import Response as Answer
 from tests.rpc.probe import run
@@ -122,5 +122,17 @@ def test_a_stream_ends_when_its_client_goes() -> None:
                 while not served.requests:
                     await asyncio.sleep(0.001)
             await served.ended.wait()
+
+    run(story())
+
+
+def test_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "MAX_BODIES_BYTES", 10)
+
+    async def story() -> None:
+        async with serving() as (served, address), http2_client(address) as client:
+            assert (await asked(client, "POST", "/echo", bytes(11))).status == 503
+            assert (await asked(client, "POST", "/echo", bytes(10))).status == 200
+            assert served.application.bodies_bytes == 0
 
     run(story())
