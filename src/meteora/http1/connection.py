@@ -302,7 +302,9 @@ class Http1Connection:
             self._write(h11.EndOfMessage())
         self._is_closing = True
         self._give_up_at = self._loop.time() + LINGER_SECONDS
-        if self._transport.can_write_eof():
+        # What stands for a transport where there is TLS can't be closed by half, and may know no such question.
+        can_write_eof = getattr(self._transport, "can_write_eof", None)
+        if can_write_eof is not None and can_write_eof():
             self._transport.write_eof()
 
     def _close(self) -> None:
