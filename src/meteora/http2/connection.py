@@ -9,6 +9,8 @@ Invariants:
 """
 
 import asyncio
+import socket
+import struct
 from typing import Final, cast
 
 from meteora.http2 import frames
@@ -55,6 +57,9 @@ _RETURN_BYTES: Final = CONNECTION_WINDOW_BYTES // 4
 _WRITE_BYTES: Final = 512 << 10
 """Of data in one write, and waiting in the socket's buffer: more waits in the streams, which can still drop it."""
 
+_TCP_INFO: Final = 11
+_ROUND_TRIP: Final = struct.Struct("=68xI")
+"""Linux: the socket option that tells of a connection, and where in it `tcpi_rtt` is, in microseconds."""
 
 _log = get_logger("http2")
 
@@ -118,8 +123,9 @@ class Connection(asyncio.Protocol):
         if self._out:
             self.flush()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         """Called by asyncio, which then closes the connection."""
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio has it
         """Called by asyncio, once, last."""
@@ -142,6 +148,15 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._control_frames = self._control_bytes = 0
         self._pump_waiting()
+
+    def round_trip_seconds(self) -> float | None:
+        """How long a packet takes to the peer and back, smoothed by the system; None if that doesn't tell."""
+        try:
+            sock = self._transport.get_extra_info("socket")
+            information = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ROUND_TRIP.size)
+            return float(_ROUND_TRIP.unpack(information)[0]) * 1e-6
+        except (AttributeError, OSError, struct.error):
+            return None
 
     # The end
 

@@ -8,7 +8,7 @@ socket, with no task and nothing to wait for.
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from meteora.http2 import frames
 from meteora.http2.connection import Connection, opening_frames
@@ -70,6 +70,35 @@ class Known(NamedTuple):
 
     route: Route
     content_length: int | None
+
+
+class OtherConnection(Protocol):
+    """A connection whose client speaks another protocol, and what it is told of the client."""
+
+    def data_received(self, data: bytes) -> None:
+        """As `asyncio.Protocol`."""
+
+    def eof_received(self) -> bool | None:
+        """As `asyncio.Protocol`."""
+
+    def connection_lost(self) -> None:
+        """The client is gone."""
+
+    def pause_writing(self) -> None:
+        """As `asyncio.Protocol`."""
+
+    def resume_writing(self) -> None:
+        """As `asyncio.Protocol`."""
+
+    def sweep(self, now: float) -> None:
+        """Called now and then: ends the patience with a client that stands still half-way."""
+
+    def leave(self) -> None:
+        """Takes no more requests, and closes the transport when the last one is answered."""
+
+
+OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None], OtherConnection]
+"""Takes a transport, and host and port of the client."""
 
 
 class ServerStream(Stream):
@@ -139,6 +168,10 @@ class ServerStream(Stream):
         self._received = None
         return True
 
+    def abandon(self) -> None:
+        """Gives up a response that can't be brought to its end."""
+        self.reset(ErrorCode.INTERNAL_ERROR, "the response can't be finished")
+
     def sweep(self) -> None:
         """Called now and then: waits no longer for a body that does not become whole."""
         if self._is_swept and not self.is_opened and not self.is_remote_done:
@@ -168,6 +201,8 @@ class ServerConnection(Connection):
         self._opening_ends = self.loop.time() + OPENING_SECONDS
         self.peer: tuple[str, int] | None = None
         """Host and port of the client."""
+        self._other: OtherConnection | None = None
+        """Set if the client speaks another protocol: who it is handed to."""
 
     # asyncio.Protocol
 
@@ -183,9 +218,12 @@ class ServerConnection(Connection):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         if self._missing_preface:
+            if self._other is not None:
+                self._other.data_received(data)
+                return
             expected = self._missing_preface[: len(data)]
             if not data.startswith(expected):
-                self._refuse_protocol()
+                self._hand_over(PREFACE[: -len(self._missing_preface)] + data)
                 return
             self._missing_preface = self._missing_preface[len(expected) :]
             if self._missing_preface:
@@ -199,17 +237,43 @@ class ServerConnection(Connection):
         """Called by asyncio, once, last."""
         super().connection_lost(exc)
         self._endpoint.connections.discard(self)
+        if self._other is not None:
+            self._other.connection_lost()
 
-    def _refuse_protocol(self) -> None:
-        if not self._is_closing:
+    def eof_received(self) -> bool | None:
+        """Called by asyncio, which then closes the connection, unless this is true."""
+        return None if self._other is None else self._other.eof_received()
+
+    def pause_writing(self) -> None:
+        """Called by asyncio."""
+        super().pause_writing()
+        if self._other is not None:
+            self._other.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        super().resume_writing()
+        if self._other is not None:
+            self._other.resume_writing()
+
+    def _hand_over(self, said: bytes) -> None:
+        """The client speaks another protocol."""
+        if self._is_closing:
+            return
+        if self._endpoint.open_other is None:
             self._write(_NO_HTTP_2)
             self.close()
+            return
+        self._other = self._endpoint.open_other(self._transport, self.peer)
+        self._other.data_received(said)
 
     # The end
 
     def leave(self) -> None:
         """Takes no more requests, and ends the connection when the last one is answered."""
-        if not self._is_closing and not self._is_leaving:
+        if self._other is not None:
+            self._other.leave()
+        elif not self._is_closing and not self._is_leaving:
             self._is_leaving = True
             self._write(frames.goaway_frame(self._last_taken_id, ErrorCode.NO_ERROR))
             self._end_if_idle()
@@ -220,6 +284,9 @@ class ServerConnection(Connection):
 
     def sweep(self, now: float) -> None:
         """Called now and then: ends the patience with a client that stands still half-way."""
+        if self._other is not None:
+            self._other.sweep(now)
+            return
         if (self._is_closing and self._is_swept) or (not self._has_settings and now > self._opening_ends):
             # It was told, and does not read it.
             self.abort()
@@ -355,6 +422,9 @@ class Endpoint:
 
     def __init__(self, route: Callable[[Headers], Route]) -> None:
         self.route = route
+        self.open_other: OpenOther | None = None
+        """Takes over the connections of clients that speak another protocol. Without it they are told that nobody here
+        does."""
         self.connections: set[ServerConnection] = set()
         self.is_stopping = False
         self._server: asyncio.Server | None = None

@@ -38,6 +38,9 @@ from meteora.transport.interface import (
 PATIENCE_SECONDS = 30.0
 """For the next part of a snapshot: who stands still must not keep others from sending theirs."""
 
+MAX_COUNTED_SENDERS = 1024
+"""Whose bytes are counted: more than a cluster has members."""
+
 _MAX_INSTANCE_DIGITS = len(str(2**64))
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
@@ -69,6 +72,8 @@ class PeerReceiver(PeerServiceServicer):
         self._identity = identity
         self._inbox = inbox
         self._refusals = OnceLog(_log)
+        self.received_bytes: dict[int, int] = {}
+        """By the sender."""
 
     async def SendSnapshot(  # noqa: N802  the method's name in the proto
         self, request_iterator: AsyncIterator[peer_pb2.SnapshotPart], context: _SnapshotContext
@@ -125,10 +130,17 @@ class PeerReceiver(PeerServiceServicer):
             raise
 
     def _pass_on(self, batch: peer_pb2.Batch, messages: Sequence[Message]) -> None:
+        self._count(batch)
         if messages:
             self._inbox.receive(batch.sender, messages)
         if batch.state_report:
             self._inbox.reported(batch.sender, batch.state_report)
+
+    def _count(self, batch: peer_pb2.Batch) -> None:
+        received = self.received_bytes
+        # Who is let in may not be known here yet; and one that lies must not fill the memory.
+        if batch.sender in received or len(received) < MAX_COUNTED_SENDERS:
+            received[batch.sender] = received.get(batch.sender, 0) + batch.ByteSize()
 
     def _refusal_of(self, batch: _Introduction, instance_id: int) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:
