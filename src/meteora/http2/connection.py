@@ -335,6 +335,7 @@ class Connection(asyncio.Protocol):
         """Gives a stream up, and tells the peer."""
         if self.streams.get(stream.id) is stream:
             self._forget(stream)
+            self._note_given_up(stream.id)
             self._write_control(frames.rst_stream_frame(stream.id, code))
             stream.end(StreamEnded(reason, code))
 
@@ -434,6 +435,7 @@ class Connection(asyncio.Protocol):
         except StreamFault as fault:
             stream = self.streams.get(stream_id)
             if stream is None:
+                self._note_given_up(stream_id)
                 self._write_control(frames.rst_stream_frame(stream_id, fault.code))
             else:
                 self._refuse(stream, fault.code, str(fault))
@@ -576,6 +578,9 @@ class Connection(asyncio.Protocol):
     def _on_data(self, stream: Stream, data: bytes, *, is_end: bool) -> None:
         """Data have come."""
         raise NotImplementedError
+
+    def _note_given_up(self, stream_id: int) -> None:
+        """This end has ended a stream on which more may be on its way."""
 
     def _on_reset(self) -> None:
         """The peer gives a stream up, or makes this end do so. May raise `ConnectionFault`."""

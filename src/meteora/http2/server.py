@@ -24,7 +24,7 @@ from meteora.http2.frames import (
     Setting,
     StreamFault,
 )
-from meteora.http2.headers import Headers, check_request, content_length_of
+from meteora.http2.headers import Headers, check_request, check_trailers, content_length_of
 from meteora.http2.stream import Stream
 
 MAX_STREAMS: Final = 1024
@@ -48,6 +48,9 @@ SWEEP_SECONDS: Final = 2.0
 _KNOWN_BYTES: Final = 1024
 _MAX_KNOWN: Final = 256
 """Blocks of headers that are remembered for a connection: how long each may be, and how many."""
+
+_MAX_GIVEN_UP: Final = MAX_RESETS
+"""Streams that were given up and are remembered: what a client may have on its way to so many was sent long ago."""
 
 _NO_HTTP_2: Final = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
@@ -130,6 +133,7 @@ class ServerStream(Stream):
             and size <= self.send_window
             and size <= connection.max_send_bytes
             and self.ending is None
+            and not self.is_local_done
         ):
             connection.send_window -= size
             pack, stream_id = HEAD.pack, self.id
@@ -190,6 +194,8 @@ class ServerConnection(Connection):
         """Of the streams that the client has opened."""
         self._last_taken_id = 0
         """The same, but for those that came after this end had said that it leaves."""
+        self._given_up: dict[int, None] = {}
+        """Streams of which trailers may be on their way that nobody wants: the latest, in order."""
         self._known: dict[bytes, Known] = {}
         self._is_lasting = False
         """Whether the block that was decoded last would mean the same again."""
@@ -275,6 +281,9 @@ class ServerConnection(Connection):
             self._other.leave()
         elif not self._is_closing and not self._is_leaving:
             self._is_leaving = True
+            if self._missing_preface:
+                self.close()  # It has not been told our settings, which come before everything else.
+                return
             self._write(frames.goaway_frame(self._last_taken_id, ErrorCode.NO_ERROR))
             self._end_if_idle()
 
@@ -315,7 +324,7 @@ class ServerConnection(Connection):
         if stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a client opened stream {stream_id}")
         if stream_id <= self._last_id:
-            self._take_trailers(stream_id, is_end=is_end)
+            self._take_trailers(stream_id, headers, is_end=is_end)
             return
         self._last_id = stream_id
         if self._is_leaving:
@@ -355,12 +364,18 @@ class ServerConnection(Connection):
             self._known[block] = known
         return known
 
-    def _take_trailers(self, stream_id: int, *, is_end: bool) -> None:
+    def _take_trailers(self, stream_id: int, headers: Headers | None, *, is_end: bool) -> None:
         stream = self.streams.get(stream_id)
         if stream is None:
+            if stream_id not in self._given_up and stream_id <= self._last_taken_id:
+                raise ConnectionFault(
+                    ErrorCode.STREAM_CLOSED, f"headers on stream {stream_id}, which is not to be used"
+                )
             return  # Of a stream that this end has given up: they were on their way.
         if stream.is_remote_done or not is_end:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "headers in the middle of a stream")
+        # Those that are known without being decoded are a request's.
+        check_trailers(headers or [(b":path", b"")])
         self._on_data(stream, b"", is_end=True)
 
     def _on_data(self, stream: Stream, data: bytes, *, is_end: bool) -> None:
@@ -389,6 +404,11 @@ class ServerConnection(Connection):
         if not stream.is_opened and (is_end or stream.body_bytes > WHOLE_BYTES) and not (is_end and stream.collect()):
             stream.open()
 
+    def _note_given_up(self, stream_id: int) -> None:
+        self._given_up[stream_id] = None
+        if len(self._given_up) > _MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+
     def _on_reset(self) -> None:
         now = self.loop.time()
         if now - self._resets_began > RESETS_SECONDS:
@@ -410,6 +430,7 @@ class ServerConnection(Connection):
         """The response is sent. What is still to come of the request is not wanted any more."""
         if not stream.is_remote_done:
             self._write_control(frames.rst_stream_frame(stream.id, ErrorCode.NO_ERROR))
+            self._note_given_up(stream.id)
             stream.is_remote_done = True
         super().finish_local(stream)
 
