@@ -41,7 +41,8 @@ PATIENCE_SECONDS = 30.0
 MAX_COUNTED_SENDERS = 1024
 """Whose bytes are counted: more than a cluster has members."""
 
-_MAX_INSTANCE_DIGITS = len(str(2**64))
+_MAX_INSTANCE_ID = 2**64 - 1
+_MAX_INSTANCE_DIGITS = len(str(_MAX_INSTANCE_ID))
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
 _SnapshotContext = grpc.aio.ServicerContext[peer_pb2.SnapshotPart, peer_pb2.SnapshotWanted]
@@ -149,6 +150,8 @@ class PeerReceiver(PeerServiceServicer):
             return Refusal.FOREIGN_CLUSTER
         if batch.receiver != self._identity.node_id:
             return Refusal.WRONG_RECEIVER
+        if batch.sender in (0, self._identity.node_id):
+            return Refusal.FORGED_SENDER
         return self._inbox.admits(batch.sender, instance_id)
 
     async def _refuse(self, batch: _Introduction, refusal: Refusal, context: _Context | _SnapshotContext) -> NoReturn:
@@ -176,6 +179,8 @@ class PeerReceiver(PeerServiceServicer):
                 return f"node {node_id} belongs to cluster {cluster_id:016x}, not {batch.cluster_id:016x}"
             case Refusal.WRONG_RECEIVER:
                 return f"this is node {node_id}, not node {batch.receiver}: two nodes have the same address"
+            case Refusal.FORGED_SENDER:
+                return f"node {batch.sender} can't be who sends this to node {node_id}"
             case Refusal.REMOVED_SENDER | Refusal.REMOVED_LONG_AGO:
                 return f"node {batch.sender} was removed from the cluster"
 
@@ -183,7 +188,8 @@ class PeerReceiver(PeerServiceServicer):
 def _instance_of(context: _Context | _SnapshotContext) -> int:
     """What the sender states as its instance id; 0 if that is nothing that makes sense."""
     stated = _stated(context, INSTANCE_METADATA_KEY)
-    return int(stated) if len(stated) <= _MAX_INSTANCE_DIGITS and stated.isdecimal() else 0
+    number = int(stated) if len(stated) <= _MAX_INSTANCE_DIGITS and stated.isdecimal() else 0
+    return number if number <= _MAX_INSTANCE_ID else 0
 
 
 def _stated(context: _Context | _SnapshotContext, key: str) -> str:
