@@ -1,4 +1,4 @@
-"""Bytes as a list of choices: how a fuzzer that only knows bytes makes frames, messages and records that are nearly right.
+"""Bytes as a list of choices: how a fuzzer of bytes makes frames, messages and records that are nearly right.
 
 Every sequence of bytes means something, and what is missing at the end is 0: so each mutation is a case of its own.
 """

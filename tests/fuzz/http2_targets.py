@@ -100,7 +100,7 @@ def _frame(choices: Choices) -> bytes:
     kind = choices.byte() % 12
     flags = choices.byte() | END_HEADERS if choices.byte() < 200 else choices.byte()
     stream_id = choices.small() & 0xFFFF_FFFF
-    if kind == 1 or kind == 9:
+    if kind in {1, 9}:
         payload = choices.one_of(BLOCKS) if choices.flag() else choices.chunk()
         flags &= 0x0D if choices.byte() < 200 else 0xFF
     elif kind == DATA:

@@ -1,4 +1,4 @@
-"""The peers' port: batches that are garbage or nearly right, what a receiver lets through, and what the core makes of it.
+"""The peers' port: batches that are nearly right, what a receiver lets through, and what the core makes of that.
 
 The core believes members, as Raft does: they may fail, but do not lie. What transport lets through must be well formed;
 a member that lies all the same (two leaders in a term, acknowledgements of what was never sent) may stop a node, by an
@@ -18,9 +18,9 @@ from meteora.kv.rolling_hash import decode_checkpoints, encode_checkpoints
 from meteora.node.divergence import DivergenceAlarm
 from meteora.pb import peer_pb2
 from meteora.raft import Configuration, Entry, EntryKind, HardState, RawNode, Settings
+from meteora.raft.entry import decode_entry
 from meteora.raft.errors import CorruptEntry, InvalidConfChange, InvariantViolation, ProposalDropped
 from meteora.raft.membership import decode_conf_change
-from meteora.raft.entry import decode_entry
 from meteora.raft.memory_log import MemoryLog
 from meteora.raft.message import Message, MessageKind
 from meteora.raft.text import message_text
@@ -28,7 +28,7 @@ from meteora.transport.codec import PROTOCOL_VERSION, MalformedBatch, decode_mes
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, SnapshotChunk, SnapshotPosition
 from tests.fuzz.choices import Choices
-from tests.fuzz.wire import run
+from tests.fuzz.wire import nothing_logged, run
 
 CLUSTER, NODE = 7, 2
 
@@ -249,7 +249,7 @@ class _Member:
     def settle(self) -> None:
         """Does all that is ready, and looks at it."""
         for _ in range(64):
-            if not self.node.has_ready():
+            if not self.node.has_ready:
                 return
             ready = self.node.ready()
             for message in ready.messages:
@@ -285,12 +285,13 @@ def raft_core(data: bytes) -> None:
     choices, member = Choices(data), _Member()
     receiver = PeerReceiver(Identity(CLUSTER, NODE, 1, "127.0.0.1:1"), _Inbox())
     try:
-        for _ in range(64):
-            if not choices:
-                break
-            _disturb(choices, member, receiver)
-            member.settle()
-            member.look()
+        with nothing_logged():
+            for _ in range(64):
+                if not choices:
+                    break
+                _disturb(choices, member, receiver)
+                member.settle()
+                member.look()
     except InvariantViolation as error:
         if not any(lie in str(error) for lie in LIES):
             raise
@@ -317,10 +318,15 @@ def _disturb(choices: Choices, member: _Member, receiver: PeerReceiver) -> None:
             node.step(Message(kind, 3, NODE, max(1, node.term)))
             member.settle()
     else:
-        context: Any = _Context(())
-        with suppress(MalformedBatch, ProposalDropped):
-            batch = batch_from(choices)
-            if receiver._refusal_of(batch, 0) is None:
-                for message in receiver._checked(context, 0, batch):
-                    with suppress(ProposalDropped):
-                        node.step(message)
+        _receive(node, receiver, batch_from(choices))
+
+
+def _receive(node: RawNode, receiver: PeerReceiver, batch: peer_pb2.Batch) -> None:
+    """What `PeerReceiver` does with a batch, and the node with its messages."""
+    context: Any = _Context(())
+    if receiver._refusal_of(batch, 0) is not None:
+        return
+    with suppress(MalformedBatch):
+        for message in receiver._checked(context, 0, batch):
+            with suppress(ProposalDropped):
+                node.step(message)

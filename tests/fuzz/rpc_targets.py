@@ -12,7 +12,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from meteora.http2 import Endpoint, encode_headers
-from meteora.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, rst_stream_frame, settings_frame
+from meteora.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    frame,
+    rst_stream_frame,
+    settings_frame,
+)
 from meteora.http2.server import ServerConnection
 from meteora.rpc.application import Application
 from meteora.rpc.deadline import parse_timeout_seconds
@@ -149,7 +158,10 @@ def _request_headers(choices: Choices) -> bytes:
         (b":path", choices.one_of(PATHS) if choices.byte() < 240 else choices.chunk()),
     ]
     if choices.byte() < 240:
-        headers += [(b"te", b"trailers"), (b"content-type", choices.one_of((b"application/grpc", b"application/grpc+proto")))]
+        headers += [
+            (b"te", b"trailers"),
+            (b"content-type", choices.one_of((b"application/grpc", b"application/grpc+proto"))),
+        ]
     else:
         headers.append((b"content-type", choices.one_of((b"text/html", b"application/grpcx", b"\xff", b""))))
     for _ in range(choices.byte() % 4):
@@ -214,5 +226,5 @@ async def _call(choices: Choices) -> None:
 
 
 def rpc_host(data: bytes) -> None:
-    """Calls of real services and of methods of every shape: wrong types, many headers, odd bodies, resets, slow ones."""
+    """Calls of real services and of methods of every shape: wrong types, many headers, odd and slow bodies, resets."""
     run(_call(Choices(data)))

@@ -57,7 +57,7 @@ def _run(name: str, seconds: int, found: Path, crashes: Path) -> int:
     (crashes / f"{name}.log").write_text(process.stdout + process.stderr)
     cases, edges = (_SUMMARY.findall(process.stderr) or [("0", "0")])[-1]
     outcome = "ok" if process.returncode == 0 else f"FAILED: see {crashes}/{name}.log"
-    print(f"{name:22} {cases:>9} cases {int(cases) / taken:8.0f}/s {edges:>6} edges  {outcome}", flush=True)
+    print(f"{name:22} {cases:>9} cases {int(cases) / taken:8.0f}/s {edges:>6} edges  {outcome}", flush=True)  # noqa: T201
     return process.returncode
 
 

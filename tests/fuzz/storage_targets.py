@@ -1,6 +1,7 @@
 """What is on disk: records, entries, marks, identities, manifests, batches of commands, and whole directories."""
 
 import asyncio
+import atexit
 import shutil
 import tempfile
 import zlib
@@ -63,8 +64,6 @@ def manifest(data: bytes) -> None:
 @cache
 def _scratch() -> Path:
     path = Path(tempfile.mkdtemp(prefix="meteora-fuzz-"))
-    import atexit  # noqa: PLC0415  only who writes here has anything to remove
-
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 
@@ -105,7 +104,7 @@ def _healthy_log() -> dict[str, bytes]:
 
 
 def raft_directory(data: bytes) -> None:
-    """A real directory of a log, with bytes changed, cut off, or files gone: refused, or whole; never silently wrong."""
+    """A real directory of a log, with bytes changed or files gone: refused, or whole; never silently wrong."""
     choices, files = Choices(data), dict(_healthy_log())
     names = [name for name in files if not name.startswith(("LOG", "OPTIONS"))]
     for _ in range(1 + choices.byte() % 3):

@@ -1,12 +1,12 @@
 """What people and other nodes write: addresses, endpoints, command lines."""
 
-from contextlib import suppress
+import io
+from contextlib import redirect_stdout, suppress
 
 import click
-from click.testing import CliRunner
 
 from meteora.addresses import parse_address, parse_endpoints, reachable_endpoint
-from meteora.cli import main
+from meteora.cli import commands
 from meteora.cli.parameters import node_id, port, request_bytes, seconds
 from meteora.errors import ConfigurationError
 from tests.fuzz.choices import Choices
@@ -25,7 +25,21 @@ def addresses(data: bytes) -> None:
     assert reached is None or reachable_endpoint(reached, "127.0.0.1:1") == reached
 
 
-WORDS = ("start", "get", "put", "delete", "status", "leave", "transfer", "verify", "recover", "--help", "-i", "-p", "-d", "-h")
+WORDS = (
+    "-i",
+    "-p",
+    "-d",
+    "-h",
+    "--",
+    "-",
+    "1",
+    "127.0.0.1:1",
+    "--force",
+    "--serializable",
+    "--log-format",
+    "json",
+    "--timeout",
+)
 
 
 def command_line(data: bytes) -> None:
@@ -35,9 +49,12 @@ def command_line(data: bytes) -> None:
         with suppress(click.BadParameter):
             assert convert(text) > 0
     choices = Choices(data)
-    arguments = [choices.one_of(WORDS[:9])]
-    arguments += [choices.chunk().decode("utf-8", "surrogateescape") if choices.flag() else choices.one_of(WORDS) for _ in range(choices.byte() % 4)]
-    # `--help` last: everything before it is looked at, and nothing is done.
-    result = CliRunner().invoke(main, [*arguments, "--help"])
-    assert isinstance(result.exception, SystemExit | None), result.exception
-    assert "Traceback" not in result.output
+    arguments = [
+        choices.chunk().decode("utf-8", "surrogateescape") if choices.flag() else choices.one_of(WORDS)
+        for _ in range(choices.byte() % 5)
+    ]
+    # Only read, and not done: a line that is understood would start nodes.
+    command = commands.commands[choices.one_of(sorted(commands.commands))]
+    output = io.StringIO()
+    with redirect_stdout(output), suppress(click.ClickException, click.exceptions.Exit):
+        command.make_context(command.name, arguments)
