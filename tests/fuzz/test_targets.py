@@ -9,10 +9,10 @@ from hypothesis import strategies
 from tests.fuzz.run import CORPUS, MAX_KEPT_BYTES
 from tests.fuzz.targets import TARGETS
 
-CASES = {"raft-directory": 12, "command-line": 60, "rpc-host": 120, "small-files": 100}
+CASES = {"raft-directory": 40, "command-line": 200, "rpc-host": 300, "small-files": 200, "raft-core": 1500}
 """Of targets that take long for a case."""
 
-USUAL_CASES = 300
+USUAL_CASES = 500
 
 MAX_CORPUS_BYTES = 1_000_000
 
