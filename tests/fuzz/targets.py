@@ -29,5 +29,6 @@ TARGETS: Final[dict[str, Target]] = {
     "manifest": storage_targets.manifest,
     "command-batch": storage_targets.command_batch,
     "addresses": text_targets.addresses,
+    "config-file": text_targets.config_file,
     "command-line": text_targets.command_line,
 }
