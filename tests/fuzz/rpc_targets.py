@@ -220,7 +220,7 @@ async def _call(choices: Choices) -> None:
     await turns(20)
     await application.running.stop(0)
     await application.running.wait_for_end()
-    assert not application.running._calls
+    assert not application.running.calls
     assert not application.running.outcomes
     judge(bytes(wire.written))
 
