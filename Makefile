@@ -6,6 +6,7 @@ run_ready := .venv/.ready-to-run
 develop_ready := .venv/.ready-to-develop
 bench_ready := .venv/.ready-to-bench
 document_ready := .venv/.ready-to-document
+fuzz_ready := .venv/.ready-to-fuzz
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check --editable
 
 # The tests that answer for the core, and so have to reach every branch of it.
@@ -27,7 +28,10 @@ sim_seeds ?= 300
 sim_first_seed ?= 1
 sim_workers ?= 2
 
-.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick soak check docs fix proto lock clean
+# How long `make fuzz` takes, all targets together.
+fuzz_seconds ?= 600
+
+.PHONY: help start cluster test faults fuzz fuzz-corpus cover sim sim-mutants bench bench-quick soak check docs fix proto lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,6 +53,12 @@ endif
 
 faults: $(develop_ready) ## real nodes whose cables are cut, whose disks fill up or lose bits, and that fall far behind
 	$(python) -m pytest -m faults $(ARGS)
+
+fuzz: $(fuzz_ready) ## hostile input, found by coverage, for 10 minutes; fuzz_seconds=N, ARGS="hpack raft-core"
+	$(python) -m tests.fuzz.run --seconds $(fuzz_seconds) $(ARGS)
+
+fuzz-corpus: $(fuzz_ready) ## takes what make fuzz has found, and reaches code that the corpus doesn't, into the corpus
+	$(python) -m tests.fuzz.run --merge $(ARGS)
 
 cover: $(develop_ready) ## the tests of the core; fails unless they reach every branch of it
 	$(measured_core_tests)
@@ -93,7 +103,7 @@ lock: $(develop_ready) ## locks what the container image is built from; ARGS=--u
 	PYTHON=$(python) tools/lock_requirements.sh $(ARGS)
 
 clean: ## removes what these targets made: .venv, .cluster, .bench, caches, builds; never ./data
-	rm -rf .venv .cluster .bench .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .cluster .bench .fuzz .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(run_ready): pyproject.toml
@@ -119,3 +129,9 @@ $(document_ready): pyproject.toml
 	@echo "Installing Meteora and what its documentation needs in .venv ..."
 	@$(pip_install) '.[docs]'
 	@touch $(run_ready) $@
+
+$(fuzz_ready): pyproject.toml
+	@sh tools/make_venv.sh
+	@echo "Installing Meteora and what it is fuzzed with in .venv ..."
+	@$(pip_install) '.[dev,fuzz]'
+	@touch $(run_ready) $(develop_ready) $@

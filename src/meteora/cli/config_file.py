@@ -63,6 +63,9 @@ def read_config_file(path: Path) -> ConfigFile:
         keys = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(_syntax_error(path, text, str(error))) from None
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, and arrays within arrays without end, have no syntax error.
+        raise ConfigurationError(f"{path} can't be read: {error}") from None
     lines = dict(_lines_of_keys(text))
     values: dict[str, FileValue] = {}
     problems: list[str] = []

@@ -58,7 +58,7 @@ def seconds(value: str | float) -> float:
     """A time span, in seconds."""
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise click.BadParameter(f"{value!r} is not a number of seconds above 0.")

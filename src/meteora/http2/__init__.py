@@ -17,7 +17,7 @@ that takes frames as they come; and a request that wakes no thread is answered s
 
 from meteora.http2.client import ClientConnection, ClientStream, connect
 from meteora.http2.headers import Header, Headers, encode_headers
-from meteora.http2.server import Endpoint, Route, ServerStream
+from meteora.http2.server import Endpoint, OtherConnection, Route, ServerStream
 from meteora.http2.stream import StreamEnded
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Endpoint",
     "Header",
     "Headers",
+    "OtherConnection",
     "Route",
     "ServerStream",
     "StreamEnded",

@@ -5,7 +5,7 @@ from typing import Final
 
 from meteora.http2.connection import Connection, opening_frames
 from meteora.http2.frames import PREFACE, ConnectionFault, ErrorCode, Setting, StreamFault
-from meteora.http2.headers import Headers, encode_headers
+from meteora.http2.headers import Headers, check_response, check_trailers, encode_headers
 from meteora.http2.stream import Stream, StreamEnded
 
 _DEFAULT_MAX_STREAMS: Final = 100
@@ -70,10 +70,12 @@ class ClientConnection(Connection):
         if stream.is_remote_done:
             raise StreamFault(ErrorCode.STREAM_CLOSED, "headers after the end of the stream")
         if stream.headers is None:
-            if dict(headers).get(b":status", b"").startswith(b"1") and not is_end:
+            check_response(headers)
+            if dict(headers)[b":status"].startswith(b"1") and not is_end:
                 return  # An interim response: the real one follows.
             stream.headers = headers
         elif is_end:
+            check_trailers(headers)
             stream.trailers = headers
         else:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "headers in the middle of a stream")

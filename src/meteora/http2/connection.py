@@ -9,6 +9,8 @@ Invariants:
 """
 
 import asyncio
+import socket
+import struct
 from typing import Final, cast
 
 from meteora.http2 import frames
@@ -55,6 +57,9 @@ _RETURN_BYTES: Final = CONNECTION_WINDOW_BYTES // 4
 _WRITE_BYTES: Final = 512 << 10
 """Of data in one write, and waiting in the socket's buffer: more waits in the streams, which can still drop it."""
 
+_TCP_INFO: Final = 11
+_ROUND_TRIP: Final = struct.Struct("=68xI")
+"""Linux: the socket option that tells of a connection, and where in it `tcpi_rtt` is, in microseconds."""
 
 _log = get_logger("http2")
 
@@ -118,8 +123,9 @@ class Connection(asyncio.Protocol):
         if self._out:
             self.flush()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         """Called by asyncio, which then closes the connection."""
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio has it
         """Called by asyncio, once, last."""
@@ -142,6 +148,15 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._control_frames = self._control_bytes = 0
         self._pump_waiting()
+
+    def round_trip_seconds(self) -> float | None:
+        """How long a packet takes to the peer and back, smoothed by the system; None if that doesn't tell."""
+        try:
+            sock = self._transport.get_extra_info("socket")
+            information = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ROUND_TRIP.size)
+            return float(_ROUND_TRIP.unpack(information)[0]) * 1e-6
+        except (AttributeError, OSError, struct.error):
+            return None
 
     # The end
 
@@ -320,6 +335,7 @@ class Connection(asyncio.Protocol):
         """Gives a stream up, and tells the peer."""
         if self.streams.get(stream.id) is stream:
             self._forget(stream)
+            self._note_given_up(stream.id)
             self._write_control(frames.rst_stream_frame(stream.id, code))
             stream.end(StreamEnded(reason, code))
 
@@ -419,6 +435,7 @@ class Connection(asyncio.Protocol):
         except StreamFault as fault:
             stream = self.streams.get(stream_id)
             if stream is None:
+                self._note_given_up(stream_id)
                 self._write_control(frames.rst_stream_frame(stream_id, fault.code))
             else:
                 self._refuse(stream, fault.code, str(fault))
@@ -561,6 +578,9 @@ class Connection(asyncio.Protocol):
     def _on_data(self, stream: Stream, data: bytes, *, is_end: bool) -> None:
         """Data have come."""
         raise NotImplementedError
+
+    def _note_given_up(self, stream_id: int) -> None:
+        """This end has ended a stream on which more may be on its way."""
 
     def _on_reset(self) -> None:
         """The peer gives a stream up, or makes this end do so. May raise `ConnectionFault`."""

@@ -35,6 +35,9 @@ _NOT_IN_VALUES: Final = re.compile(rb"[\0\r\n]")
 
 _PSEUDO: Final = frozenset([b":method", b":scheme", b":path", b":authority"])
 _REQUIRED: Final = frozenset([b":method", b":scheme", b":path"])
+_STATUS: Final = frozenset([b":status"])
+_STATUS_VALUE: Final = re.compile(rb"[1-9][0-9]{2}")
+_NONE: Final[frozenset[bytes]] = frozenset()
 _OF_HTTP_1: Final = frozenset([b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"])
 
 
@@ -95,11 +98,28 @@ def _string(text: bytes) -> bytes:
 
 def check_request(headers: Headers) -> None:
     """Raises `StreamFault` for headers that are no request's (RFC 9113, section 8)."""
+    if not _check_fields(headers, _PSEUDO) >= _REQUIRED:
+        raise _malformed(b":path")
+
+
+def check_response(headers: Headers) -> None:
+    """Raises `StreamFault` for headers that are no response's."""
+    if not _check_fields(headers, _STATUS) or not _STATUS_VALUE.fullmatch(dict(headers)[b":status"]):
+        raise _malformed(b":status")
+
+
+def check_trailers(headers: Headers) -> None:
+    """Raises `StreamFault` for headers that can't come behind a body."""
+    _check_fields(headers, _NONE)
+
+
+def _check_fields(headers: Headers, allowed: frozenset[bytes]) -> set[bytes]:
+    """The pseudo-headers, each of which is there once and allowed. Raises `StreamFault`."""
     pseudo: set[bytes] = set()
     has_regular = False
     for name, value in headers:
         if name.startswith(b":"):
-            if has_regular or name in pseudo or name not in _PSEUDO:
+            if has_regular or name in pseudo or name not in allowed:
                 raise _malformed(name)
             pseudo.add(name)
             continue
@@ -108,8 +128,7 @@ def check_request(headers: Headers) -> None:
             raise _malformed(name)
         if _NOT_IN_VALUES.search(value):
             raise _malformed(name)
-    if not pseudo >= _REQUIRED:
-        raise _malformed(b":path")
+    return pseudo
 
 
 def content_length_of(headers: Headers) -> int | None:

@@ -8,7 +8,7 @@ socket, with no task and nothing to wait for.
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from meteora.http2 import frames
 from meteora.http2.connection import Connection, opening_frames
@@ -24,7 +24,7 @@ from meteora.http2.frames import (
     Setting,
     StreamFault,
 )
-from meteora.http2.headers import Headers, check_request, content_length_of
+from meteora.http2.headers import Headers, check_request, check_trailers, content_length_of
 from meteora.http2.stream import Stream
 
 MAX_STREAMS: Final = 1024
@@ -49,6 +49,9 @@ _KNOWN_BYTES: Final = 1024
 _MAX_KNOWN: Final = 256
 """Blocks of headers that are remembered for a connection: how long each may be, and how many."""
 
+_MAX_GIVEN_UP: Final = MAX_RESETS
+"""Streams that were given up and are remembered: what a client may have on its way to so many was sent long ago."""
+
 _NO_HTTP_2: Final = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
     b"This port speaks gRPC, which is HTTP/2.\n"
@@ -70,6 +73,35 @@ class Known(NamedTuple):
 
     route: Route
     content_length: int | None
+
+
+class OtherConnection(Protocol):
+    """A connection whose client speaks another protocol, and what it is told of the client."""
+
+    def data_received(self, data: bytes) -> None:
+        """As `asyncio.Protocol`."""
+
+    def eof_received(self) -> bool | None:
+        """As `asyncio.Protocol`."""
+
+    def connection_lost(self) -> None:
+        """The client is gone."""
+
+    def pause_writing(self) -> None:
+        """As `asyncio.Protocol`."""
+
+    def resume_writing(self) -> None:
+        """As `asyncio.Protocol`."""
+
+    def sweep(self, now: float) -> None:
+        """Called now and then: ends the patience with a client that stands still half-way."""
+
+    def leave(self) -> None:
+        """Takes no more requests, and closes the transport when the last one is answered."""
+
+
+OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None], OtherConnection]
+"""Takes a transport, and host and port of the client."""
 
 
 class ServerStream(Stream):
@@ -101,6 +133,7 @@ class ServerStream(Stream):
             and size <= self.send_window
             and size <= connection.max_send_bytes
             and self.ending is None
+            and not self.is_local_done
         ):
             connection.send_window -= size
             pack, stream_id = HEAD.pack, self.id
@@ -139,6 +172,10 @@ class ServerStream(Stream):
         self._received = None
         return True
 
+    def abandon(self) -> None:
+        """Gives up a response that can't be brought to its end."""
+        self.reset(ErrorCode.INTERNAL_ERROR, "the response can't be finished")
+
     def sweep(self) -> None:
         """Called now and then: waits no longer for a body that does not become whole."""
         if self._is_swept and not self.is_opened and not self.is_remote_done:
@@ -157,6 +194,8 @@ class ServerConnection(Connection):
         """Of the streams that the client has opened."""
         self._last_taken_id = 0
         """The same, but for those that came after this end had said that it leaves."""
+        self._given_up: dict[int, None] = {}
+        """Streams of which trailers may be on their way that nobody wants: the latest, in order."""
         self._known: dict[bytes, Known] = {}
         self._is_lasting = False
         """Whether the block that was decoded last would mean the same again."""
@@ -168,6 +207,8 @@ class ServerConnection(Connection):
         self._opening_ends = self.loop.time() + OPENING_SECONDS
         self.peer: tuple[str, int] | None = None
         """Host and port of the client."""
+        self._other: OtherConnection | None = None
+        """Set if the client speaks another protocol: who it is handed to."""
 
     # asyncio.Protocol
 
@@ -183,9 +224,12 @@ class ServerConnection(Connection):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         if self._missing_preface:
+            if self._other is not None:
+                self._other.data_received(data)
+                return
             expected = self._missing_preface[: len(data)]
             if not data.startswith(expected):
-                self._refuse_protocol()
+                self._hand_over(PREFACE[: -len(self._missing_preface)] + data)
                 return
             self._missing_preface = self._missing_preface[len(expected) :]
             if self._missing_preface:
@@ -199,18 +243,47 @@ class ServerConnection(Connection):
         """Called by asyncio, once, last."""
         super().connection_lost(exc)
         self._endpoint.connections.discard(self)
+        if self._other is not None:
+            self._other.connection_lost()
 
-    def _refuse_protocol(self) -> None:
-        if not self._is_closing:
+    def eof_received(self) -> bool | None:
+        """Called by asyncio, which then closes the connection, unless this is true."""
+        return None if self._other is None else self._other.eof_received()
+
+    def pause_writing(self) -> None:
+        """Called by asyncio."""
+        super().pause_writing()
+        if self._other is not None:
+            self._other.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        super().resume_writing()
+        if self._other is not None:
+            self._other.resume_writing()
+
+    def _hand_over(self, said: bytes) -> None:
+        """The client speaks another protocol."""
+        if self._is_closing:
+            return
+        if self._endpoint.open_other is None:
             self._write(_NO_HTTP_2)
             self.close()
+            return
+        self._other = self._endpoint.open_other(self._transport, self.peer)
+        self._other.data_received(said)
 
     # The end
 
     def leave(self) -> None:
         """Takes no more requests, and ends the connection when the last one is answered."""
-        if not self._is_closing and not self._is_leaving:
+        if self._other is not None:
+            self._other.leave()
+        elif not self._is_closing and not self._is_leaving:
             self._is_leaving = True
+            if self._missing_preface:
+                self.close()  # It has not been told our settings, which come before everything else.
+                return
             self._write(frames.goaway_frame(self._last_taken_id, ErrorCode.NO_ERROR))
             self._end_if_idle()
 
@@ -220,6 +293,9 @@ class ServerConnection(Connection):
 
     def sweep(self, now: float) -> None:
         """Called now and then: ends the patience with a client that stands still half-way."""
+        if self._other is not None:
+            self._other.sweep(now)
+            return
         if (self._is_closing and self._is_swept) or (not self._has_settings and now > self._opening_ends):
             # It was told, and does not read it.
             self.abort()
@@ -248,7 +324,7 @@ class ServerConnection(Connection):
         if stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a client opened stream {stream_id}")
         if stream_id <= self._last_id:
-            self._take_trailers(stream_id, is_end=is_end)
+            self._take_trailers(stream_id, headers, is_end=is_end)
             return
         self._last_id = stream_id
         if self._is_leaving:
@@ -288,12 +364,18 @@ class ServerConnection(Connection):
             self._known[block] = known
         return known
 
-    def _take_trailers(self, stream_id: int, *, is_end: bool) -> None:
+    def _take_trailers(self, stream_id: int, headers: Headers | None, *, is_end: bool) -> None:
         stream = self.streams.get(stream_id)
         if stream is None:
+            if stream_id not in self._given_up and stream_id <= self._last_taken_id:
+                raise ConnectionFault(
+                    ErrorCode.STREAM_CLOSED, f"headers on stream {stream_id}, which is not to be used"
+                )
             return  # Of a stream that this end has given up: they were on their way.
         if stream.is_remote_done or not is_end:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "headers in the middle of a stream")
+        # Those that are known without being decoded are a request's.
+        check_trailers(headers or [(b":path", b"")])
         self._on_data(stream, b"", is_end=True)
 
     def _on_data(self, stream: Stream, data: bytes, *, is_end: bool) -> None:
@@ -322,6 +404,11 @@ class ServerConnection(Connection):
         if not stream.is_opened and (is_end or stream.body_bytes > WHOLE_BYTES) and not (is_end and stream.collect()):
             stream.open()
 
+    def _note_given_up(self, stream_id: int) -> None:
+        self._given_up[stream_id] = None
+        if len(self._given_up) > _MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+
     def _on_reset(self) -> None:
         now = self.loop.time()
         if now - self._resets_began > RESETS_SECONDS:
@@ -343,6 +430,7 @@ class ServerConnection(Connection):
         """The response is sent. What is still to come of the request is not wanted any more."""
         if not stream.is_remote_done:
             self._write_control(frames.rst_stream_frame(stream.id, ErrorCode.NO_ERROR))
+            self._note_given_up(stream.id)
             stream.is_remote_done = True
         super().finish_local(stream)
 
@@ -355,6 +443,9 @@ class Endpoint:
 
     def __init__(self, route: Callable[[Headers], Route]) -> None:
         self.route = route
+        self.open_other: OpenOther | None = None
+        """Takes over the connections of clients that speak another protocol. Without it they are told that nobody here
+        does."""
         self.connections: set[ServerConnection] = set()
         self.is_stopping = False
         self._server: asyncio.Server | None = None

@@ -171,6 +171,10 @@ class StateMachine:
         """What this state is at some indexes, to be compared with other replicas."""
         return self._rolling_hash.checkpoints()
 
+    def database_property(self, name: str) -> int | None:
+        """See `Rocks.property_value`."""
+        return self._database.property_value(name)
+
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, in their order, all of one instant; None where there is none."""
         return await self._reader.run(self._database.get_many, [USER_PREFIX + key for key in keys])

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from time import perf_counter
 from typing import Any, TypeVar
 
 from meteora.errors import (
@@ -48,6 +49,7 @@ from meteora.node.addresses import PeerAddresses
 from meteora.node.changes import PendingChanges
 from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
+from meteora.node.counts import Load, NodeCounts
 from meteora.node.divergence import DivergenceAlarm
 from meteora.node.freshness import AppliedState, Freshness, StaleRead
 from meteora.node.log_write import LogWrite
@@ -191,19 +193,14 @@ class Node:
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
         self._notices = CommitNotices(self._loop)
-        self._inbox: list[Message] = []
         self._addresses = PeerAddresses(settings.node_id, self._members)
-        self._forwarded: list[bytes] = []
-        self._forwarded_bytes = 0
-        self._to_apply: deque[Entry] = deque()
-        self._log_write = LogWrite()
+        self.counts = NodeCounts()
+        """Of its work, for metrics."""
+        self._log_write = LogWrite(self.counts.log_write_seconds)
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
         self._is_tidying = self._work_is_scheduled = self._is_stopping = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._ticker: asyncio.TimerHandle | None = None
-        self._tick_watchers: dict[asyncio.Future[None], None] = {}
-        """In the order in which they came, so that a simulation is the same each time."""
+        self._begin_without_work()
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
         self._parting: Parting | None = None
         """Set once the removal of this node is applied here."""
@@ -213,6 +210,16 @@ class Node:
         """Gets the exception that the node can't go on after."""
         self.removed: asyncio.Future[Removal] = self._loop.create_future()
         """Done when the node is no longer a member, and the others can do without it."""
+
+    def _begin_without_work(self) -> None:
+        self._inbox: list[Message] = []
+        self._forwarded: list[bytes] = []
+        self._forwarded_bytes = 0
+        self._to_apply: deque[Entry] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick_watchers: dict[asyncio.Future[None], None] = {}
+        """In the order in which they came, so that a simulation is the same each time."""
 
     # Life
 
@@ -667,6 +674,29 @@ class Node:
         """The members whose states were seen to differ from that of this node: see `meteora.node.divergence`."""
         return self._divergence.differing
 
+    @property
+    def log_write_seconds(self) -> float:
+        """How long the write to the log that is under way has taken so far; 0 if none is."""
+        return self._log_write.seconds(self._loop.time())
+
+    @property
+    def load(self) -> Load:
+        """What waits, and what is kept."""
+        return Load(
+            writes_pending=len(self._writes),
+            writes_failed=self._writes.failed,
+            reads_pending=len(self._reads),
+            read_rounds=self._reads.rounds,
+            snapshots_created=self._snapshots.outgoing.created,
+            first_index=self._log_store.first_index(),
+            unflushed_bytes=self._state_machine.unflushed_bytes,
+        )
+
+    def database_property(self, database: str, name: str) -> int | None:
+        """A number of RocksDB's own, of `log` or `state`, by its name without `rocksdb.`; None if it has no such."""
+        store = self._log_store if database == "log" else self._state_machine
+        return store.database_property(name)
+
     def status(self) -> Status:
         """Where this node stands."""
         return self._raw.status()
@@ -905,7 +935,10 @@ class Node:
         while self._to_apply and self._to_apply[0].kind is EntryKind.COMMAND:
             entries.append(self._to_apply.popleft())
         level = self._state_machine.level
-        self._writes.applied(self._state_machine.apply(entries))
+        began_at = perf_counter()
+        results = self._state_machine.apply(entries)
+        self.counts.note_apply(perf_counter() - began_at, len(results))
+        self._writes.applied(results)
         if self._state_machine.level > level:
             self._releases.raised.set()
         for entry in entries:
@@ -993,6 +1026,7 @@ class Node:
                 if source is not None:
                     is_sent = await self._sent_to(peer, source)
         except (SnapshotNotSent, DiskFull) as error:
+            self.counts.snapshots_not_sent += 1
             _log.warning("a snapshot was not sent, it will be tried again", peer=peer, cause=str(error))
             if isinstance(error, SnapshotUnusable):
                 self._snapshots.outgoing.doubt()
@@ -1007,6 +1041,7 @@ class Node:
             return False
         _log.info("sending a snapshot", peer=peer, index=source.manifest.index)
         await self._transport.send_snapshot(peer, Outgoing(message.term, source))
+        self.counts.snapshots_sent += 1
         _log.info("a snapshot was sent", peer=peer, index=source.manifest.index)
         return True
 
@@ -1061,6 +1096,7 @@ class Node:
         await self._snapshots.install(state, hard_state)
         self._changes.skipped(state.index)
         self._releases.raised.set()
+        self.counts.snapshots_installed += 1
         _log.info("installed a snapshot", index=state.index, term=state.term)
         self._switch_to(Members.decode(state.membership), state.index)
 
@@ -1087,6 +1123,8 @@ class Node:
             return
         before, self._leadership = self._leadership, leadership
         self._has_known_leader |= self._raw.leader_id != 0
+        if self._raw.leader_id and leadership[:2] != before[:2]:
+            self.counts.leader_changes += 1
         if leadership[2] is not before[2] or leadership[1] != before[1]:
             self._log_leadership(before, leadership)
         if self._raw.leader_id and leadership[:2] != before[:2]:

@@ -41,7 +41,8 @@ class ReadRounds:
         self._loop = loop
         self._node_id = node_id
         self._instance_id = instance_id
-        self._rounds = 0
+        self.rounds = 0
+        """How many were asked for."""
         self._waiting: list[PendingRead] = []
         self._asked: list[PendingRead] = []
         self._context = b""
@@ -80,9 +81,9 @@ class ReadRounds:
     def begin_round(self, now: float) -> bytes:
         """All that wait are in this round: the context to ask the leader with."""
         self._asked, self._waiting = self._waiting, []
-        self._rounds += 1
+        self.rounds += 1
         self._asked_at = now
-        self._context = _CONTEXT.pack(self._node_id, self._instance_id, self._rounds)
+        self._context = _CONTEXT.pack(self._node_id, self._instance_id, self.rounds)
         return self._context
 
     def confirm(self, context: bytes, index: int) -> None:

@@ -83,6 +83,8 @@ class OutgoingSnapshots:
         self._state_machine = state_machine
         self._disk = disk
         self._manifest: Manifest | None = None
+        self.created = 0
+        """How many were made."""
         self._users = 0
         self._used_at = 0.0
         self._changed = asyncio.Condition()
@@ -123,6 +125,7 @@ class OutgoingSnapshots:
                     self.held_index = inf if self._manifest is None else self._manifest.index
                 if self._manifest is None:
                     return None
+                self.created += 1
                 _log.info("made a snapshot", index=self._manifest.index, mebibytes=_mebibytes(self._manifest))
             self._users += 1
             return self._manifest

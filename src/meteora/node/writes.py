@@ -87,6 +87,8 @@ class PendingWrites:
         self._queue: deque[PendingWrite] = deque()
         """Oldest first. A write that was answered meanwhile stays until its turn, or until the next `expire`."""
         self._bytes = 0
+        self.failed = 0
+        """How many were refused, or given up, while somebody waited for them."""
 
     def __len__(self) -> int:
         return len(self._own) + len(self._others)
@@ -138,6 +140,7 @@ class PendingWrites:
         return write
 
     def _overload(self, command: Command) -> RequestError:
+        self.failed += 1
         pending = f"{len(self)} writes of {self._bytes} bytes are pending already"
         if command.retry:
             return OutcomeUnknown(
@@ -181,6 +184,7 @@ class PendingWrites:
                 continue
             self._bytes -= write.size_bytes
             if outcome is Outcome.EXPIRED:
+                self.failed += 1
                 write.answer(_expired())
             elif outcome is Outcome.REFUSED:
                 write.answer(
@@ -213,6 +217,7 @@ class PendingWrites:
         expired = [write for write in self._all() if write.deadline <= now or not write.is_awaited]
         for write in expired:
             self._forget(write)
+            self.failed += write.is_awaited
             write.answer(_fate(write, why))
         if expired:
             self._advance_first_outstanding()

@@ -4,7 +4,7 @@
 what is under way; `call` and `context` are one call, from within and as its handler sees it; `framing`, `metadata`,
 `deadline` and `status` are the protocol. `http2_host` puts that on `meteora.http2`; `grpcio_host` serves the same
 servicers by grpcio itself, where `grpcio_requests` refuses what can't be read. `server` is what others know of either.
-`outgoing` is a call from this end.
+`outgoing` is a call from this end. `connect` serves unary calls as plain HTTP requests.
 
 Rule: a servicer can't tell the hosts apart, and neither can a client that keeps to the protocol.
 """
@@ -12,6 +12,7 @@ Rule: a servicer can't tell the hosts apart, and neither can a client that keeps
 from typing import assert_never
 
 from meteora.config import RpcServerKind
+from meteora.rpc.connect import longest_body_bytes
 from meteora.rpc.context import each_request
 from meteora.rpc.direct import Direct
 from meteora.rpc.framing import frame
@@ -19,7 +20,7 @@ from meteora.rpc.grpcio_host import GrpcioServer
 from meteora.rpc.http2_host import Http2Server
 from meteora.rpc.server import RpcServer
 
-__all__ = ["Direct", "RpcServer", "create_rpc_server", "each_request", "frame"]
+__all__ = ["Direct", "RpcServer", "create_rpc_server", "each_request", "frame", "longest_body_bytes"]
 
 
 def create_rpc_server(kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int) -> RpcServer:

@@ -3,7 +3,7 @@
 Rule: what is no gRPC request is answered in HTTP's terms, what is one in gRPC's; the connection lives on either way.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -38,6 +38,13 @@ class Application:
         self._methods: dict[str, Method] = {}
         self._direct: dict[str, DirectMethod] = {}
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
+        self.route_other: Callable[[Headers], Route] | None = None
+        """Where requests lead that are none of gRPC's. Without it they are refused."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """What is registered by name, by the path."""
+        return self._methods
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """As `grpc.aio.Server`."""
@@ -56,6 +63,9 @@ class Application:
     def route(self, request: Headers) -> Route:
         """Where the headers of a request lead: an `Endpoint`'s route."""
         fields = dict(request)
+        is_call = fields[b":method"] == b"POST" and _is_grpc(fields.get(b"content-type", b""))
+        if not is_call and self.route_other is not None:
+            return self.route_other(request)
         if fields[b":method"] != b"POST":
             return _refusal(405, "gRPC calls are POST requests", (b"allow", b"POST"))
         if not _is_grpc(fields.get(b"content-type", b"")):

@@ -16,6 +16,7 @@ from typing import Any, Final
 import grpc
 
 from meteora.http2 import Header, Headers, ServerStream, StreamEnded, encode_headers
+from meteora.observability.histogram import MEASURED_OF
 from meteora.observability.logs import get_logger
 from meteora.rpc.deadline import parse_timeout_seconds
 from meteora.rpc.framing import ACCEPTED_ENCODINGS, MessageReader, UnknownEncoding, frame
@@ -115,9 +116,17 @@ class Call:
         """To be called first, in the task that serves the call. Raises `CallFailed` if its deadline makes no sense."""
         self.task = asyncio.current_task(self._loop)
         self._running.add(self)
+        self._measure()
         timeout = self._header(b"grpc-timeout")
         if timeout is not None:
             self._limit_time(parse_timeout_seconds(timeout))
+
+    def _measure(self) -> None:
+        method, counts = self.method, self.method.counts
+        counts.seen += 1
+        is_due = not counts.measured or counts.seen % MEASURED_OF == 0
+        if is_due and not (method.request_streaming or method.response_streaming):
+            counts.begin(self.stream)
 
     def _limit_time(self, timeout_seconds: float) -> None:
         expiry = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
@@ -198,6 +207,10 @@ class Call:
         """To be called last, however the call ended."""
         self._has_ended = True
         self._running.discard(self)
+        counts = self.method.counts
+        if self.stream in counts.measured:
+            counts.end(self.stream)
+        counts.count(self._status)
         # A task that ended with an error keeps that, and by its traceback this call; and the reader reads by it.
         self.task = self._reader = None
         if self._timer is not None:

@@ -16,16 +16,19 @@ from typing import Any, Final, cast
 import grpc
 
 from meteora.http2 import Headers, Route, ServerStream
+from meteora.observability.histogram import MEASURED_OF
 from meteora.rpc.call import START, TRAILERS_OK
 from meteora.rpc.deadline import parse_timeout_seconds
 from meteora.rpc.framing import whole_message
 from meteora.rpc.method import Method
 from meteora.rpc.running import Running, stopping
-from meteora.rpc.status import CallFailed
+from meteora.rpc.status import CallFailed, number_of
 
 HURRY_SECONDS: Final = 1.0
 """Who waits no longer than this gets a timer, which ends the call on time. Others are answered by the method itself: it
 knows the deadline, and looks at it some times a second."""
+
+_CANCELLED: Final = number_of(grpc.StatusCode.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class DirectMethod:
         self._running = running
         self._outcomes = running.outcomes
         self._max_message_bytes = running.max_message_bytes
+        self._counts = method.counts
 
     def route(self, headers: Headers, opened: Callable[[ServerStream], None]) -> Route:
         """For requests with these headers; the long way is `opened`."""
@@ -65,12 +69,15 @@ class DirectMethod:
             return Route(opened)  # Which says what is wrong with it.
         if timeout_seconds is not None and timeout_seconds <= HURRY_SECONDS:
             return Route(opened)
-        end = partial(self._end, headers)
+        end, counts = partial(self._end, headers), self._counts
 
         def whole(stream: ServerStream, body: bytes) -> bool:
             message = whole_message(body, self._max_message_bytes)
             if message is None or self._running.is_stopping:
                 return False
+            counts.seen += 1
+            if not counts.measured or counts.seen % MEASURED_OF == 0:
+                counts.begin(stream)
             try:
                 outcome = self._begin(self._method.parse(message), timeout_seconds, authorization)
             except Exception as error:  # noqa: BLE001  each is answered, as a handler's would be
@@ -92,7 +99,11 @@ class DirectMethod:
             error: BaseException | None = asyncio.CancelledError()
         else:
             error = outcome.exception()
+        counts = self._counts
+        if stream in counts.measured:
+            counts.end(stream)
         if stream.ending is not None:
+            counts.count(_CANCELLED)
             return  # The client has gone.
         if error is not None:
             self._running.serve(stream, self._fail(stream, headers, error))
@@ -102,6 +113,7 @@ class DirectMethod:
         except Exception as failure:  # noqa: BLE001  each is answered, as a handler's would be
             self._running.serve(stream, self._fail(stream, headers, failure))
         else:
+            counts.ok += 1
             stream.respond(START, body, TRAILERS_OK)
 
     async def _fail(self, stream: ServerStream, headers: Headers, error: BaseException) -> None:

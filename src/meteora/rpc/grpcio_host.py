@@ -12,6 +12,7 @@ from meteora.rpc.direct import Direct
 from meteora.rpc.grpcio_requests import with_readable_requests
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
+from meteora.web import WebApplication
 
 OPTIONS: Final = (
     # Two servers on one port are an error.
@@ -61,6 +62,10 @@ class GrpcioServer(RpcServer):
         self._reservation: socket.socket | None = None
         self._calls = _Calls()
         self._server: grpc.aio.Server | None = None
+
+    def serve_web(self, application: WebApplication) -> bool:  # noqa: ARG002  there is no way to
+        """False: grpcio's server speaks gRPC only."""
+        return False
 
     @property
     def port(self) -> int:

@@ -7,12 +7,16 @@ from typing import Final
 
 import grpc
 
+from meteora.http1 import Http1Gateway
 from meteora.http2 import Endpoint
+from meteora.observability.histogram import CallCounts
 from meteora.rpc import listener
 from meteora.rpc.application import Application
+from meteora.rpc.connect import add_connect_methods
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
+from meteora.web import Http2Gateway, WebApplication
 
 FLUSH_SECONDS: Final = 1.0
 """How long a server that stops waits for handlers that it cancelled, and for clients to take their answers."""
@@ -27,6 +31,8 @@ class Http2Server(RpcServer):
         self._application = Application(max_message_bytes)
         self._endpoint = Endpoint(self._application.route)
         self._listener: socket.socket | None = None
+        self._web: WebApplication | None = None
+        self._http1: Http1Gateway | None = None
         self._is_started = False
 
     @property
@@ -46,6 +52,25 @@ class Http2Server(RpcServer):
         """Serves these methods directly where that will do; their handlers are registered. Only before `start`."""
         self._application.add_direct_methods(service_name, methods)
 
+    def serve_web(self, application: WebApplication) -> bool:
+        """Serves this beside gRPC, by HTTP/1.1 and HTTP/2. Only before `start`."""
+        self._web = application
+        self._application.route_other = Http2Gateway(application).route
+        self._http1 = Http1Gateway(application)
+        self._endpoint.open_other = self._http1.open
+        return True
+
+    @property
+    def call_counts(self) -> Mapping[str, CallCounts]:
+        """What became of the calls of each method, by its path."""
+        return {path: method.counts for path, method in self._application.methods.items()}
+
+    @property
+    def connection_counts(self) -> Mapping[str, int]:
+        """Connections that are open, by the version of HTTP."""
+        of_http1 = 0 if self._http1 is None else len(self._http1.connections)
+        return {"1.1": of_http1, "2": len(self._endpoint.connections) - of_http1}
+
     def bind(self) -> None:
         """Takes the port. Raises `AddressInUse`."""
         if self._listener is None:
@@ -57,6 +82,8 @@ class Http2Server(RpcServer):
         self.bind()
         assert self._listener is not None
         self._application.running.loop = asyncio.get_running_loop()
+        if self._web is not None:
+            add_connect_methods(self._web, self._application.methods, self._application.running)
         listener.listen(self._listener, self._host, self._port)
         await self._endpoint.start(self._listener, backlog=listener.BACKLOG)
         # The endpoint closes it from now on.
@@ -70,5 +97,9 @@ class Http2Server(RpcServer):
             self._listener = None
         if self._is_started:
             await self._application.running.stop(grace_seconds or 0.0)
+            if self._web is not None:
+                self._web.stop()
             await self._endpoint.stop(FLUSH_SECONDS)
             await self._application.running.wait_for_end()
+            if self._web is not None:
+                await self._web.wait_for_end()

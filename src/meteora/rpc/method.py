@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
 
+from meteora.observability.histogram import CallCounts
 from meteora.rpc.status import CallFailed
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -25,6 +26,8 @@ class Method:
     response_streaming: bool
     deserialize: Callable[[bytes], Any]
     serialize: Callable[[Any], bytes]
+    counts: CallCounts = field(default_factory=CallCounts, compare=False)
+    """What became of its calls."""
 
     def parse(self, message: bytes) -> Any:
         """The request in a message. Raises `CallFailed` if there is none in it."""

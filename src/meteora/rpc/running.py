@@ -30,7 +30,8 @@ class Running:
         """Where requests are served; to be set before the first. Each call would look for it several times."""
         self.outcomes: set[asyncio.Future[Any]] = set()
         """What calls that are served directly wait for."""
-        self._calls: set[Call] = set()
+        self.calls: set[Call] = set()
+        """What is served by handlers."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def context(self, method: Method, stream: ServerStream, headers: Headers) -> CallContext:
@@ -40,7 +41,7 @@ class Running:
             stream,
             headers,
             max_message_bytes=self.max_message_bytes,
-            running=self._calls,
+            running=self.calls,
             loop=self.loop,
         )
 
@@ -63,10 +64,10 @@ class Running:
         self.is_stopping = True
         # Those that were taken in this turn of the loop begin first.
         await asyncio.sleep(0)
-        waited_for = [*(call.task for call in self._calls if call.task is not None), *self.outcomes]
+        waited_for = [*(call.task for call in self.calls if call.task is not None), *self.outcomes]
         if waited_for:
             await asyncio.wait(waited_for, timeout=grace_seconds)
-        for call in tuple(self._calls):
+        for call in tuple(self.calls):
             call.interrupt(stopping())
         for outcome in tuple(self.outcomes):
             outcome.cancel()

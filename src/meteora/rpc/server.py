@@ -6,8 +6,10 @@ from typing import NoReturn
 
 import grpc
 
+from meteora.observability.histogram import CallCounts
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
+from meteora.web import WebApplication
 
 
 class RpcServer(grpc.aio.Server):
@@ -28,6 +30,20 @@ class RpcServer(grpc.aio.Server):
     @abc.abstractmethod
     def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
         """Serves these methods directly where that will do. Their handlers must be registered. Only before `start`."""
+
+    @abc.abstractmethod
+    def serve_web(self, application: WebApplication) -> bool:
+        """Serves this beside gRPC, if this kind of server can: whether it does. Only before `start`."""
+
+    @property
+    def call_counts(self) -> Mapping[str, CallCounts]:
+        """What became of the calls of each method, by its path; empty where nobody counts."""
+        return {}
+
+    @property
+    def connection_counts(self) -> Mapping[str, int]:
+        """Connections that are open, by the version of HTTP; empty where nobody counts."""
+        return {}
 
     @property
     @abc.abstractmethod

@@ -36,7 +36,7 @@ from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
 from meteora.pb.maintenance_pb2_grpc import add_MaintenanceServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
-from meteora.rpc import RpcServer, create_rpc_server
+from meteora.rpc import RpcServer, create_rpc_server, longest_body_bytes
 from meteora.server.access import Gate
 from meteora.server.administration import Administration
 from meteora.server.auth_service import AuthService
@@ -46,8 +46,10 @@ from meteora.server.guarded import GuardedServer
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
 from meteora.server.maintenance_service import MaintenanceService
+from meteora.server.metrics import NodeMetrics
 from meteora.server.passwords import Passwords
 from meteora.server.peer_service import PeerService
+from meteora.server.probes import Probes
 from meteora.server.raft_service import RaftService
 from meteora.server.replies import Replies
 from meteora.server.stepping_back import step_back
@@ -58,6 +60,7 @@ from meteora.storage.raft_log import RaftLog
 from meteora.storage.rocks import is_database
 from meteora.transport.interface import Identity
 from meteora.transport.outgoing import GrpcTransport
+from meteora.web import WebApplication
 
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
 """Beside key and value in a request: generous, so that what is a little too long gets our error and not the host's."""
@@ -96,6 +99,7 @@ class Server:
         self._has_just_joined = False
         """In this run."""
         self.node: Node
+        self._transport: GrpcTransport
         self._cluster: Cluster
         self._gate: Gate
 
@@ -279,7 +283,7 @@ class Server:
             random_below=random.SystemRandom().randrange,
         )
         self.node = Node(settings, log, state_machine, snapshots)
-        transport = GrpcTransport(identity, self.node)
+        transport = self._transport = GrpcTransport(identity, self.node)
         self._parts.push_async_callback(transport.close)
         self._parts.push_async_callback(self.node.stop)
         self._gate = Gate(self.node)
@@ -333,9 +337,13 @@ class Server:
         task = asyncio.create_task(work)
         self._parts.push_async_callback(_cancel, task)
 
+    @property
+    def _kv_message_bytes(self) -> int:
+        return self._config.max_request_bytes + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
+
     def _bind(self) -> tuple[RpcServer, RpcServer]:
         config = self._config
-        kv_bytes = config.max_request_bytes + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
+        kv_bytes = self._kv_message_bytes
         kind, host = config.rpc_server, config.address
         raft_server = self._create_raft_server()
         kv_server = create_rpc_server(kind, host, config.kv_port, max_message_bytes=kv_bytes)
@@ -382,6 +390,20 @@ class Server:
             add_HealthServicer_to_server(self._health, server)
             names = (*own_services, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
+        self._serve_web(
+            kv_server, NodeMetrics(node, self._transport, peer_service, {"kv": kv_server, "raft": raft_server})
+        )
+
+    def _serve_web(self, kv_server: RpcServer, node_metrics: NodeMetrics) -> None:
+        """Plain HTTP, on the KV port only: the Raft port is for nodes."""
+        application = WebApplication(longest_body_bytes(self._kv_message_bytes))
+        if not kv_server.serve_web(application):
+            _log.info("no HTTP beside gRPC: --rpc-server grpcio has no metrics, probes and JSON")
+            return
+        probes = Probes(self.node, self._cluster.cluster_id)
+        self._parts.push_async_callback(probes.stop)
+        probes.add_to(application)
+        node_metrics.add_to(application)
 
     # Stopping
 

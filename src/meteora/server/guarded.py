@@ -15,10 +15,12 @@ from typing import Any, Final
 import grpc
 
 from meteora.errors import RequestError
+from meteora.observability.histogram import CallCounts
 from meteora.rpc import Direct, RpcServer
 from meteora.server.access import Gate, authorization_of
 from meteora.server.deadlines import deadline_of
 from meteora.server.statuses import abort
+from meteora.web import WebApplication
 
 
 class Needs(Enum):
@@ -73,6 +75,20 @@ class GuardedServer(RpcServer):
     def add_direct_methods(self, service_name: str, methods: Mapping[str, Direct]) -> None:
         """They see to it themselves who may call them."""
         self._server.add_direct_methods(service_name, methods)
+
+    def serve_web(self, application: WebApplication) -> bool:
+        """As the server's own; that is open to everybody: metrics, probes. Calls in JSON are guarded as others."""
+        return self._server.serve_web(application)
+
+    @property
+    def call_counts(self) -> Mapping[str, CallCounts]:
+        """Those of the server."""
+        return self._server.call_counts
+
+    @property
+    def connection_counts(self) -> Mapping[str, int]:
+        """Those of the server."""
+        return self._server.connection_counts
 
     @property
     def port(self) -> int:

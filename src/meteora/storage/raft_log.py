@@ -152,6 +152,10 @@ class RaftLog:
             return None
         return self._cache.entries(low, high, max_bytes)
 
+    def database_property(self, name: str) -> int | None:
+        """See `Rocks.property_value`."""
+        return self._database.property_value(name)
+
     def release(self, applied_index: int) -> None:
         """Allow the entries up to `applied_index` to leave memory when the cache is full."""
         self._cache.release(applied_index)

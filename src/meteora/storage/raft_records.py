@@ -111,7 +111,10 @@ def decode_state_directory(record: bytes | None) -> str | None:
     """The name in a record; None if there is none. Raises `MalformedRecord`."""
     if record is None:
         return None
-    return _unsealed(STATE_DIRECTORY_KEY, record, len(record) - _CHECKSUM.size)[1:].decode("ascii")
+    name = _unsealed(STATE_DIRECTORY_KEY, record, len(record) - _CHECKSUM.size)[1:]
+    if not name.isascii():
+        raise MalformedRecord(f"the record under {STATE_DIRECTORY_KEY!r} names a directory {name!r}")
+    return name.decode("ascii")
 
 
 def _sealed(key: bytes, content: bytes) -> bytes:
@@ -123,5 +126,7 @@ def _unsealed(key: bytes, record: bytes, size_bytes: int, version: int = RECORD_
     if record != _sealed(key, content):
         raise MalformedRecord(f"the record under {key!r} fails its checksum: {record.hex()}")
     if content[:1] != bytes([version]):
-        raise MalformedRecord(f"the record under {key!r} has version {content[0]}: it was written by another release")
+        raise MalformedRecord(
+            f"the record under {key!r} has version {int.from_bytes(content[:1])}: it was written by another release"
+        )
     return content

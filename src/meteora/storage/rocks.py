@@ -354,6 +354,10 @@ class Rocks:
         """About how many pairs there are: what was written over or deleted counts until it is merged."""
         return int(self._database.property_int_value("rocksdb.estimate-num-keys") or 0)
 
+    def property_value(self, name: str) -> int | None:
+        """A number of RocksDB's own, by its name without `rocksdb.`; None if it has no such. Quick."""
+        return self._database.property_int_value(f"rocksdb.{name}")
+
     def write_delay_seconds(self, size_bytes: int) -> float:
         """How long RocksDB would make a write of this size wait, on purpose, because flushes or compactions lag.
 

@@ -1,6 +1,10 @@
 """Raft messages to protobuf and back: the only module that knows both forms.
 
 Entries travel in the one encoding that they have on disk too, checksum included; no entry leaves here unchecked.
+
+What a member says is believed, as Raft does it: members may fail, but do not lie. But what no member could say is no
+message: one without a term, entries that leave gaps or go back in terms, numbers that would soon be too large to count
+on from. The core takes such things for a broken invariant, and stops its node.
 """
 
 from collections.abc import Iterable
@@ -32,6 +36,11 @@ VERSION_METADATA_KEY = "meteora-version"
 
 EncodedEntries = dict[int, bytes]
 """Encodings by the `id` of their entry. Only valid for as long as something else keeps those entries alive."""
+
+MAX_NUMBER = 2**63 - 1
+"""Of terms and indexes: what is on disk, and one more, has room in 64 bits for ever."""
+
+_WITHOUT_TERM = frozenset({MessageKind.PROPOSE, MessageKind.READ_INDEX, MessageKind.TRANSFER_LEADER})
 
 _KINDS = {kind.value: kind for kind in MessageKind if kind is not MessageKind.SNAPSHOT}
 """A snapshot's message is handed to the core by the node that has received the snapshot; no batch carries one."""
@@ -93,6 +102,7 @@ def _decode_message(message: peer_pb2.Message, sender: int, receiver: int) -> Me
         entries = tuple([decode_entry(encoded) for encoded in message.entries])
     except CorruptEntry as error:
         raise MalformedBatch(f"{kind.name} message: {error}") from error
+    _ensure_possible(kind, message, entries)
     return Message(
         kind,
         sender,
@@ -106,3 +116,29 @@ def _decode_message(message: peer_pb2.Message, sender: int, receiver: int) -> Me
         message.hint,
         message.context,
     )
+
+
+def _ensure_possible(kind: MessageKind, message: peer_pb2.Message, entries: tuple[Entry, ...]) -> None:
+    """Raises `MalformedBatch` for what no member says, whatever has happened to it."""
+    if (message.term == 0) != (kind in _WITHOUT_TERM):
+        raise MalformedBatch(f"{kind.name} message with term {message.term}")
+    if max(message.term, message.index, message.log_term, message.commit, message.hint) > MAX_NUMBER:
+        raise MalformedBatch(f"{kind.name} message with a number above {MAX_NUMBER}")
+    if kind is MessageKind.APPEND:
+        _ensure_log(message, entries)
+    elif entries and kind is not MessageKind.PROPOSE:
+        raise MalformedBatch(f"{kind.name} message with entries")
+
+
+def _ensure_log(message: peer_pb2.Message, entries: tuple[Entry, ...]) -> None:
+    """Raises `MalformedBatch` unless the entries can follow what the message says they do in a log."""
+    index, term = message.index, message.log_term
+    for entry in entries:
+        index += 1
+        if entry.index != index or entry.term < term:
+            raise MalformedBatch(
+                f"APPEND message: entry {entry.index}@{entry.term} where {index}@{term} or later must be"
+            )
+        term = entry.term
+    if term > message.term:
+        raise MalformedBatch(f"APPEND message of term {message.term} with an entry of term {term}")

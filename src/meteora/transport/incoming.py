@@ -41,7 +41,11 @@ from meteora.transport.interface import (
 PATIENCE_SECONDS = 30.0
 """For the next part of a snapshot: who stands still must not keep others from sending theirs."""
 
-_MAX_DIGITS = len(str(2**64))
+MAX_COUNTED_SENDERS = 1024
+"""Whose bytes are counted: more than a cluster has members."""
+
+_MAX_NUMBER = 2**64 - 1
+_MAX_DIGITS = len(str(_MAX_NUMBER))
 _MAX_VERSION_CHARACTERS = 40
 
 _Context = grpc.aio.ServicerContext[peer_pb2.Batch, peer_pb2.Welcome]
@@ -73,6 +77,8 @@ class PeerReceiver(PeerServiceServicer):
         self._identity = identity
         self._inbox = inbox
         self._refusals = OnceLog(_log)
+        self.received_bytes: dict[int, int] = {}
+        """By the sender."""
 
     async def SendSnapshot(  # noqa: N802  the method's name in the proto
         self, request_iterator: AsyncIterator[peer_pb2.SnapshotPart], context: _SnapshotContext
@@ -130,10 +136,17 @@ class PeerReceiver(PeerServiceServicer):
             raise
 
     def _pass_on(self, batch: peer_pb2.Batch, messages: Sequence[Message]) -> None:
+        self._count(batch)
         if messages:
             self._inbox.receive(batch.sender, messages)
         if batch.state_report:
             self._inbox.reported(batch.sender, batch.state_report)
+
+    def _count(self, batch: peer_pb2.Batch) -> None:
+        received = self.received_bytes
+        # Who is let in may not be known here yet; and one that lies must not fill the memory.
+        if batch.sender in received or len(received) < MAX_COUNTED_SENDERS:
+            received[batch.sender] = received.get(batch.sender, 0) + batch.ByteSize()
 
     def _refusal_of(self, batch: _Introduction, instance_id: int) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:
@@ -142,6 +155,8 @@ class PeerReceiver(PeerServiceServicer):
             return Refusal.FOREIGN_CLUSTER
         if batch.receiver != self._identity.node_id:
             return Refusal.WRONG_RECEIVER
+        if batch.sender in (0, self._identity.node_id):
+            return Refusal.FORGED_SENDER
         return self._inbox.admits(batch.sender, instance_id)
 
     async def _refuse(self, batch: _Introduction, refusal: Refusal, context: _Context | _SnapshotContext) -> NoReturn:
@@ -169,6 +184,8 @@ class PeerReceiver(PeerServiceServicer):
                 return f"node {node_id} belongs to cluster {cluster_id:016x}, not {batch.cluster_id:016x}"
             case Refusal.WRONG_RECEIVER:
                 return f"this is node {node_id}, not node {batch.receiver}: two nodes have the same address"
+            case Refusal.FORGED_SENDER:
+                return f"node {batch.sender} can't be who sends this to node {node_id}"
             case Refusal.REMOVED_SENDER | Refusal.REMOVED_LONG_AGO:
                 return f"node {batch.sender} was removed from the cluster"
             case Refusal.RELEASE_TOO_OLD:
@@ -188,7 +205,8 @@ def _release_of(context: _Context) -> Release:
 
 def _stated_number(context: _Context | _SnapshotContext, key: str) -> int:
     stated = _stated(context, key)
-    return int(stated) if len(stated) <= _MAX_DIGITS and stated.isdecimal() else 0
+    number = int(stated) if len(stated) <= _MAX_DIGITS and stated.isdecimal() else 0
+    return number if number <= _MAX_NUMBER else 0
 
 
 def _stated(context: _Context | _SnapshotContext, key: str) -> str:

@@ -31,6 +31,8 @@ class Refusal(StrEnum):
     """They belong to different clusters."""
     WRONG_RECEIVER = "wrong-receiver"
     """Another node than the one addressed listens there."""
+    FORGED_SENDER = "forged-sender"
+    """The sender says that it is the receiver, or nobody."""
     REMOVED_SENDER = "removed-sender"
     """The sender was removed from the cluster."""
     REMOVED_LONG_AGO = "removed-long-ago"

@@ -100,6 +100,7 @@ class PeerLink:
         self._peer = peer
         self._inbox = inbox
         self._queue = OutgoingQueue()
+        self.sent_bytes = 0
         self._report = b""
         self._call: OutgoingCall | None = None
         """The open stream, once this node was let in."""
@@ -111,6 +112,15 @@ class PeerLink:
         self._unreachable_since = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.task = self._loop.create_task(self._run(), name=f"link to peer {peer} at {address}")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the peer has let this node in."""
+        return self._call is not None
+
+    def round_trip_seconds(self) -> float | None:
+        """How long a packet takes to the peer and back; None if it is not known."""
+        return None if self._call is None else self._call.stream.connection.round_trip_seconds()
 
     def send(self, message: Message, encoded: EncodedEntries) -> None:
         """Queues the message until `flush`, or drops it if there is no room or the peer can't be reached."""
@@ -202,7 +212,9 @@ class PeerLink:
             report, self._report = self._report, b""
             if not self._queue:
                 self._is_loss_told = False
-            call.send(encode_batch(self._identity, self._peer, messages, report).SerializeToString())
+            batch = encode_batch(self._identity, self._peer, messages, report).SerializeToString()
+            self.sent_bytes += len(batch)
+            call.send(batch)
             # To the socket now; and what it takes makes room for the next one.
             stream.connection.flush()
         if stream.queue:

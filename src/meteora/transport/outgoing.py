@@ -49,6 +49,11 @@ class GrpcTransport:
             if peer not in self._links:
                 self._links[peer] = self._open(peer, address)
 
+    @property
+    def links(self) -> Mapping[int, PeerLink]:
+        """To each peer. Only to be looked at."""
+        return self._links
+
     async def send_snapshot(self, peer: int, snapshot: OutgoingSnapshot) -> None:
         """See `Transport.send_snapshot`."""
         link = self._links.get(peer)

@@ -6,7 +6,7 @@ import socket
 import h2.events
 import pytest
 
-from meteora.http2 import ClientStream, StreamEnded, connect, encode_headers
+from meteora.http2 import ClientStream, Headers, StreamEnded, connect, encode_headers
 from meteora.http2.client import _MAX_STREAM_ID
 from meteora.http2.frames import (
     DATA,
@@ -501,5 +501,38 @@ def test_data_are_sent_with_the_call_order_kept() -> None:
             first.send(b"first")
             data = [(each.stream_id, each.payload) for each in await peer.answered() if each.kind == DATA]
             assert data == [(3, b"second"), (1, b"first")]
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b":status", b"fine")],
+        [(b":status", b"200"), (b":status", b"200")],
+        [(b":status", b"200"), (b":path", b"/")],
+        [(b":status", b"200"), (b"Capital", b"x")],
+    ],
+    ids=["no status", "no number", "two of them", "a path", "a capital letter"],
+)
+def test_what_is_no_response_ends_its_stream(headers: Headers) -> None:
+    async def story() -> None:
+        async with client_of_peer() as (client, peer):
+            stream = client.request(REQUEST)
+            peer.send(head_of(stream.id, encode_headers(headers)))
+            assert (await ending_of(stream)).code == ErrorCode.PROTOCOL_ERROR
+            assert stream.headers is None
+
+    run(story())
+
+
+def test_trailers_with_a_pseudo_header_end_their_stream() -> None:
+    async def story() -> None:
+        async with client_of_peer() as (client, peer):
+            stream = client.request(REQUEST)
+            peer.send(head_of(stream.id, RESPONSE), end_of(stream.id, RESPONSE))
+            assert (await ending_of(stream)).code == ErrorCode.PROTOCOL_ERROR
+            assert stream.trailers is None
 
     run(story())

@@ -393,7 +393,7 @@ def test_the_same_bytes_lead_elsewhere_whatever_changed_the_table(kind: str, mon
                     peer.send(head_of(5, block))
                 case "a request given up":
                     block = encoder.encode([(b":path", b"/two")], huffman=False)
-                    peer.send(head_of(5), reset_of(5), frame(HEADERS, END_HEADERS | END_STREAM, 5, block))
+                    peer.send(head_of(5), room_of(5, 0), frame(HEADERS, END_HEADERS | END_STREAM, 5, block))
                 case _:
                     monkeypatch.setattr(server_module, "MAX_STREAMS", 0)
                     peer.send(request_frames(5, b"body", path_of(encoder, b"/two")))
@@ -561,10 +561,56 @@ def test_a_stream_that_is_over_is_not_opened_again(stream_id: int) -> None:
             peer.send(request_frames(5, b"body"))
             await peer.response(5)
             peer.send(request_frames(stream_id, b"again"))
-            await peer.answered()
+            assert await peer.cut_off() == ErrorCode.STREAM_CLOSED
             assert application.bodies == [b"body"]
-            peer.send(request_frames(7, b"more"))
-            assert await peer.response(7) == b"more"
+
+    run(story())
+
+
+def test_trailers_on_their_way_to_a_request_that_this_end_gave_up_are_no_fault() -> None:
+    async def story() -> None:
+        async with serving(Application()) as (_, port), peer_of(port) as peer:
+            peer.send(head_of(1), room_of(1, 0), frame(HEADERS, END_HEADERS | END_STREAM, 1, TRAILERS))
+            peer.send(request_frames(3, b"body"))
+            assert await peer.response(3) == b"body"
+
+    run(story())
+
+
+def test_trailers_have_no_pseudo_headers() -> None:
+    application = Application()
+
+    async def story() -> None:
+        async with serving(application) as (_, port), peer_of(port) as peer:
+            peer.send(head_of(1), data_of(1, b"body"), frame(HEADERS, END_HEADERS | END_STREAM, 1, REQUEST_BLOCK))
+            assert [each.kind for each in await peer.answered() if each.stream_id == 1] == [RST_STREAM]
+            assert application.bodies == []
+
+    run(story())
+
+
+def test_a_response_is_sent_once() -> None:
+    application = Application(takes_whole=False)
+
+    async def story() -> None:
+        async with serving(application) as (_, port), peer_of(port) as peer:
+            peer.send(request_frames(1))
+            await until(lambda: application.opened)
+            for body in (b"one", b"two"):
+                application.opened[0].respond(RESPONSE, body, TRAILERS)
+            assert [each.payload for each in await peer.answered() if each.kind == DATA] == [b"one"]
+
+    run(story())
+
+
+def test_a_client_that_has_said_nothing_is_told_nothing_when_the_server_stops() -> None:
+    async def story() -> None:
+        async with serving(Application()) as (endpoint, port):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            await until(lambda: endpoint.connections)
+            await endpoint.stop(1.0)
+            assert await reader.read() == b""
+            writer.close()
 
     run(story())
 

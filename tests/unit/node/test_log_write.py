@@ -3,6 +3,7 @@ import logging
 import pytest
 
 from meteora.node.log_write import SLOW_DISK_SECONDS, LogWrite
+from meteora.observability.histogram import DISK_SECONDS, Histogram
 
 LATE = SLOW_DISK_SECONDS + 0.1
 
@@ -14,7 +15,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def test_a_quick_write_is_not_worth_a_line(log: pytest.LogCaptureFixture) -> None:
-    write = LogWrite()
+    write = LogWrite(Histogram(DISK_SECONDS))
     write.begin(10.0)
     assert write.slow_seconds(10.0 + SLOW_DISK_SECONDS) == 0.0
     write.end(10.0 + SLOW_DISK_SECONDS)
@@ -22,7 +23,7 @@ def test_a_quick_write_is_not_worth_a_line(log: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_write_that_does_not_end_is_told_of_once(log: pytest.LogCaptureFixture) -> None:
-    write = LogWrite()
+    write = LogWrite(Histogram(DISK_SECONDS))
     write.begin(10.0)
     assert [write.slow_seconds(10.0 + LATE + more) for more in (0.0, 1.0)] == [
         pytest.approx(LATE),
@@ -32,7 +33,7 @@ def test_a_write_that_does_not_end_is_told_of_once(log: pytest.LogCaptureFixture
 
 
 def test_the_end_of_a_slow_write_is_a_warning_only_if_it_was_not_told_of(log: pytest.LogCaptureFixture) -> None:
-    write = LogWrite()
+    write = LogWrite(Histogram(DISK_SECONDS))
     write.begin(10.0)
     write.end(10.0 + LATE)
     write.begin(20.0)
@@ -42,7 +43,16 @@ def test_the_end_of_a_slow_write_is_a_warning_only_if_it_was_not_told_of(log: py
 
 
 def test_no_write_is_never_slow() -> None:
-    write = LogWrite()
+    write = LogWrite(Histogram(DISK_SECONDS))
     write.begin(10.0)
     write.end(10.1)
     assert write.slow_seconds(100.0) == 0.0
+
+
+def test_each_write_is_counted_by_how_long_it_took() -> None:
+    seconds = Histogram(DISK_SECONDS)
+    write = LogWrite(seconds)
+    for _ in range(3):
+        write.begin(0.0)
+        write.end(0.0)
+    assert sum(seconds.counts) == 3

@@ -75,6 +75,13 @@ def test_a_state_directory_of_another_release_is_noticed() -> None:
         decode_state_directory(record)
 
 
+@pytest.mark.parametrize("content", [b"", b"\x01kv-\xff"], ids=["nothing", "no ASCII"])
+def test_a_state_directory_that_has_no_name_is_noticed(content: bytes) -> None:
+    record = content + zlib.crc32(content, zlib.crc32(STATE_DIRECTORY_KEY)).to_bytes(4, "big")
+    with pytest.raises(MalformedRecord):
+        decode_state_directory(record)
+
+
 @pytest.mark.parametrize("length", range(5))
 def test_a_state_directory_that_was_cut_is_noticed(length: int) -> None:
     with pytest.raises(MalformedRecord):

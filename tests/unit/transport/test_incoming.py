@@ -78,6 +78,16 @@ def test_an_introduction_is_no_message_for_the_node() -> None:
             "this is node 2, not node 3: two nodes have the same address",
         ),
         (
+            {"sender": 2},
+            Refusal.FORGED_SENDER,
+            "node 2 can't be who sends this to node 2",
+        ),
+        (
+            {"sender": 0},
+            Refusal.FORGED_SENDER,
+            "node 0 can't be who sends this to node 2",
+        ),
+        (
             {"sender": 9},
             Refusal.REMOVED_SENDER,
             "node 9 was removed from the cluster",

@@ -1,0 +1,138 @@
+"""`/metrics`: what the parts of this node have counted, at the moment that somebody asks."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import grpc
+
+import meteora
+from meteora.node.node import Node
+from meteora.observability import metrics
+from meteora.observability.metrics import Exposition, Sample
+from meteora.rpc import RpcServer
+from meteora.transport.incoming import PeerReceiver
+from meteora.transport.outgoing import GrpcTransport
+from meteora.web import Request, Response, WebApplication
+
+DATABASE_PROPERTIES: Final = (
+    "actual-delayed-write-rate",
+    "block-cache-usage",
+    "cur-size-all-mem-tables",
+    "estimate-live-data-size",
+    "estimate-num-keys",
+    "estimate-pending-compaction-bytes",
+    "estimate-table-readers-mem",
+    "is-write-stopped",
+    "live-sst-files-size",
+    "num-files-at-level0",
+    "num-immutable-mem-table",
+    "num-running-compactions",
+    "num-running-flushes",
+    "num-snapshots",
+)
+"""Of RocksDB's own: what tells of stalls, memory and disk. All are numbers that it has at hand."""
+
+_CODES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class NodeMetrics:
+    """Reads one node."""
+
+    def __init__(
+        self, node: Node, transport: GrpcTransport, receiver: PeerReceiver, servers: Mapping[str, RpcServer]
+    ) -> None:
+        """`servers`: by the name of the port."""
+        self._node = node
+        self._transport = transport
+        self._receiver = receiver
+        self._servers = servers
+        self._exposition = Exposition(self.read)
+
+    def add_to(self, application: WebApplication) -> None:
+        """Serves them."""
+        application.add("GET", "/metrics", self._serve)
+
+    async def _serve(self, request: Request) -> Response:
+        accept = (request.header(b"accept") or b"").decode("latin-1")
+        text, content_type = self._exposition.text(accept)
+        return Response(200, [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")], text)
+
+    def read(self) -> Iterator[Sample]:
+        """What all metrics are now."""
+        yield metrics.BUILD_INFO, (meteora.__version__, platform.python_version()), 1
+        yield from self._place()
+        yield from self._work()
+        yield from self._databases()
+        yield from self._peers()
+        for port, server in self._servers.items():
+            yield from _requests(port, server)
+        for version, count in self._servers["kv"].connection_counts.items():
+            yield metrics.HTTP_CONNECTIONS, (version,), count
+
+    def _place(self) -> Iterator[Sample]:
+        node, status = self._node, self._node.status()
+        configuration = node.members.configuration
+        yield metrics.HAS_LEADER, (), status.leader_id != 0
+        yield metrics.IS_LEADER, (), node.leads
+        yield metrics.IS_LEARNER, (), node.node_id in configuration.learners
+        yield metrics.LEADER_CHANGES, (), node.counts.leader_changes
+        yield metrics.MEMBERS, ("voter",), len(configuration.voters)
+        yield metrics.MEMBERS, ("learner",), len(configuration.learners)
+        yield metrics.DIFFERING, (), len(node.differing)
+        yield metrics.TERM, (), status.term
+        yield metrics.COMMIT_INDEX, (), status.commit_index
+        yield metrics.APPLIED_INDEX, (), status.applied_index
+        yield metrics.LAST_INDEX, (), status.last_index
+
+    def _work(self) -> Iterator[Sample]:
+        load, counts = self._node.load, self._node.counts
+        yield metrics.FIRST_INDEX, (), load.first_index
+        yield metrics.PROPOSALS_PENDING, (), load.writes_pending
+        yield metrics.PROPOSALS_COMMITTED, (), counts.applied_writes
+        yield metrics.PROPOSALS_FAILED, (), load.writes_failed
+        yield metrics.READS_PENDING, (), load.reads_pending
+        yield metrics.READ_ROUNDS, (), load.read_rounds
+        yield metrics.WAL_FSYNC_SECONDS, (), counts.log_write_seconds
+        yield metrics.APPLY_SECONDS, (), counts.apply_seconds
+        yield metrics.SLOW_APPLIES, (), counts.slow_applies
+        yield metrics.UNFLUSHED_BYTES, (), load.unflushed_bytes
+        yield metrics.SNAPSHOTS_CREATED, (), load.snapshots_created
+        yield metrics.SNAPSHOTS_SENT, (), counts.snapshots_sent
+        yield metrics.SNAPSHOTS_FAILED, (), counts.snapshots_not_sent
+        yield metrics.SNAPSHOTS_INSTALLED, (), counts.snapshots_installed
+
+    def _databases(self) -> Iterator[Sample]:
+        node = self._node
+        yield metrics.KEYS_ESTIMATE, (), node.database_property("state", "estimate-num-keys") or 0
+        yield metrics.LIVE_BYTES_ESTIMATE, (), node.database_property("state", "estimate-live-data-size") or 0
+        for database in ("log", "state"):
+            for name in DATABASE_PROPERTIES:
+                value = node.database_property(database, name)
+                if value is not None:
+                    yield metrics.ROCKSDB, (database, name), value
+
+    def _peers(self) -> Iterator[Sample]:
+        status = self._node.status()
+        for peer, link in self._transport.links.items():
+            yield metrics.PEER_CONNECTED, (str(peer),), link.is_connected
+            yield metrics.PEER_SENT_BYTES, (str(peer),), link.sent_bytes
+            yield metrics.PEER_RECEIVED_BYTES, (str(peer),), self._receiver.received_bytes.get(peer, 0)
+            round_trip_seconds = link.round_trip_seconds()
+            if round_trip_seconds is not None:
+                yield metrics.PEER_ROUND_TRIP, (str(peer),), round_trip_seconds
+        for peer, progress in status.peers.items():
+            if peer != self._node.node_id:
+                yield metrics.PEER_MATCH_INDEX, (str(peer),), progress.match_index
+                yield metrics.PEER_LAG, (str(peer),), max(status.last_index - progress.match_index, 0)
+                yield metrics.PEER_ACTIVE, (str(peer),), progress.recent_active
+
+
+def _requests(port: str, server: RpcServer) -> Iterator[Sample]:
+    for path, counts in server.call_counts.items():
+        method = path.removeprefix("/")
+        yield metrics.REQUESTS, (port, method, "OK"), counts.ok
+        for code, count in counts.failed.items():
+            yield metrics.REQUESTS, (port, method, _CODES[code]), count
+        if any(counts.seconds.counts):
+            yield metrics.REQUEST_SECONDS, (port, method), counts.seconds

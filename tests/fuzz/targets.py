@@ -1,0 +1,34 @@
+"""All that is fuzzed, by name: functions of bytes that raise only on a bug.
+
+A new one is a function in the file of its room, and a line here; its name is that of its corpus.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from tests.fuzz import http2_targets, peer_targets, rpc_targets, storage_targets, text_targets
+
+Target = Callable[[bytes], None]
+
+TARGETS: Final[dict[str, Target]] = {
+    "http2-server": http2_targets.http2_server,
+    "http2-server-frames": http2_targets.http2_server_frames,
+    "http2-client": http2_targets.http2_client,
+    "http2-client-frames": http2_targets.http2_client_frames,
+    "hpack": http2_targets.hpack,
+    "framing": rpc_targets.framing,
+    "metadata": rpc_targets.metadata,
+    "rpc-host": rpc_targets.rpc_host,
+    "peer-bytes": peer_targets.peer_bytes,
+    "peer-exchange": peer_targets.peer_exchange,
+    "peer-snapshot": peer_targets.peer_snapshot,
+    "raft-core": peer_targets.raft_core,
+    "raft-records": storage_targets.raft_records_,
+    "raft-directory": storage_targets.raft_directory,
+    "small-files": storage_targets.small_files,
+    "manifest": storage_targets.manifest,
+    "command-batch": storage_targets.command_batch,
+    "addresses": text_targets.addresses,
+    "config-file": text_targets.config_file,
+    "command-line": text_targets.command_line,
+}

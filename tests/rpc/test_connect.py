@@ -1,0 +1,200 @@
+"""Unary calls by the Connect protocol, over HTTP/1.1: what is read, what is answered, what is refused."""
+
+import asyncio
+import gzip
+import http.client
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from meteora.pb import common_pb2, kv_pb2
+from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
+from meteora.rpc import create_rpc_server, longest_body_bytes
+from meteora.web import WebApplication
+from tests.rpc.probe import MAX_MESSAGE_BYTES, Context, run
+
+GET = "/meteora.kv.KvService/Get"
+JSON = {"content-type": "application/json"}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service(KvServiceServicer):
+    """Answers every get by `answer`, and remembers the contexts' metadata."""
+
+    def __init__(self, answer: Callable[[kv_pb2.GetReq, Context], Any]) -> None:
+        self._answer = answer
+        self.metadata: dict[str, str | bytes] = {}
+
+    async def Get(self, request: kv_pb2.GetReq, context: Any) -> kv_pb2.GetReply:
+        self.metadata = dict(context.invocation_metadata())
+        return await self._answer(request, context)
+
+
+async def echo(request: kv_pb2.GetReq, _: Context) -> kv_pb2.GetReply:
+    return kv_pb2.GetReply(value=request.key, state=common_pb2.OK, leader_id=2**63)
+
+
+@asynccontextmanager
+async def serving(service: Service) -> AsyncIterator[int]:
+    server = create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
+    add_KvServiceServicer_to_server(service, server)
+    server.serve_web(WebApplication(longest_body_bytes(MAX_MESSAGE_BYTES)))
+    try:
+        await server.start()
+        yield server.port
+    finally:
+        await server.stop(0)
+
+
+def ask(port: int, body: bytes | str, headers: dict[str, str], path: str = GET) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+def answer_to(
+    body: bytes | str, headers: dict[str, str] | None = None, answer: Callable[..., Any] = echo, path: str = GET
+) -> Answer:
+    answers: list[Answer] = []
+
+    async def story() -> None:
+        async with serving(Service(answer)) as port:
+            answers.append(await asyncio.to_thread(ask, port, body, {**JSON, **(headers or {})}, path))
+
+    run(story())
+    return answers[0]
+
+
+def test_bytes_are_base64_and_long_numbers_text() -> None:
+    answer = answer_to('{"key": "a2V5"}')
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json == {"value": "a2V5", "state": "OK", "leaderId": str(2**63)}
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_any_form_of_the_content_type_is_json(kind: str) -> None:
+    assert answer_to("{}", {"content-type": kind}).status == 200
+
+
+def test_a_message_may_come_in_protobufs_own_form() -> None:
+    body = kv_pb2.GetReq(key=b"key").SerializeToString()
+    answer = answer_to(body, {"content-type": "application/proto"})
+    assert answer.headers["content-type"] == "application/proto"
+    assert kv_pb2.GetReply.FromString(answer.body).value == b"key"
+
+
+def test_a_body_may_be_compressed() -> None:
+    assert answer_to(gzip.compress(b'{"key": "a2V5"}'), {"content-encoding": "gzip"}).json["value"] == "a2V5"
+
+
+def test_a_long_message_arrives() -> None:
+    key = "A" * MAX_MESSAGE_BYTES
+    assert answer_to(json.dumps({"key": key})).json["value"] == key
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        ("", {}, 400, "invalid_argument"),
+        ("[]", {}, 400, "invalid_argument"),
+        ('{"key": "a2V5"', {}, 400, "invalid_argument"),
+        ('{"nope": 1}', {}, 400, "invalid_argument"),
+        ('{"key": 1}', {}, 400, "invalid_argument"),
+        ("[" * 100_000, {}, 400, "invalid_argument"),
+        ('{"key": ' + "9" * 10_000 + "}", {}, 400, "invalid_argument"),
+        (b"\xff\xff", {}, 400, "invalid_argument"),
+        (b"\xff\xff", {"content-type": "application/proto"}, 400, "invalid_argument"),
+        ("{}", {"connect-protocol-version": "2"}, 400, "invalid_argument"),
+        ("{}", {"connect-timeout-ms": "1s"}, 400, "invalid_argument"),
+        ("{}", {"connect-timeout-ms": "12345678901"}, 400, "invalid_argument"),
+        ("{}", {"connect-timeout-ms": "0"}, 504, "deadline_exceeded"),
+        ("{}", {"content-encoding": "br"}, 501, "unimplemented"),
+        ("{}", {"content-encoding": "gzip"}, 400, "invalid_argument"),
+        (gzip.compress(b"{}")[:-4], {"content-encoding": "gzip"}, 400, "invalid_argument"),
+        (gzip.compress(bytes(64 << 20)), {"content-encoding": "gzip"}, 429, "resource_exhausted"),
+        ("{}", {"origin": "http://evil.example"}, 403, "permission_denied"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_taken_is_refused_in_json(
+    body: bytes | str, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = answer_to(body, headers)
+    assert (answer.status, answer.headers["content-type"], answer.json["code"]) == (status, "application/json", code)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+def test_what_a_form_could_send_is_refused(kind: str) -> None:
+    answer = answer_to("{}", {"content-type": kind})
+    assert (answer.status, answer.headers["accept-post"]) == (415, "application/json, application/proto")
+
+
+def test_a_method_that_is_not_there_is_not_found() -> None:
+    assert answer_to("{}", path="/meteora.kv.KvService/Steal").status == 404
+
+
+def test_an_error_has_its_code_its_message_and_its_metadata() -> None:
+    async def fail(_: kv_pb2.GetReq, context: Context) -> None:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "nö", (("meteora-outcome", "not-applied"),))
+
+    answer = answer_to("{}", answer=fail)
+    assert (answer.status, answer.json) == (503, {"code": "unavailable", "message": "nö"})
+    assert answer.headers["trailer-meteora-outcome"] == "not-applied"
+
+
+def test_metadata_before_and_behind_the_response_arrive() -> None:
+    async def tell(request: kv_pb2.GetReq, context: Context) -> kv_pb2.GetReply:
+        await context.send_initial_metadata((("x-before", "1"),))
+        context.set_trailing_metadata((("x-behind", "2"),))
+        return await echo(request, context)
+
+    headers = answer_to("{}", answer=tell).headers
+    assert (headers["x-before"], headers["trailer-x-behind"]) == ("1", "2")
+
+
+def test_a_bug_of_a_handler_is_an_unknown_error() -> None:
+    async def fail(_: kv_pb2.GetReq, __: Context) -> None:
+        raise KeyError("k")
+
+    answer = answer_to("{}", answer=fail)
+    assert (answer.status, answer.json["code"]) == (500, "unknown")
+
+
+def test_a_call_ends_at_its_deadline() -> None:
+    async def wait(_: kv_pb2.GetReq, __: Context) -> None:
+        await asyncio.Event().wait()
+
+    answer = answer_to("{}", {"connect-timeout-ms": "10"}, answer=wait)
+    assert (answer.status, answer.json["code"]) == (504, "deadline_exceeded")
+
+
+def test_headers_reach_the_handler_as_metadata() -> None:
+    async def story() -> None:
+        service = Service(echo)
+        async with serving(service) as port:
+            headers = {**JSON, "authorization": "Bearer t", "x-bin": "a2V5", "connect-protocol-version": "1"}
+            await asyncio.to_thread(ask, port, "{}", headers)
+        assert service.metadata["authorization"] == "Bearer t"
+        assert service.metadata["x-bin"] == b"key"
+        assert not [key for key in service.metadata if key.startswith(("connect-", "content-", "accept"))]
+
+    run(story())

@@ -1,0 +1,492 @@
+"""HTTP/1.1 through real sockets: what is answered, what is refused, who is cut off, and how it ends."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meteora.http1 import Http1Gateway, connection
+from meteora.http2 import Endpoint
+from meteora.http2 import server as server_module
+from meteora.rpc import listener
+from meteora.web import Http2Gateway, Request, Response, WebApplication, text_response
+from meteora.web import application as web_application
+
+PATIENCE_SECONDS = 20.0
+MAX_BODY_BYTES = 100_000
+GET = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(asyncio.wait_for(story, PATIENCE_SECONDS))
+
+
+@dataclass
+class Served:
+    """An application, where it listens, and what it was asked."""
+
+    application: WebApplication
+    gateway: Http1Gateway
+    endpoint: Endpoint
+    port: int
+    requests: list[Request] = field(default_factory=list)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    """`/held` is answered once it is set."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a stream of `/events` was closed."""
+
+    async def hello(self, request: Request) -> Response:
+        self.requests.append(request)
+        return text_response(200, request.target)
+
+    async def echo(self, request: Request) -> Response:
+        self.requests.append(request)
+        return Response(200, [], request.body)
+
+    async def hold(self, request: Request) -> Response:
+        self.requests.append(request)
+        await self.held.wait()
+        return text_response(200, "at last")
+
+    async def fail(self, _: Request) -> Response:
+        raise KeyError("secret")
+
+    async def three(self, _: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for number in range(3):
+                yield b"data: %d\n\n" % number
+
+        return Response(200, [(b"content-type", b"text/event-stream")], stream=pieces())
+
+    async def endless(self, _: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield bytes(64 * 1024)
+                    await asyncio.sleep(0)
+            finally:
+                self.ended.set()
+
+        return Response(200, stream=pieces())
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    application = WebApplication(MAX_BODY_BYTES)
+    gateway = Http1Gateway(application)
+    endpoint = Endpoint(Http2Gateway(application).route)
+    endpoint.open_other = gateway.open
+    sock = listener.bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    listener.listen(sock, "127.0.0.1", port)
+    await endpoint.start(sock)
+    served = Served(application, gateway, endpoint, port)
+    application.add("GET", "/", served.hello)
+    application.add("POST", "/echo", served.echo)
+    application.add("GET", "/held", served.hold)
+    application.add("GET", "/fails", served.fail)
+    application.add("GET", "/three", served.three)
+    application.add("GET", "/endless", served.endless)
+    try:
+        yield served
+    finally:
+        served.held.set()
+        application.stop()
+        await endpoint.stop(PATIENCE_SECONDS)
+        await application.wait_for_end()
+        assert (gateway.connections, application.bodies_bytes) == (set(), 0)
+
+
+@asynccontextmanager
+async def socket_to(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def answer_to(served: Served, *said: bytes) -> bytes:
+    """All that comes back, until this end is closed by the other one."""
+    async with socket_to(served.port) as (reader, writer):
+        for part in said:
+            writer.write(part)
+        return await reader.read()
+
+
+def status_of(answer: bytes) -> int:
+    match = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
+    assert match is not None, answer
+    return int(match[1])
+
+
+def closing(request: bytes) -> bytes:
+    return request.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+
+
+def post(body: bytes, *headers: bytes) -> bytes:
+    head = b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: %d\r\n" % len(body)
+    return head + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body
+
+
+# What is answered
+
+
+def test_a_request_is_answered() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            answer = await answer_to(served, closing(b"GET /?a=1 HTTP/1.1\r\nhost: test\r\nX-Y: z\r\n\r\n"))
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert answer.endswith(b"\r\n\r\n/?a=1\n")
+            (request,) = served.requests
+            assert (request.path, request.query, request.header(b"x-y")) == ("/", {"a": ["1"]}, b"z")
+
+    run(story())
+
+
+def test_a_connection_is_kept_for_the_next_request() -> None:
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer):
+            for _ in range(3):
+                writer.write(GET)
+                assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
+                assert await reader.readexactly(2) == b"/\n"
+
+    run(story())
+
+
+def test_what_is_sent_ahead_is_answered_in_order() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            targets = [b"/?%d" % number for number in range(20)]
+            requests = [b"GET %b HTTP/1.1\r\nhost: test\r\n\r\n" % target for target in targets]
+            requests[-1] = closing(requests[-1])
+            answer = await answer_to(served, b"".join(requests))
+            assert re.findall(rb"\r\n\r\n(.*)\n", answer) == targets
+
+    run(story())
+
+
+def test_a_request_may_come_byte_by_byte() -> None:
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer):
+            for byte in closing(GET):
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert status_of(await reader.read()) == 200
+
+    run(story())
+
+
+@pytest.mark.parametrize("size", [0, 1, MAX_BODY_BYTES])
+def test_a_body_arrives(size: int) -> None:
+    async def story() -> None:
+        async with serving() as served:
+            body = bytes(size)
+            assert (await answer_to(served, post(body, b"connection: close"))).endswith(b"\r\n\r\n" + body)
+
+    run(story())
+
+
+def test_a_body_may_be_chunked() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            head = b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+            answer = await answer_to(served, head, b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+            assert answer.endswith(b"\r\n\r\nabcde")
+
+    run(story())
+
+
+def test_who_asks_first_is_told_to_go_on() -> None:
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer):
+            head, _, body = post(b"abc", b"expect: 100-continue", b"connection: close").partition(b"\r\n\r\n")
+            writer.write(head + b"\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            writer.write(body)
+            assert (await reader.read()).endswith(b"\r\n\r\nabc")
+
+    run(story())
+
+
+def test_head_gets_what_get_would_but_for_the_body() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            answer = await answer_to(served, closing(GET.replace(b"GET", b"HEAD")))
+            assert status_of(answer) == 200
+            assert b"\r\ncontent-length: 2\r\n" in answer
+            assert answer.endswith(b"\r\n\r\n")
+
+    run(story())
+
+
+@pytest.mark.parametrize(("version", "is_chunked"), [(b"1.1", True), (b"1.0", False)])
+def test_a_stream_comes_piece_by_piece(version: bytes, is_chunked: bool) -> None:
+    async def story() -> None:
+        async with serving() as served:
+            answer = await answer_to(served, closing(b"GET /three HTTP/%b\r\nhost: test\r\n\r\n" % version))
+            assert (b"chunked" in answer.partition(b"\r\n\r\n")[0]) is is_chunked
+            assert all(b"data: %d\n\n" % number in answer for number in range(3))
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [(b"GET", b"/no", 404), (b"PUT", b"/", 405), (b"GET", b"/fails", 500)]
+)
+def test_what_is_not_served_is_answered_so(method: bytes, path: bytes, status: int) -> None:
+    async def story() -> None:
+        async with serving() as served:
+            answer = await answer_to(served, closing(b"%b %b HTTP/1.1\r\nhost: test\r\n\r\n" % (method, path)))
+            assert status_of(answer) == status
+            assert b"secret" not in answer
+
+    run(story())
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x00\xa5\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: test\r\nx y: z\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: test\r\ncontent-length: -1\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused(said: bytes) -> None:
+    async def story() -> None:
+        async with serving() as served:
+            assert status_of(await answer_to(served, said)) == 400
+            assert served.requests == []
+
+    run(story())
+
+
+def test_another_version_is_refused() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            assert status_of(await answer_to(served, b"GET / HTTP/2.0\r\nhost: test\r\n\r\n")) == 505
+
+    run(story())
+
+
+def test_too_many_headers_are_refused() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            filler = b"x: " + b"y" * connection.MAX_HEAD_BYTES
+            assert status_of(await answer_to(served, b"GET / HTTP/1.1\r\nhost: test\r\n" + filler)) == 431
+
+    run(story())
+
+
+def test_a_body_that_is_said_to_be_too_long_is_refused_at_once() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            head = b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: %d\r\n" % (MAX_BODY_BYTES + 1)
+            assert status_of(await answer_to(served, head + b"expect: 100-continue\r\n\r\n")) == 413
+
+    run(story())
+
+
+def test_a_body_that_becomes_too_long_is_refused() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            head = b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
+            chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+            assert status_of(await answer_to(served, head, chunk, chunk)) == 413
+            assert served.application.bodies_bytes == 0
+
+    run(story())
+
+
+def test_a_body_where_none_is_of_use_is_refused() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            said = GET.replace(b"\r\n\r\n", b"\r\ncontent-length: 1\r\n\r\nx")
+            assert status_of(await answer_to(served, said)) == 413
+
+    run(story())
+
+
+def test_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_application, "MAX_BODIES_BYTES", 10)
+
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (_, writer):
+            writer.write(post(bytes(20))[:-11])
+            while not served.application.bodies_bytes:
+                await asyncio.sleep(0.001)
+            assert status_of(await answer_to(served, post(b"ab"))) == 503
+
+    run(story())
+
+
+def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
+
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer):
+            writer.write(GET)
+            await reader.readuntil(b"/\n")
+            assert status_of(await answer_to(served, GET)) == 503
+
+    run(story())
+
+
+def test_who_sends_too_much_ahead_is_cut_off_behind_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_AHEAD_BYTES", 1000)
+
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer):
+            writer.write(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\n")
+            while not served.requests:
+                await asyncio.sleep(0.001)
+            writer.write(GET * 100)
+            (each,) = served.gateway.connections
+            while not each._is_flooded:
+                await asyncio.sleep(0.001)
+            served.held.set()
+            answer = await reader.read()
+            assert (answer.count(b"HTTP/1.1"), answer.endswith(b"at last\n")) == (1, True)
+
+    run(story())
+
+
+# Who is slow, and who goes
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "status"),
+    [
+        ("HEAD_SECONDS", b"GET / HTTP/1.1\r\nhost:", 408),
+        ("BODY_SECONDS", post(b"abc")[:-1], 408),
+        ("IDLE_SECONDS", GET, 200),
+    ],
+)
+def test_who_stands_still_is_cut_off(name: str, said: bytes, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, name, 0.0)
+    monkeypatch.setattr(server_module, "SWEEP_SECONDS", 0.01)
+
+    async def story() -> None:
+        async with serving() as served:
+            answer = await answer_to(served, said)
+            assert (status_of(answer), answer.count(b"HTTP/1.1")) == (status, 1)
+
+    run(story())
+
+
+def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.01)
+
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (_, writer):
+            writer.write(b"GET /endless HTTP/1.1\r\nhost: test\r\n\r\n")
+            await served.ended.wait()
+            while served.gateway.connections:
+                await asyncio.sleep(0.001)
+
+    run(story())
+
+
+def test_a_stream_ends_when_its_client_goes() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            async with socket_to(served.port) as (reader, writer):
+                writer.write(b"GET /endless HTTP/1.1\r\nhost: test\r\n\r\n")
+                await reader.readexactly(1000)
+            await served.ended.wait()
+
+    run(story())
+
+
+def test_who_has_said_all_may_still_wait_for_the_answer() -> None:
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer):
+            writer.write(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\n")
+            writer.write_eof()
+            while not served.requests:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            served.held.set()
+            assert (await reader.read()).endswith(b"at last\n")
+
+    run(story())
+
+
+def test_a_server_that_stops_answers_what_it_has_taken_and_ends_streams() -> None:
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (reader, writer), socket_to(served.port) as (_, idle):
+            idle.write(GET)
+            writer.write(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\n")
+            while len(served.requests) < 2:
+                await asyncio.sleep(0.001)
+            stopping = asyncio.create_task(served.endpoint.stop(PATIENCE_SECONDS))
+            while len(served.gateway.connections) > 1:
+                await asyncio.sleep(0.001)
+            served.held.set()
+            answer = await reader.read()
+            assert b"connection: close" in answer
+            assert answer.endswith(b"at last\n")
+            await stopping
+
+    run(story())
+
+
+# Anything at all
+
+
+PIECES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [
+            GET,
+            b"GET / HTTP/1.1\r\n",
+            b"POST /echo HTTP/1.1\r\nhost: test\r\n",
+            b"content-length: 3\r\n",
+            b"transfer-encoding: chunked\r\n",
+            b"expect: 100-continue\r\n",
+            b"connection: close\r\n",
+            b"upgrade: h2c\r\nconnection: upgrade\r\n",
+            b"\r\n",
+            b"3\r\nabc\r\n",
+            b"0\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ]
+    ),
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(PIECES, max_size=8))
+def test_whatever_is_said_the_next_one_is_served(pieces: list[bytes]) -> None:
+    async def story() -> None:
+        async with serving() as served:
+            async with socket_to(served.port) as (reader, writer):
+                for piece in pieces:
+                    writer.write(piece)
+                writer.write_eof()
+                try:
+                    answer = await reader.read()
+                except ConnectionError:
+                    answer = b""
+                is_http2 = b"".join(pieces).startswith(b"PRI *")
+                assert is_http2 or not answer or answer.startswith(b"HTTP/1.1 ")
+            assert status_of(await answer_to(served, closing(GET))) == 200
+
+    run(story())
