@@ -5,7 +5,10 @@ import json
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +161,28 @@ def test_grpcurl_logs_in_and_calls_with_its_token_on_every_node(secured: Secured
         assert "PermissionDenied" in denied.stderr
     forged = ("-H", f"authorization: Bearer {'x' * 43}")
     assert "Unauthenticated" in grpcurl(first, "meteora.kv.KvService/Put", put, *forged).stderr
+
+
+def test_calls_in_json_are_guarded_as_others_are_and_probes_are_open(secured: Secured) -> None:
+    port = secured.cluster.kv_ports[0]
+    own, other = {"key": base64(b"alice/key")}, {"key": base64(b"elsewhere")}
+    assert call_json(port, "/meteora.kv.KvService/Get", own)[0] == 401
+    login = call_json(port, "/meteora.auth.AuthService/Authenticate", {"name": "alice", "password": ALICE_PASSWORD})[1]
+    authorization = f"Bearer {login['token']}"
+    assert call_json(port, "/meteora.kv.KvService/Get", own, authorization)[0] == 200
+    assert call_json(port, "/meteora.kv.KvService/Get", other, authorization)[0] == 403
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", "/livez")
+        assert connection.getresponse().status == 200
+
+
+def call_json(port: int, path: str, message: dict[str, str], authorization: str = "") -> tuple[int, Any]:
+    """The status and the reply of a call by the Connect protocol."""
+    headers = {"content-type": "application/json"} | ({"authorization": authorization} if authorization else {})
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("POST", path, json.dumps(message), headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 def test_the_raft_port_is_no_way_around(secured: Secured) -> None:
