@@ -36,6 +36,7 @@ from meteora.http2.frames import (
 from meteora.http2.headers import MAX_HEADERS_BYTES, TABLE_EMPTIED, HeaderDecoder
 from meteora.http2.stream import STREAM_WINDOW_BYTES, Stream, StreamEnded
 from meteora.observability.logs import get_logger
+from meteora.tls import TlsFailure
 
 CONNECTION_WINDOW_BYTES: Final = 16 << 20
 """What a peer may have sent on all streams that was not read here yet. A stream that nobody reads leaves three quarters
@@ -121,14 +122,15 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Called by asyncio, which then closes the connection."""
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio has it
+    def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio, once, last."""
         self._is_closing = True
         if self._pinger is not None:
             self._pinger.cancel()
         self._out.clear()
         self._waiting.clear()
-        self._end_streams(StreamEnded("the connection was lost", ErrorCode.CONNECT_ERROR))
+        reason = str(exc) if isinstance(exc, TlsFailure) else "the connection was lost"
+        self._end_streams(StreamEnded(reason, ErrorCode.CONNECT_ERROR))
         if not self.closed.done():
             self.closed.set_result(None)
 

@@ -13,6 +13,7 @@ from meteora.rpc.application import Application
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
+from meteora.tls import IncomingTls
 
 FLUSH_SECONDS: Final = 1.0
 """How long a server that stops waits for handlers that it cancelled, and for clients to take their answers."""
@@ -21,11 +22,11 @@ FLUSH_SECONDS: Final = 1.0
 class Http2Server(RpcServer):
     """An `RpcServer` on our own HTTP/2."""
 
-    def __init__(self, host: str, port: int, max_message_bytes: int) -> None:
+    def __init__(self, host: str, port: int, max_message_bytes: int, tls: IncomingTls | None = None) -> None:
         self._host = host
         self._port = port
         self._application = Application(max_message_bytes)
-        self._endpoint = Endpoint(self._application.route)
+        self._endpoint = Endpoint(self._application.route, tls)
         self._listener: socket.socket | None = None
         self._is_started = False
 

@@ -1,0 +1,71 @@
+"""TLS on grpcio's server: its own, with the certificates that are current at each handshake.
+
+What grpcio keeps to itself can't be had here: its handshakes are neither counted nor told of, but for calls that are
+refused because the certificate bears no name that is allowed: those it lets in, and each of their calls is ended.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from meteora.rpc.grpcio_requests import FACTORIES
+from meteora.rpc.method import Handler
+from meteora.tls import IncomingTls, PeerCertificate, TlsFailure
+
+
+def credentials_of(tls: IncomingTls) -> grpc.ServerCredentials:
+    """What grpcio asks at each handshake."""
+    certificates = tls.certificates
+
+    def current() -> grpc.ServerCertificateConfiguration:
+        loaded = certificates.current
+        pair = (loaded.key_pem, loaded.cert_pem)
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=loaded.ca_pem)
+
+    return grpc.dynamic_ssl_server_credentials(
+        current(), current, require_client_authentication=certificates.files.ca is not None
+    )
+
+
+def with_allowed_names(handler: Handler, tls: IncomingTls) -> Handler:
+    """The handler, but that a call ends with PERMISSION_DENIED if its certificate bears no name that is allowed."""
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    if not tls.allowed_names or not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
+        return handler
+    return FACTORIES[handler.request_streaming, handler.response_streaming](
+        _checked(behaviour, tls),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _checked(behaviour: Callable[[Any, Any], Any], tls: IncomingTls) -> Callable[[Any, Any], Any]:
+    async def call(request: Any, context: Any) -> Any:
+        await _ensure_allowed(context, tls)
+        return await behaviour(request, context)
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        await _ensure_allowed(context, tls)
+        async with aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                yield response
+
+    return stream if inspect.isasyncgenfunction(behaviour) else call
+
+
+async def _ensure_allowed(context: Any, tls: IncomingTls) -> None:
+    try:
+        tls.ensure_allowed(_certificate_of(context))
+    except TlsFailure as failure:
+        tls.refused(context.peer().rpartition(":")[0], failure)
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(failure))
+
+
+def _certificate_of(context: Any) -> PeerCertificate:
+    found = context.auth_context()
+    common_names = [name.decode() for name in found.get("x509_common_name", ())]
+    alternative = [name.decode() for name in found.get("x509_subject_alternative_name", ())]
+    return PeerCertificate(common_names[0] if common_names else None, tuple(alternative))

@@ -1,0 +1,279 @@
+"""TLS on one connection: between the socket's transport, and a protocol that takes this for its transport.
+
+Our own and not the event loop's, because that can't say why a handshake failed, sends no alert then, and has one set
+of certificates for as long as it listens.
+
+Rules:
+
+- Nothing of the protocol inside exists before the handshake is done.
+- Who fails is told by an alert, or, if he does not speak TLS, in the words that he speaks.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol, cast
+
+from meteora.tls.counters import Refusal
+from meteora.tls.peer_certificate import PeerCertificate, peer_certificate
+
+HANDSHAKE_SECONDS: Final = 5.0
+"""For a whole handshake: some round trips over a slow line."""
+
+MAX_REPLY_BYTES: Final = 1 << 20
+"""What TLS itself has answered, and the other end does not read, before it is cut off."""
+
+NO_TLS: Final = "this port speaks TLS: connect with it (https://, or the CA's certificate by --cacert)"
+
+_READ_BYTES: Final = 256 << 10
+_HANDSHAKE_RECORD: Final = 22
+
+
+class TlsFailure(ConnectionError):
+    """There is no connection, or no more, by what TLS found. It says why, for people."""
+
+    def __init__(self, refusal: Refusal, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
+
+
+class Keeper(Protocol):
+    """Who decides about connections: told of each when it begins, and when it is open or has failed, once."""
+
+    @property
+    def is_server(self) -> bool:
+        """Which end this is."""
+
+    def began(self, layer: "TlsLayer") -> None:
+        """Its handshake begins."""
+
+    def opened(self, layer: "TlsLayer") -> asyncio.BaseProtocol:
+        """Its handshake is done: what is to be inside. Raises `TlsFailure` if it is not to be let in."""
+
+    def failed(self, layer: "TlsLayer", failure: TlsFailure) -> None:
+        """It has not come to that."""
+
+    def farewell(self, said: bytes, reason: str) -> bytes:
+        """What tells who has said this, in the protocol inside, why he is not let in."""
+
+
+class TlsLayer(asyncio.Protocol):
+    """One connection. To what is inside, a transport."""
+
+    def __init__(self, context: ssl.SSLContext, keeper: Keeper, server_name: str | None = None) -> None:
+        self._keeper = keeper
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=keeper.is_server, server_hostname=server_name
+        )
+        self._transport: asyncio.Transport
+        self._inner: asyncio.Protocol | None = None
+        self._is_begun = self._is_closing = self._is_settled = False
+        self._error: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """Of the other end, verified; None if it has shown none."""
+        return peer_certificate(self._tls)
+
+    @property
+    def peer(self) -> Any:
+        """The other end's address, as the socket has it."""
+        return self._transport.get_extra_info("peername")
+
+    # asyncio.Protocol, to the socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self._transport = cast(asyncio.Transport, transport)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(HANDSHAKE_SECONDS, self.fail, Refusal.TIMEOUT, "the handshake took too long")
+        self._keeper.began(self)
+        if not self._keeper.is_server:
+            self._shake_hands()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        if self._is_closing:
+            return
+        if self._keeper.is_server and not self._is_begun and data[0] != _HANDSHAKE_RECORD:
+            self._transport.write(self._keeper.farewell(data, NO_TLS))
+            self.fail(Refusal.PLAINTEXT, "it does not speak TLS", is_heard=True)
+            return
+        self._is_begun = True
+        self._incoming.write(data)
+        if self._inner is None:
+            self._shake_hands()
+        if self._inner is not None:
+            self._read(self._inner)
+
+    def eof_received(self) -> None:
+        """Called by asyncio, which then closes the connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio, once, last."""
+        self._is_closing = True
+        self._settle(TlsFailure(Refusal.DISCONNECTED, "it hung up during the handshake"))
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._inner is not None:
+            self._inner.connection_lost(self._error or exc)
+
+    def pause_writing(self) -> None:
+        """Called by asyncio."""
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    # The handshake
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._reply()
+            return
+        except ssl.SSLError as error:
+            self._reply()
+            failure = failure_of(error)
+            self.fail(failure.refusal, str(failure), is_heard=True)
+            return
+        self._reply()
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            inner = self._keeper.opened(self)
+        except TlsFailure as failure:
+            self._tls.write(self._keeper.farewell(b"", str(failure)))
+            self._reply()
+            self.fail(failure.refusal, str(failure), is_heard=True)
+            return
+        self._settle()
+        self._inner = cast(asyncio.Protocol, inner)
+        self._inner.connection_made(cast(asyncio.Transport, self))
+
+    def fail(self, refusal: Refusal, reason: str, *, is_heard: bool = False) -> None:
+        """Gives the handshake up; `is_heard` sends what was said before, which the other end may not read, though."""
+        self._is_closing = True
+        self._settle(TlsFailure(refusal, reason))
+        if is_heard:
+            self._transport.close()
+            self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, self._transport.abort)
+        else:
+            self._transport.abort()
+
+    def _settle(self, failure: TlsFailure | None = None) -> None:
+        """It is known, once, what became of the handshake."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if failure is not None:
+            self._keeper.failed(self, failure)
+
+    # Data
+
+    def _read(self, inner: asyncio.Protocol) -> None:
+        parts: list[bytes] = []
+        is_end = False
+        try:
+            while part := self._tls.read(_READ_BYTES):
+                parts.append(part)
+            is_end = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._error = failure_of(error)
+            is_end = True
+        if self._outgoing.pending:
+            self._reply()
+        if parts:
+            inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if is_end:
+            self.close()
+
+    def _reply(self) -> None:
+        """Sends what TLS itself has to say."""
+        if data := self._outgoing.read():
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > MAX_REPLY_BYTES and self._inner is None:
+                self._transport.abort()
+
+    # asyncio.Transport, to what is inside
+
+    def write(self, data: bytes) -> None:
+        """As asyncio's."""
+        if not self._is_closing:
+            self._tls.write(data)
+            self._transport.write(self._outgoing.read())
+
+    def close(self) -> None:
+        """As asyncio's."""
+        if not self._is_closing:
+            self._is_closing = True
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._reply()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """As asyncio's."""
+        self._is_closing = True
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """As asyncio's."""
+        return self._is_closing or self._transport.is_closing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """As asyncio's."""
+        self._transport.set_write_buffer_limits(high, low)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As asyncio's; `certificate` is the other end's."""
+        return self.certificate if name == "certificate" else self._transport.get_extra_info(name, default)
+
+
+_EXPIRED: Final = frozenset({9, 10})
+"""OpenSSL's codes: not yet valid, and not any more."""
+
+_REFUSALS: Final = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": (Refusal.NO_CERTIFICATE, "it has shown no certificate"),
+    "UNSUPPORTED_PROTOCOL": (Refusal.VERSION, "it speaks no version of TLS from 1.2 on"),
+    "VERSION_TOO_LOW": (Refusal.VERSION, "it speaks no version of TLS from 1.2 on"),
+    "TLSV1_ALERT_PROTOCOL_VERSION": (Refusal.VERSION, "it speaks no version of TLS that this end does"),
+    "NO_SHARED_CIPHER": (Refusal.CIPHER, "it knows no cipher that this end takes"),
+    "WRONG_VERSION_NUMBER": (Refusal.PLAINTEXT, "it does not speak TLS there"),
+    "HTTP_REQUEST": (Refusal.PLAINTEXT, "it does not speak TLS there"),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": (Refusal.NO_CERTIFICATE, "it wants a certificate, and was shown none"),
+}
+
+
+def failure_of(error: ssl.SSLError) -> TlsFailure:
+    """What OpenSSL found, and in words that help."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        refusal = Refusal.EXPIRED_CERTIFICATE if error.verify_code in _EXPIRED else Refusal.UNTRUSTED_CERTIFICATE
+        return TlsFailure(refusal, f"its certificate is not accepted: {error.verify_message}")
+    reason = error.reason or ""
+    if reason in _REFUSALS:
+        return TlsFailure(*_REFUSALS[reason])
+    _, is_alert, alert = reason.partition("_ALERT_")
+    if is_alert:
+        return TlsFailure(Refusal.REFUSED_BY_CLIENT, f"it refused the certificate of this end: {_spaced(alert)}")
+    return TlsFailure(Refusal.OTHER, f"TLS failed: {_spaced(reason) or 'no reason is known'}")
+
+
+def _spaced(reason: str) -> str:
+    return reason.lower().replace("_", " ")
+
+
+Inside = Callable[[], asyncio.BaseProtocol]
+"""Makes what is inside a connection that is open."""
