@@ -11,12 +11,13 @@ ROOMS: dict[str, set[str]] = {
     "raft": set(),
     "storage": {"raft"},
     "kv": {"storage", "raft"},
-    "transport": {"raft", "pb", "rpc", "http2"},
+    "tls": set(),
+    "transport": {"raft", "pb", "rpc", "http2", "tls"},
     "node": {"raft", "storage", "kv", "transport.interface"},
-    "http2": set(),
-    "rpc": {"http2"},
+    "http2": {"tls"},
+    "rpc": {"http2", "tls"},
     # Requests become commands here, so it knows their plain data besides.
-    "server": {"node", "transport", "rpc", "pb", "kv.command", "raft"},
+    "server": {"node", "transport", "rpc", "pb", "tls", "kv.command", "raft"},
     "client": {"pb"},
     "cli": {"client", "server"},
     "__main__": {"cli"},
@@ -44,8 +45,9 @@ CORE_LIBRARIES = {"bisect", "collections", "contextlib", "dataclasses", "enum", 
 """What the core may import: nothing that knows a time, a chance, a thread, a file or a socket."""
 
 LIBRARIES: dict[str, set[str]] = {
-    "asyncio": {"cli", "client", "http2", "node", "rpc", "server", "storage", "testing", "transport"},
+    "asyncio": {"cli", "client", "http2", "node", "rpc", "server", "storage", "testing", "tls", "transport"},
     "click": {"cli"},
+    "cryptography": {"tls"},
     "google": {"client", "rpc", "server", "transport"},
     "grpc": {"client", "rpc", "server", "transport"},
     "grpc_health": {"server"},
@@ -53,6 +55,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hpack": {"http2"},
     "logging": {"observability"},
     "rocksdict": {"storage"},
+    "ssl": {"client", "tls"},
     "uvloop": {"cli", "server"},
 }
 """The rooms that may know a library. One that isn't listed here is either the standard library's or not ours."""

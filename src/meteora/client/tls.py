@@ -1,5 +1,6 @@
 """How a client speaks TLS, and whether it does."""
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,14 @@ def _credentials(tls: TlsConfig) -> grpc.ChannelCredentials:
     if (tls.cert_file is None) != (tls.key_file is None):
         given, missing = ("key", "certificate") if tls.cert_file is None else ("certificate", "key")
         raise ConfigurationError(f"a client's {given} is given without its {missing}: TLS needs both")
-    ca, cert, key = (path and _read(Path(path)) for path in (tls.ca_file, tls.cert_file, tls.key_file))
-    return grpc.ssl_channel_credentials(ca or None, key or None, cert or None)
+    ca, cert, key = _path(tls.ca_file), _path(tls.cert_file), _path(tls.key_file)
+    contents = [None if path is None else _read(path) for path in (ca, key, cert)]
+    _check(ca, cert, key)
+    return grpc.ssl_channel_credentials(*contents)
+
+
+def _path(file: str | Path | None) -> Path | None:
+    return Path(file) if file else None
 
 
 def _read(path: Path) -> bytes:
@@ -77,3 +84,20 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _check(ca: Path | None, cert: Path | None, key: Path | None) -> None:
+    """Raises `ConfigurationError` for what gRPC would only call a failed connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"{ca} holds no certificate in PEM that can be read") from error
+    try:
+        if cert is not None:
+            context.load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(
+            f"{key} is not the key of the certificate in {cert}, or one of them is not in PEM, or the key is encrypted"
+        ) from error

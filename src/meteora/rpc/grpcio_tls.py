@@ -33,7 +33,7 @@ def credentials_of(tls: IncomingTls) -> grpc.ServerCredentials:
 def with_allowed_names(handler: Handler, tls: IncomingTls) -> Handler:
     """The handler, but that a call ends with PERMISSION_DENIED if its certificate bears no name that is allowed."""
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    if not tls.allowed_names or not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
+    if not tls.allowed_names:
         return handler
     return FACTORIES[handler.request_streaming, handler.response_streaming](
         _checked(behaviour, tls),
@@ -45,7 +45,8 @@ def with_allowed_names(handler: Handler, tls: IncomingTls) -> Handler:
 def _checked(behaviour: Callable[[Any, Any], Any], tls: IncomingTls) -> Callable[[Any, Any], Any]:
     async def call(request: Any, context: Any) -> Any:
         await _ensure_allowed(context, tls)
-        return await behaviour(request, context)
+        response = behaviour(request, context)
+        return await response if inspect.isawaitable(response) else response
 
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         await _ensure_allowed(context, tls)
@@ -60,7 +61,7 @@ async def _ensure_allowed(context: Any, tls: IncomingTls) -> None:
     try:
         tls.ensure_allowed(_certificate_of(context))
     except TlsFailure as failure:
-        tls.refused(context.peer().rpartition(":")[0], failure)
+        tls.refused(context.peer().rpartition(":")[0].partition(":")[2], failure)
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(failure))
 
 

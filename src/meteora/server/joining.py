@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import grpc
 
-from meteora.connecting import why_not_connected
 from meteora.errors import ChangeRefused, InvalidRequest, JoinRefused, NotApplied, OutcomeUnknown, Overloaded
 from meteora.node.node import Node
 from meteora.observability.logs import Logger, get_logger
@@ -105,11 +104,11 @@ async def ask_until_heard(dialler: Dialler, node: Node, peer_raft_address: str, 
 
 
 def cause_of(failure: grpc.aio.AioRpcError) -> str:
-    """Why an attempt failed, without what gRPC says of its own insides."""
+    """Why an attempt failed."""
     details = failure.details() or failure.code().name
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return f"no answer within {ATTEMPT_SECONDS:g} s"
-    return why_not_connected(details) or details
+    return details
 
 
 async def _ask(dialler: Dialler, peer_raft_address: str, request: peer_pb2.JoinReq) -> int:

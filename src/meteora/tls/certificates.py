@@ -122,7 +122,8 @@ class Certificates:
         cert_pem, key_pem = self._read("cert-file", files.cert), self._read("key-file", files.key)
         ca_pem = None if files.ca is None else self._read("trusted-ca-file", files.ca)
         starts_at, expires_at = self._validity(cert_pem)
-        server, client = self._contexts(None if ca_pem is None else ca_pem.decode("ascii", errors="replace"))
+        # What is no ASCII are comments.
+        server, client = self._contexts(None if ca_pem is None else ca_pem.decode("ascii", errors="ignore"))
         for context in (server, client):
             self._load_chain(context)
         return Loaded(

@@ -82,7 +82,7 @@ class IncomingTls:
                 service=self._service,
                 host=host,
                 reason=failure.refusal,
-                detail=failure,
+                detail=str(failure),
             )
 
 

@@ -21,10 +21,15 @@ from meteora.tls.peer_certificate import PeerCertificate, peer_certificate
 HANDSHAKE_SECONDS: Final = 5.0
 """For a whole handshake: some round trips over a slow line."""
 
-MAX_REPLY_BYTES: Final = 1 << 20
-"""What TLS itself has answered, and the other end does not read, before it is cut off."""
+LAST_WORDS_SECONDS: Final = 1.0
+"""For the other end to read why it was refused. Were the connection closed at once, what it has sent meanwhile would
+make its system drop that unread."""
 
-NO_TLS: Final = "this port speaks TLS: connect with it (https://, or the CA's certificate by --cacert)"
+MAX_UNREAD_BYTES: Final = 4 << 20
+"""More than what is inside leaves unsent: if the other end makes TLS itself answer and does not read it, it is cut off
+here."""
+
+NO_TLS: Final = "this port speaks TLS: connect by https://, or give the certificate of the CA by --cacert"
 
 _READ_BYTES: Final = 256 << 10
 _HANDSHAKE_RECORD: Final = 22
@@ -160,12 +165,14 @@ class TlsLayer(asyncio.Protocol):
         self._inner.connection_made(cast(asyncio.Transport, self))
 
     def fail(self, refusal: Refusal, reason: str, *, is_heard: bool = False) -> None:
-        """Gives the handshake up; `is_heard` sends what was said before, which the other end may not read, though."""
+        """Gives the handshake up; `is_heard` leaves the other end a moment to read what was said before."""
+        if self._is_closing:
+            return
         self._is_closing = True
         self._settle(TlsFailure(refusal, reason))
         if is_heard:
-            self._transport.close()
-            self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, self._transport.abort)
+            self._transport.write_eof()
+            self._timer = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._transport.abort)
         else:
             self._transport.abort()
 
@@ -204,7 +211,7 @@ class TlsLayer(asyncio.Protocol):
         """Sends what TLS itself has to say."""
         if data := self._outgoing.read():
             self._transport.write(data)
-            if self._transport.get_write_buffer_size() > MAX_REPLY_BYTES and self._inner is None:
+            if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
                 self._transport.abort()
 
     # asyncio.Transport, to what is inside
