@@ -3,7 +3,6 @@
 Pure: only texts come in, so that whoever calls nodes can say it alike, whatever it calls them with.
 """
 
-import re
 from typing import Final
 
 _TLS: Final = {
@@ -14,12 +13,11 @@ _TLS: Final = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "CERTIFICATE_REQUIRED": "it wants a certificate from who connects (--cert, --key)",
     "TSI_DATA_CORRUPTED": "it refused the certificate that it was shown, or was shown none (--cert, --key)",
-    "Cannot check peer": "it does not speak HTTP/2",
+    "Expected SETTINGS frame as the first frame, got frame type 7": "it speaks TLS only: connect by https://, or give "
+    "the certificate of its CA by --cacert",
+    "Cannot check peer": "it speaks TLS, but not HTTP/2 in it",
 }
 """By what gRPC's details hold."""
-
-_FAREWELL: Final = re.compile(r"GOAWAY received; Error code: 12; Debug Text: (.*?)\)*$", re.DOTALL)
-"""Code 12 is INADEQUATE_SECURITY: said by a node, and only before it has taken anything."""
 
 
 def why_not_connected(details: str) -> str | None:
@@ -27,8 +25,6 @@ def why_not_connected(details: str) -> str | None:
     for mark, meaning in _TLS.items():
         if mark in details:
             return f"can't be connected to: {meaning}"
-    if (farewell := _FAREWELL.search(details)) is not None:
-        return f"can't be connected to: {farewell[1]}"
     if details.startswith("failed to connect to all addresses"):
         return f"can't be connected to: {details.rpartition(': ')[2]}"
     if details.startswith("errors resolving"):

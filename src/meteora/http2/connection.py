@@ -17,6 +17,7 @@ from meteora.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HAS_PRIORITY,
     HEAD,
     HEAD_BYTES,
@@ -453,7 +454,8 @@ class Connection(asyncio.Protocol):
                 pass  # Section 4.1: kinds that are not known are ignored.
 
     def _ensure_order(self, kind: int, stream_id: int) -> None:
-        if not self._has_settings and kind != SETTINGS:
+        # Who is not let in is told so without settings.
+        if not self._has_settings and kind not in (SETTINGS, GOAWAY):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is no SETTINGS")
         if self._block and (kind != CONTINUATION or stream_id != self._block_stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "headers that were not finished")

@@ -410,7 +410,11 @@ class Endpoint:
 
 
 def _farewell(said: bytes, reason: str) -> bytes:
-    """Tells a client why it is not let in: by GOAWAY, or in HTTP/1.1 if it has begun to speak that."""
-    if said and not PREFACE.startswith(said[: len(PREFACE)]) and not said.startswith(PREFACE):
+    """Tells a client why it is not let in: by GOAWAY, or in HTTP/1.1 if it has begun to speak that.
+
+    There are no settings before that GOAWAY, or the client would take this for a good connection, and make the next one
+    at once.
+    """
+    if said and not PREFACE.startswith(said[: len(PREFACE)]):
         return _BAD_REQUEST + reason.encode() + b"\n"
-    return opening_frames({}) + frames.goaway_frame(0, ErrorCode.INADEQUATE_SECURITY, reason)
+    return frames.goaway_frame(0, ErrorCode.INADEQUATE_SECURITY, reason)
