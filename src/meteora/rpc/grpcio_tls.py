@@ -31,7 +31,7 @@ def credentials_of(tls: IncomingTls) -> grpc.ServerCredentials:
 
 
 def with_allowed_names(handler: Handler, tls: IncomingTls) -> Handler:
-    """The handler, but that a call ends with PERMISSION_DENIED if its certificate bears no name that is allowed."""
+    """The handler, but that a call ends with UNAVAILABLE if its certificate bears no name that is allowed."""
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     if not tls.allowed_names:
         return handler
@@ -62,7 +62,7 @@ async def _ensure_allowed(context: Any, tls: IncomingTls) -> None:
         tls.ensure_allowed(_certificate_of(context))
     except TlsFailure as failure:
         tls.refused(context.peer().rpartition(":")[0].partition(":")[2], failure)
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(failure))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(failure))
 
 
 def _certificate_of(context: Any) -> PeerCertificate:

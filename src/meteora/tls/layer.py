@@ -29,7 +29,7 @@ MAX_UNREAD_BYTES: Final = 4 << 20
 """More than what is inside leaves unsent: if the other end makes TLS itself answer and does not read it, it is cut off
 here."""
 
-NO_TLS: Final = "this port speaks TLS: connect by https://, or give the certificate of the CA by --cacert"
+NO_TLS: Final = "this port speaks TLS only"
 
 _READ_BYTES: Final = 256 << 10
 _HANDSHAKE_RECORD: Final = 22
