@@ -111,7 +111,7 @@ class ClientConnection(Connection):
 async def connect(host: str, port: int, tls: OutgoingTls | None = None) -> ClientConnection:
     """A connection to a server.
 
-    Raises `OSError`, of which `TlsFailure` is one; `UnicodeError` for a host that can't be a name.
+    Raises `OSError`, of which `TlsFailure` is one; `ValueError` for a host that can't be a name.
     """
     loop = asyncio.get_running_loop()
     if tls is None:

@@ -7,27 +7,41 @@ refused because the certificate bears no name that is allowed: those it lets in,
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from meteora.rpc.grpcio_requests import FACTORIES
 from meteora.rpc.method import Handler
-from meteora.tls import IncomingTls, PeerCertificate, TlsFailure
+from meteora.tls import Certificates, IncomingTls, PeerCertificate, TlsFailure
 
 
 def credentials_of(tls: IncomingTls) -> grpc.ServerCredentials:
     """What grpcio asks at each handshake."""
-    certificates = tls.certificates
+    current = _Current(tls.certificates)
+    return grpc.dynamic_ssl_server_credentials(
+        current.configuration(),
+        # What nothing has changed for may say None, which the types don't know.
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", current),
+        require_client_authentication=tls.certificates.files.ca is not None,
+    )
 
-    def current() -> grpc.ServerCertificateConfiguration:
-        loaded = certificates.current
+
+class _Current:
+    """Tells grpcio's threads what has changed since they asked last."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        self._certificates = certificates
+        self._told: object = None
+
+    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
+        return None if self._certificates.current is self._told else self.configuration()
+
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        """What is in use now."""
+        self._told = loaded = self._certificates.current
         pair = (loaded.key_pem, loaded.cert_pem)
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=loaded.ca_pem)
-
-    return grpc.dynamic_ssl_server_credentials(
-        current(), current, require_client_authentication=certificates.files.ca is not None
-    )
 
 
 def with_allowed_names(handler: Handler, tls: IncomingTls) -> Handler:

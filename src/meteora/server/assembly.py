@@ -83,7 +83,8 @@ class Server:
         self._parts = AsyncExitStack()
         self._health = health.aio.HealthServicer()
         self._directory: DataDirectory
-        self._tls: NodeTls
+        self.tls: NodeTls
+        """Of its two ports, with what was counted there."""
         self._dialler: Dialler
         self._has_just_joined = False
         """In this run."""
@@ -105,8 +106,8 @@ class Server:
         self._refuse_recovering()
         self._refuse_diverged()
         self._refuse_removed()
-        self._tls = await self._open_tls()
-        self._dialler = Dialler(self._tls.outgoing)
+        self.tls = await self._open_tls()
+        self._dialler = Dialler(self.tls.outgoing)
         raft_server, kv_server = self._bind()
         self._set_aside_removed()
         await self._know_cluster()
@@ -298,7 +299,7 @@ class Server:
     def _bind(self) -> tuple[RpcServer, RpcServer]:
         config = self._config
         kv_bytes = config.max_request_bytes + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
-        kind, host, tls = config.rpc_server, config.address, self._tls
+        kind, host, tls = config.rpc_server, config.address, self.tls
         raft_server = create_rpc_server(
             kind, host, config.raft_port, max_message_bytes=MAX_PEER_MESSAGE_BYTES, tls=tls.raft
         )

@@ -85,7 +85,11 @@ class Certificates:
         """Takes up changes, until it is cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            loaded = await asyncio.to_thread(self._look)
+            try:
+                loaded = await asyncio.to_thread(self._look)
+            except Exception:  # noqa: BLE001  a bug in what reads files must not be the end of looking at them
+                _log.exception("certificates can't be looked at", cert=self.files.cert)
+                continue
             if loaded is not None:
                 self.current = loaded
                 self.counters.reloads += 1

@@ -1,14 +1,17 @@
 """How TLS is spoken, at both ends.
 
-TLS 1.2 with forward secrecy and authenticated encryption only, as HTTP/2 asks for (RFC 9113, 9.2.2), or 1.3. Sessions
-are never resumed: who comes again is looked at again, by the certificates that are in use then.
+TLS 1.2 with forward secrecy and authenticated encryption only, as HTTP/2 asks for (RFC 9113, 9.2.2), or 1.3. There are
+no tickets, and so no session outlives the context that it began with: by new certificates everybody is looked at again.
 """
 
 import ssl
 from typing import Final
 
-ALPN_PROTOCOLS: Final = ("h2",)
-"""What is spoken inside, as both ends are told in the handshake. Who states nothing is taken by what he says then."""
+ACCEPTED_ALPN: Final = ("h2",)
+"""What a server speaks inside, the best first. Who states nothing is taken by what he says then."""
+
+OFFERED_ALPN: Final = ("h2",)
+"""What a client of ours speaks. gRPC's servers insist on being told."""
 
 _CIPHERS_OF_1_2: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -20,6 +23,7 @@ def server_context(ca_pem: str | None) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context)
+    context.set_alpn_protocols(list(ACCEPTED_ALPN))
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     if ca_pem is not None:
@@ -35,6 +39,7 @@ def client_context(ca_pem: str | None, *, checks_address: bool) -> ssl.SSLContex
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _restrict(context)
+    context.set_alpn_protocols(list(OFFERED_ALPN))
     context.check_hostname = checks_address and ca_pem is not None
     if ca_pem is None:
         context.verify_mode = ssl.CERT_NONE
@@ -46,5 +51,4 @@ def client_context(ca_pem: str | None, *, checks_address: bool) -> ssl.SSLContex
 def _restrict(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS_OF_1_2)
-    context.set_alpn_protocols(list(ALPN_PROTOCOLS))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

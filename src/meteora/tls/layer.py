@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
 from meteora.tls.counters import Refusal
-from meteora.tls.peer_certificate import PeerCertificate, peer_certificate
+from meteora.tls.peer_certificate import PeerCertificate, has_expired, peer_certificate
 
 HANDSHAKE_SECONDS: Final = 5.0
 """For a whole handshake: some round trips over a slow line."""
@@ -154,9 +154,11 @@ class TlsLayer(asyncio.Protocol):
 
     def _open(self) -> None:
         try:
+            if has_expired(self._tls):
+                raise TlsFailure(Refusal.EXPIRED_CERTIFICATE, "this certificate has expired")
             inner = self._keeper.opened(self)
         except TlsFailure as failure:
-            self._tls.write(self._keeper.farewell(b"", str(failure)))
+            self._encrypt(self._keeper.farewell(b"", str(failure)))
             self._reply()
             self.fail(failure.refusal, str(failure), is_heard=True)
             return
@@ -170,7 +172,7 @@ class TlsLayer(asyncio.Protocol):
             return
         self._is_closing = True
         self._settle(TlsFailure(refusal, reason))
-        if is_heard:
+        if is_heard and not self._transport.is_closing():
             self._transport.write_eof()
             self._timer = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._transport.abort)
         else:
@@ -202,25 +204,35 @@ class TlsLayer(asyncio.Protocol):
             is_end = True
         if self._outgoing.pending:
             self._reply()
+            self._ensure_read()
         if parts:
             inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
         if is_end:
             self.close()
 
+    def _ensure_read(self) -> None:
+        """Cuts the other end off if it makes TLS itself answer, and does not read that."""
+        if not self._transport.is_closing() and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self._transport.abort()
+
+    def _encrypt(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._tls.write(left) :]
+
     def _reply(self) -> None:
-        """Sends what TLS itself has to say."""
-        if data := self._outgoing.read():
+        """Sends what was encrypted, or what TLS itself has to say."""
+        data = self._outgoing.read()
+        if data and not self._transport.is_closing():
             self._transport.write(data)
-            if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-                self._transport.abort()
 
     # asyncio.Transport, to what is inside
 
     def write(self, data: bytes) -> None:
         """As asyncio's."""
         if not self._is_closing:
-            self._tls.write(data)
-            self._transport.write(self._outgoing.read())
+            self._encrypt(data)
+            self._reply()
 
     def close(self) -> None:
         """As asyncio's."""

@@ -1,6 +1,7 @@
 """Who the other end of a connection is, by the certificate that it has shown and that was verified."""
 
 import ssl
+import time
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
@@ -38,3 +39,13 @@ def peer_certificate(connection: ssl.SSLObject) -> PeerCertificate | None:
     common_names = [value for part in subject for key, value in part if key == "commonName"]
     alternative = cast(_Names, found.get("subjectAltName", ()))
     return PeerCertificate(common_names[0] if common_names else None, tuple(value for _, value in alternative))
+
+
+def has_expired(connection: ssl.SSLObject) -> bool:
+    """Whether the certificate of the other end has; OpenSSL does not look when a session of TLS 1.2 is resumed."""
+    found = connection.getpeercert()
+    return found is not None and "notAfter" in found and _end_of(found["notAfter"]) < time.time()
+
+
+def _end_of(text: object) -> float:
+    return ssl.cert_time_to_seconds(cast(str, text))

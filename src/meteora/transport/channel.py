@@ -35,7 +35,7 @@ SERVER_OPTIONS: Final[ChannelOptions] = (
 """For a `grpc.aio.server` that hosts the peers' service."""
 
 
-def why_unreachable(error: OSError | UnicodeError) -> str:
+def why_unreachable(error: OSError | ValueError) -> str:
     """Why there is no connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"its name can't be looked up: {error.strerror}"

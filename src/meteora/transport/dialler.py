@@ -1,7 +1,8 @@
 """Connects to peers, in the clear or by TLS: for the streams of Raft, and for the rarer calls between nodes."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from meteora.addresses import parse_address
 from meteora.http2 import ClientConnection, connect
@@ -11,6 +12,9 @@ from meteora.transport.channel import KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES, why_
 
 if TYPE_CHECKING:
     import grpc
+
+CONNECT_SECONDS: Final = 10.0
+"""To look up the name, connect, and shake hands, for who has no deadline of his own."""
 
 
 class Dialler:
@@ -22,8 +26,11 @@ class Dialler:
     async def connect(self, address: str) -> ClientConnection:
         """A connection to `address` (host:port). Raises `ConnectionError`, which says why there is none."""
         try:
-            connection = await connect(*parse_address(address), self._tls)
-        except (OSError, UnicodeError) as error:  # The latter for a name that can't be one.
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await connect(*parse_address(address), self._tls)
+        except TimeoutError as error:
+            raise ConnectionError(f"can't be connected to: no answer within {CONNECT_SECONDS:g} s") from error
+        except (OSError, ValueError) as error:  # The latter for a name that can't be one.
             raise ConnectionError(why_unreachable(error)) from error
         connection.ping_after(KEEPALIVE_SECONDS)
         return connection
