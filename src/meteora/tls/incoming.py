@@ -11,7 +11,8 @@ from meteora.tls.layer import Inside, TlsFailure, TlsLayer
 from meteora.tls.peer_certificate import PeerCertificate
 
 MAX_HANDSHAKES: Final = 256
-"""Under way at one time. One more cuts off the one that has been for longest: who is honest is done in a moment."""
+"""Under way at one time, or refused and yet to read why. One more cuts off the one that has been for longest: who is
+honest is done in a moment."""
 
 TOLD_AGAIN_SECONDS: Final = 60.0
 """Between log lines about the same host being refused for the same reason."""
@@ -46,11 +47,16 @@ class IncomingTls:
         """Cuts off all that are not done yet."""
         for layer in tuple(self._under_way):
             layer.fail(Refusal.DISCONNECTED, "this node stops")
+            layer.abort()
 
     def began(self, layer: TlsLayer) -> None:
         """One more is under way."""
         if len(self._under_way) >= MAX_HANDSHAKES:
-            next(iter(self._under_way)).fail(Refusal.CROWDED_OUT, f"more than {MAX_HANDSHAKES} handshakes at a time")
+            longest = next(iter(self._under_way))
+            longest.fail(Refusal.CROWDED_OUT, f"more than {MAX_HANDSHAKES} handshakes at a time")
+            # It may have failed before, and been left a moment to read why.
+            longest.abort()
+            self.gone(longest)
         self._under_way[layer] = None
 
     def ensure_allowed(self, certificate: PeerCertificate | None) -> None:
@@ -63,13 +69,12 @@ class IncomingTls:
 
     def opened(self, layer: TlsLayer) -> None:
         """It was let in."""
-        self._under_way.pop(layer, None)
+        self.gone(layer)
         self.counters.handshakes += 1
 
-    def failed(self, layer: TlsLayer, failure: TlsFailure) -> None:
-        """It was not."""
+    def gone(self, layer: TlsLayer) -> None:
+        """Its handshake is under way no more, nor what is said after one that has failed."""
         self._under_way.pop(layer, None)
-        self.refused(layer.peer, failure)
 
     def refused(self, peer: object, failure: TlsFailure) -> None:
         """Counts it, and tells of it now and then. Who only looks whether the port is open is no news."""
@@ -105,4 +110,7 @@ class _Entrance:
         return self._inside()
 
     def failed(self, layer: TlsLayer, failure: TlsFailure) -> None:
-        self._tls.failed(layer, failure)
+        self._tls.refused(layer.peer, failure)
+
+    def gone(self, layer: TlsLayer) -> None:
+        self._tls.gone(layer)

@@ -59,6 +59,9 @@ class Keeper(Protocol):
     def failed(self, layer: "TlsLayer", failure: TlsFailure) -> None:
         """It has not come to that."""
 
+    def gone(self, layer: "TlsLayer") -> None:
+        """There is nothing left of it."""
+
     def farewell(self, said: bytes, reason: str) -> bytes:
         """What tells who has said this, in the protocol inside, why he is not let in."""
 
@@ -123,6 +126,7 @@ class TlsLayer(asyncio.Protocol):
         self._settle(TlsFailure(Refusal.DISCONNECTED, "it hung up during the handshake"))
         if self._timer is not None:
             self._timer.cancel()
+        self._keeper.gone(self)
         if self._inner is not None:
             self._inner.connection_lost(self._error or exc)
 
@@ -230,8 +234,14 @@ class TlsLayer(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """As asyncio's."""
-        if not self._is_closing:
+        if self._is_closing:
+            return
+        try:
             self._encrypt(data)
+        except ssl.SSLError:
+            # What came last was no TLS, and the answer to what came before it can't be sent any more.
+            self.abort()
+        else:
             self._reply()
 
     def close(self) -> None:
@@ -275,6 +285,8 @@ _REFUSALS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": (Refusal.NO_CERTIFICATE, "it wants a certificate, and was shown none"),
 }
 
+_OF_CERTIFICATES: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+
 
 def failure_of(error: ssl.SSLError) -> TlsFailure:
     """What OpenSSL found, and in words that help."""
@@ -285,8 +297,10 @@ def failure_of(error: ssl.SSLError) -> TlsFailure:
     if reason in _REFUSALS:
         return TlsFailure(*_REFUSALS[reason])
     _, is_alert, alert = reason.partition("_ALERT_")
-    if is_alert:
+    if is_alert and any(word in alert for word in _OF_CERTIFICATES):
         return TlsFailure(Refusal.REFUSED_BY_CLIENT, f"it refused the certificate of this end: {_spaced(alert)}")
+    if is_alert:
+        return TlsFailure(Refusal.REFUSED_BY_CLIENT, f"it ended the handshake: {_spaced(alert)}")
     return TlsFailure(Refusal.OTHER, f"TLS failed: {_spaced(reason) or 'no reason is known'}")
 
 

@@ -63,5 +63,8 @@ class _Dialling:
         if not self.done.done():
             self.done.set_exception(failure)
 
+    def gone(self, layer: TlsLayer) -> None:
+        """Nothing is done."""
+
     def farewell(self, said: bytes, reason: str) -> bytes:  # noqa: ARG002  likewise
         return b""

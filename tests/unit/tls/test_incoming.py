@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from meteora.tls import Certificates, OutgoingTls, Refusal, TlsFiles, incoming
+from meteora.tls import Certificates, OutgoingTls, Refusal, TlsFiles, incoming, layer
 from tests.certificates import LONG_AGO, SOON, YESTERDAY, Authority
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, run, until
 from tests.unit.tls.ends import (
@@ -120,6 +120,30 @@ def test_one_too_many_cuts_off_who_has_taken_longest(authority: Authority, monke
                 with suppress(ConnectionError):
                     await writer.wait_closed()
             await until(lambda: server.refused.get(Refusal.DISCONNECTED) == 2)
+
+    run(story())
+
+
+def test_those_who_were_refused_and_stay_count_until_they_have_gone(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "MAX_HANDSHAKES", 1)
+    monkeypatch.setattr(layer, "LAST_WORDS_SECONDS", 2 * PATIENCE_SECONDS)
+
+    async def story() -> None:
+        async with serving(authority.files("server")) as server:
+            reader, writer = await asyncio.open_connection(HOST, server.port)
+            writer.write(b"nonsense")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            assert len(server.tls._under_way) == 1
+            async with connected(server.port, outgoing(authority.files("client"))) as client:
+                assert await echo(client, b"hello") == b"hello"
+            assert server.refused == {Refusal.PLAINTEXT: 1}
+            assert not server.tls._under_way
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     run(story())
 

@@ -16,7 +16,7 @@ from meteora.http2.frames import GOAWAY, PREFACE, settings_frame
 from meteora.tls import Certificates, Refusal, layer, peer_certificate
 from meteora.tls.layer import NO_TLS
 from tests.certificates import Authority
-from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, Peer, run, until
+from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, Peer, request_frames, run, until
 from tests.unit.tls.ends import (
     connected,
     echo,
@@ -244,6 +244,24 @@ def test_what_is_no_tls_on_an_open_connection_ends_it(authority: Authority) -> N
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await client.closed
             await until(lambda: not server.endpoint.connections)
+
+    run(story())
+
+
+def test_what_is_no_tls_right_behind_a_request_ends_the_connection_and_is_no_error(authority: Authority) -> None:
+    async def story() -> None:
+        async with (
+            serving(authority.files("server")) as server,
+            connected(server.port, outgoing(authority.files("client"))) as client,
+        ):
+            assert await echo(client, b"hello") == b"hello"
+            ours: Any = client._transport
+            ours._encrypt(request_frames(3, b"hello"))
+            (served,) = server.endpoint.connections
+            theirs: Any = served._transport
+            theirs.data_received(ours._outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await client.closed
 
     run(story())
 
