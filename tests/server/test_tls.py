@@ -12,6 +12,7 @@ from meteora.client import AsyncClient, Client, TlsConfig
 from meteora.config import NodeConfig, RpcServerKind
 from meteora.errors import ConfigurationError, NotApplied
 from meteora.server.assembly import Server
+from meteora.tls import Refusal
 from tests.certificates import Authority, Pair
 from tests.server.served import PATIENCE_SECONDS, LoopThread, ServedCluster, config_of, served_cluster, wait_until
 
@@ -103,6 +104,26 @@ def test_who_speaks_no_tls_is_not_served(secure: ServedCluster) -> None:
         pytest.raises(NotApplied, match="can't be connected to"),
     ):
         client.put("key", "value")
+
+
+def test_what_became_of_handshakes_can_be_exported(
+    secure: ServedCluster, authority: Authority, kind: RpcServerKind
+) -> None:
+    node = secure.nodes[1]
+    with (
+        Client(
+            node.config.kv_address, tls=tls_of(authority, cert_file=None, key_file=None), timeout_seconds=0.5
+        ) as client,
+        pytest.raises(NotApplied),
+    ):
+        client.get("key")
+    kv, raft = node._server.tls.kv, node._server.tls.raft
+    assert kv is not None
+    assert raft is not None
+    assert kv.counters.expires_at is not None
+    # grpcio tells nothing of its own.
+    assert (kv.counters.refused[Refusal.NO_CERTIFICATE] > 0) is (kind == "http2")
+    assert (raft.counters.handshakes > 0) is (kind == "http2")
 
 
 # Nodes that are not let in

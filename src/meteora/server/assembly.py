@@ -1,7 +1,7 @@
 """The parts of a node, started in order and stopped in the reverse.
 
 1. The data directory is locked, and its identity looked at: a node that may not start must touch nothing else.
-2. Both ports are bound: if one is taken, nothing has been promised to anybody yet.
+2. Certificates are read, and both ports are bound: if one is taken, nothing has been promised to anybody yet.
 3. The disk is opened and made consistent; a new node creates its cluster, or joins one.
 4. The node takes part; last, the ports begin to answer.
 

@@ -281,6 +281,8 @@ _REFUSALS: Final = {
     "TLSV1_ALERT_PROTOCOL_VERSION": (Refusal.VERSION, "it speaks no version of TLS that this end does"),
     "NO_SHARED_CIPHER": (Refusal.CIPHER, "it knows no cipher that this end takes"),
     "WRONG_VERSION_NUMBER": (Refusal.PLAINTEXT, "it does not speak TLS there"),
+    # What newer releases of OpenSSL say in place of the reason.
+    "RECORD_LAYER_FAILURE": (Refusal.OTHER, "what it says is no TLS, or was changed on the way"),
     "HTTP_REQUEST": (Refusal.PLAINTEXT, "it does not speak TLS there"),
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": (Refusal.NO_CERTIFICATE, "it wants a certificate, and was shown none"),
 }

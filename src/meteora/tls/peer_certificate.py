@@ -1,5 +1,6 @@
 """Who the other end of a connection is, by the certificate that it has shown and that was verified."""
 
+import ipaddress
 import ssl
 import time
 from collections.abc import Iterable
@@ -38,7 +39,16 @@ def peer_certificate(connection: ssl.SSLObject) -> PeerCertificate | None:
     subject = cast("Iterable[_Names]", found.get("subject", ()))
     common_names = [value for part in subject for key, value in part if key == "commonName"]
     alternative = cast(_Names, found.get("subjectAltName", ()))
-    return PeerCertificate(common_names[0] if common_names else None, tuple(value for _, value in alternative))
+    names = tuple(_usual(value) if kind == "IP Address" else value for kind, value in alternative)
+    return PeerCertificate(common_names[0] if common_names else None, names)
+
+
+def _usual(address: str) -> str:
+    """An IP address as people write it: OpenSSL writes all of an IPv6 address out."""
+    try:
+        return str(ipaddress.ip_address(address.strip()))
+    except ValueError:
+        return address
 
 
 def has_expired(connection: ssl.SSLObject) -> bool:

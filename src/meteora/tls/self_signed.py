@@ -22,7 +22,8 @@ def self_signed_files(folder: Path, service: str, hosts: Iterable[str]) -> tuple
     Raises `OSError`.
     """
     cert, key = folder / f"{service}-cert.pem", folder / f"{service}-key.pem"
-    names = sorted(set(hosts))
+    # What is no ASCII can't be in a certificate as it stands.
+    names = sorted({host for host in hosts if host and host.isascii()})
     if not (key.exists() and _is_good(cert, names)):
         folder.mkdir(mode=0o700, exist_ok=True)
         cert_pem, key_pem = _make(service, names)

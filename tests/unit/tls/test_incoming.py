@@ -37,13 +37,13 @@ def test_a_server_that_asks_for_no_certificate_knows_nobody(authority: Authority
 def test_who_has_shown_a_certificate_is_known(authority: Authority) -> None:
     async def story() -> None:
         async with serving(authority.files("server")) as server:
-            client_pair = authority.issue("client", "a.example", common_name="alice")
+            client_pair = authority.issue("client", "a.example", "10.0.0.1", "fd00::1", common_name="alice")
             files = TlsFiles(client_pair.cert, client_pair.key, authority.ca, "--")
             async with connected(server.port, outgoing(files)) as client:
                 assert await echo(client, b"hello") == b"hello"
                 (known,) = server.endpoint.connections
                 assert known.certificate is not None
-                assert known.certificate.names == ("alice", "a.example")
+                assert known.certificate.names == ("alice", "a.example", "10.0.0.1", "fd00::1")
 
     run(story())
 

@@ -22,6 +22,11 @@ def test_it_bears_the_hosts(tmp_path: Path) -> None:
     assert names_in(cert) == set(HOSTS)
 
 
+def test_a_host_whose_name_can_not_be_in_a_certificate_is_left_out(tmp_path: Path) -> None:
+    cert, _ = self_signed_files(tmp_path, "kv", ("localhost", "", "m\u00fcnchen"))
+    assert names_in(cert) == {"localhost"}
+
+
 def test_key_and_certificate_fit_one_another(tmp_path: Path) -> None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self_signed_files(tmp_path, "kv", HOSTS))
 
