@@ -7,7 +7,8 @@ from typing import Final
 from meteora.observability.logs import OnceLog, get_logger
 from meteora.tls.certificates import Certificates
 from meteora.tls.counters import Refusal, TlsCounters
-from meteora.tls.layer import Inside, TlsFailure, TlsLayer
+from meteora.tls.failure import TlsFailure
+from meteora.tls.layer import Inside, TlsLayer
 from meteora.tls.peer_certificate import PeerCertificate
 
 MAX_HANDSHAKES: Final = 256

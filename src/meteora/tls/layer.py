@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
 from meteora.tls.counters import Refusal
+from meteora.tls.failure import TlsFailure, failure_of
 from meteora.tls.peer_certificate import PeerCertificate, has_expired, peer_certificate
 
 HANDSHAKE_SECONDS: Final = 5.0
@@ -31,16 +32,11 @@ here."""
 
 NO_TLS: Final = "this port speaks TLS only"
 
+Inside = Callable[[], asyncio.BaseProtocol]
+"""Makes what is inside a connection that is open."""
+
 _READ_BYTES: Final = 256 << 10
 _HANDSHAKE_RECORD: Final = 22
-
-
-class TlsFailure(ConnectionError):
-    """There is no connection, or no more, by what TLS found. It says why, for people."""
-
-    def __init__(self, refusal: Refusal, reason: str) -> None:
-        super().__init__(reason)
-        self.refusal = refusal
 
 
 class Keeper(Protocol):
@@ -269,46 +265,3 @@ class TlsLayer(asyncio.Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As asyncio's; `certificate` is the other end's."""
         return self.certificate if name == "certificate" else self._transport.get_extra_info(name, default)
-
-
-_EXPIRED: Final = frozenset({9, 10})
-"""OpenSSL's codes: not yet valid, and not any more."""
-
-_REFUSALS: Final = {
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": (Refusal.NO_CERTIFICATE, "it has shown no certificate"),
-    "UNSUPPORTED_PROTOCOL": (Refusal.VERSION, "it speaks no version of TLS from 1.2 on"),
-    "VERSION_TOO_LOW": (Refusal.VERSION, "it speaks no version of TLS from 1.2 on"),
-    "TLSV1_ALERT_PROTOCOL_VERSION": (Refusal.VERSION, "it speaks no version of TLS that this end does"),
-    "NO_SHARED_CIPHER": (Refusal.CIPHER, "it knows no cipher that this end takes"),
-    "WRONG_VERSION_NUMBER": (Refusal.PLAINTEXT, "it does not speak TLS there"),
-    # What newer releases of OpenSSL say in place of the reason.
-    "RECORD_LAYER_FAILURE": (Refusal.OTHER, "what it says is no TLS, or was changed on the way"),
-    "HTTP_REQUEST": (Refusal.PLAINTEXT, "it does not speak TLS there"),
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": (Refusal.NO_CERTIFICATE, "it wants a certificate, and was shown none"),
-}
-
-_OF_CERTIFICATES: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
-
-
-def failure_of(error: ssl.SSLError) -> TlsFailure:
-    """What OpenSSL found, and in words that help."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        refusal = Refusal.EXPIRED_CERTIFICATE if error.verify_code in _EXPIRED else Refusal.UNTRUSTED_CERTIFICATE
-        return TlsFailure(refusal, f"its certificate is not accepted: {error.verify_message}")
-    reason = error.reason or ""
-    if reason in _REFUSALS:
-        return TlsFailure(*_REFUSALS[reason])
-    _, is_alert, alert = reason.partition("_ALERT_")
-    if is_alert and any(word in alert for word in _OF_CERTIFICATES):
-        return TlsFailure(Refusal.REFUSED_BY_CLIENT, f"it refused the certificate of this end: {_spaced(alert)}")
-    if is_alert:
-        return TlsFailure(Refusal.REFUSED_BY_CLIENT, f"it ended the handshake: {_spaced(alert)}")
-    return TlsFailure(Refusal.OTHER, f"TLS failed: {_spaced(reason) or 'no reason is known'}")
-
-
-def _spaced(reason: str) -> str:
-    return reason.lower().replace("_", " ")
-
-
-Inside = Callable[[], asyncio.BaseProtocol]
-"""Makes what is inside a connection that is open."""

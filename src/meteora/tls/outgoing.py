@@ -11,7 +11,8 @@ from typing import Final
 from meteora.addresses import is_wildcard
 from meteora.tls.certificates import Certificates
 from meteora.tls.counters import Refusal
-from meteora.tls.layer import Inside, TlsFailure, TlsLayer
+from meteora.tls.failure import TlsFailure
+from meteora.tls.layer import Inside, TlsLayer
 
 _THIS_HOST: Final = "localhost"
 """The name that who is at 0.0.0.0 must bear: that is no address to connect to from anywhere else."""
