@@ -89,6 +89,27 @@ def test_a_client_of_another_authority_is_refused(authority: Authority, stranger
     run(story())
 
 
+def test_an_authority_is_replaced_by_way_of_both(authority: Authority, stranger: Authority) -> None:
+    async def story() -> None:
+        files = authority.files("server")
+        old_client = outgoing(authority.files("client"))
+        new_client = outgoing(stranger.files("client")._replace(ca=authority.ca))
+        old, new = authority.ca.read_bytes(), stranger.ca.read_bytes()
+        async with serving(files) as server:
+            authority.ca.write_bytes(old + new)
+            server.tls.certificates.current = Certificates(files).current
+            for tls in (old_client, new_client):
+                async with connected(server.port, tls) as client:
+                    assert await echo(client, b"hello") == b"hello"
+            authority.ca.write_bytes(new)
+            server.tls.certificates.current = Certificates(files).current
+            assert await refusal_of(server.port, old_client) == "it refused the certificate of this end: unknown ca"
+            async with connected(server.port, new_client) as client:
+                assert await echo(client, b"hello") == b"hello"
+
+    run(story())
+
+
 def test_a_client_whose_name_is_not_on_the_list_is_refused_and_told(authority: Authority) -> None:
     async def story() -> None:
         async with serving(authority.files("server"), "node1") as server:
