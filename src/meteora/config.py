@@ -54,6 +54,26 @@ class NodeConfig:
     heartbeat_ticks: int = 1
     election_ticks: int = 10
     """A follower that hears from no leader for this long, or up to twice as long, asks for an election."""
+    cert_file: Path | None = None
+    """Of the KV port: a certificate in PEM, with what leads from it to its CA. With one, the port speaks TLS only."""
+    key_file: Path | None = None
+    trusted_ca_file: Path | None = None
+    """Who must have signed the certificates of clients. With one, clients must show theirs."""
+    client_cert_auth: bool = False
+    """Clients must show a certificate: this asks for a `trusted_ca_file`."""
+    auto_tls: bool = False
+    """The KV port speaks TLS with a certificate that the node makes by itself."""
+    peer_cert_file: Path | None = None
+    """Of the Raft port: shown to who connects to it, and to the peers that this node connects to."""
+    peer_key_file: Path | None = None
+    peer_trusted_ca_file: Path | None = None
+    """Who must have signed the certificates of peers, at both ends."""
+    peer_client_cert_auth: bool = False
+    """Peers must show a certificate; with a `peer_trusted_ca_file` they must anyway."""
+    peer_allowed_names: tuple[str, ...] = ()
+    """Of these the certificate of each peer must bear one, as its CN or in its SAN."""
+    peer_auto_tls: bool = False
+    """The Raft port speaks TLS with a certificate that the node makes by itself. Nobody has to prove who he is then."""
     rpc_server: RpcServerKind = "http2"
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"

@@ -4,7 +4,8 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 import click
 
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from meteora.client import Client
 
 Arguments = ParamSpec("Arguments")
+
+_TLS_OPTIONS: Final = ("ca_file", "cert_file", "key_file", "server_name")
+"""Parameters of the commands that are a `TlsConfig` together."""
+
+
+def _tls_option(name: str, parameter: str, meaning: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(
+        name,
+        parameter,
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=f"METEORA_{name.removeprefix('--').upper()}",
+        help=meaning,
+    )
 
 
 def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Callable[..., int]:
@@ -29,7 +44,16 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         envvar="METEORA_ENDPOINTS",
         show_default=True,
         show_envvar=True,
-        help="KV address of any node, or of several with commas between.",
+        help="KV address of any node, or of several with commas between; by TLS after https://.",
+    )
+    @_tls_option("--cacert", "ca_file", "The CA that the nodes' certificates are signed by; this asks for TLS.")
+    @_tls_option("--cert", "cert_file", "The certificate to show to nodes that ask for one.")
+    @_tls_option("--key", "key_file", "The key of that certificate.")
+    @click.option(
+        "--server-name",
+        metavar="NAME",
+        envvar="METEORA_SERVER_NAME",
+        help="The name that the nodes' certificates bear, if that is not the host in their address.",
     )
     @click.option(
         "--timeout",
@@ -41,14 +65,14 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         help="How long to try, at all nodes together.",
     )
     @functools.wraps(command)
-    def connected(
-        endpoints: str, timeout_seconds: float, *arguments: Arguments.args, **options: Arguments.kwargs
-    ) -> int:
+    def connected(*arguments: Any, **options: Any) -> int:
         # gRPC's own log is no part of what these commands say. It is read when the library is loaded.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
+        from meteora.client import Client, TlsConfig  # noqa: PLC0415  gRPC takes longer to load than all the rest
 
-        with Client(endpoints, timeout_seconds=timeout_seconds) as client:
+        tls = TlsConfig(**{name: options.pop(name) for name in _TLS_OPTIONS})
+        settings = {name: options.pop(name) for name in ("endpoints", "timeout_seconds")}
+        with Client(**settings, tls=None if tls == TlsConfig() else tls) as client:
             return command(client, *arguments, **options)
 
     return connected

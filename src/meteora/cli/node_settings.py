@@ -5,6 +5,7 @@ Raises `ConfigurationError`, and names the option.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from meteora.addresses import Address, is_ipv6, is_wildcard, parse_address
@@ -30,6 +31,8 @@ def checked(config: NodeConfig) -> NodeConfig:
             f"--raft-port and --kv-port are both {config.raft_port}: each service needs a port of its own"
         )
     _check_peer_is_another(config)
+    _check_tls(config)
+    _check_peer_tls(config)
     return config
 
 
@@ -62,4 +65,43 @@ def _check_peer_is_another(config: NodeConfig) -> None:
         raise ConfigurationError(
             f"--peer-raft-address {peer} is this node's own Raft address: expected that of another member;"
             " to start a new cluster, leave it out"
+        )
+
+
+def _check_tls(config: NodeConfig) -> None:
+    _check_pair("--", config.cert_file, config.key_file, is_auto=config.auto_tls)
+    if config.client_cert_auth and config.trusted_ca_file is None:
+        raise ConfigurationError(
+            "--client-cert-auth needs --trusted-ca-file: the certificate of the CA that has signed those of clients"
+        )
+    if config.trusted_ca_file is not None and config.cert_file is None and not config.auto_tls:
+        raise ConfigurationError(
+            "--trusted-ca-file needs TLS on the KV port: give --cert-file and --key-file, or --auto-tls for a first try"
+        )
+
+
+def _check_peer_tls(config: NodeConfig) -> None:
+    cert, ca = config.peer_cert_file, config.peer_trusted_ca_file
+    _check_pair("--peer-", cert, config.peer_key_file, is_auto=config.peer_auto_tls)
+    if cert is not None and ca is None:
+        raise ConfigurationError(
+            "--peer-cert-file needs --peer-trusted-ca-file: peers prove by a certificate of that CA that they are some"
+        )
+    wants = {
+        "--peer-trusted-ca-file": ca is not None,
+        "--peer-client-cert-auth": config.peer_client_cert_auth,
+        "--peer-allowed-names": bool(config.peer_allowed_names),
+    }
+    for option, is_wanted in wants.items():
+        if is_wanted and cert is None:
+            raise ConfigurationError(f"{option} needs --peer-cert-file and --peer-key-file: certificates of the peers")
+
+
+def _check_pair(prefix: str, cert: Path | None, key: Path | None, *, is_auto: bool) -> None:
+    if (cert is None) != (key is None):
+        given, missing = ("key-file", "cert-file") if cert is None else ("cert-file", "key-file")
+        raise ConfigurationError(f"{prefix}{given} is given without {prefix}{missing}: TLS needs both")
+    if cert is not None and is_auto:
+        raise ConfigurationError(
+            f"{prefix}auto-tls makes a certificate, and {prefix}cert-file has one: leave one of them out"
         )

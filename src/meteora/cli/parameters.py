@@ -42,6 +42,12 @@ class Switch(click.types.BoolParamType):
             self.fail(f"{value!r} is neither true nor false.", param, ctx)
 
 
+def names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Names with commas between: those that are there, each once, in their order."""
+    texts = value.split(",") if isinstance(value, str) else value
+    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
 def seconds(value: str | float) -> float:
     """A time span, in seconds."""
     try:

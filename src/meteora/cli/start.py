@@ -8,13 +8,15 @@ import click
 
 from meteora.cli.exit_status import SUCCESS
 from meteora.cli.help_text import examples
-from meteora.cli.parameters import Switch, node_id, port, request_bytes, seconds
+from meteora.cli.parameters import Switch, names, node_id, port, request_bytes, seconds
 from meteora.config import LogFormat, LogLevel, NodeConfig, RpcServerKind
 from meteora.observability.logs import quieten_grpc
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _DEFAULTS = NodeConfig()
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def _option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
@@ -26,7 +28,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
         *names,
         envvar=f"METEORA_{long_name.removeprefix('--').replace('-', '_').upper()}",
         default=default,
-        show_default=default is not None and default is not False,
+        show_default=default not in (None, False, ()),
         **attributes,
     )
 
@@ -96,6 +98,54 @@ def _choice(values: Any) -> "click.Choice[str]":
     metavar="SECONDS",
     type=seconds,
     help="How long a request waits for its answer at most; less if its own deadline comes sooner.",
+)
+@_option(
+    "--cert-file",
+    metavar="FILE",
+    type=_FILE,
+    help="The KV port's certificate, in PEM: with it, the port speaks TLS only.",
+)
+@_option("--key-file", metavar="FILE", type=_FILE, help="The key of that certificate.")
+@_option(
+    "--trusted-ca-file",
+    metavar="FILE",
+    type=_FILE,
+    help="The CA that clients' certificates are signed by: with it, they must show one.",
+)
+@_option(
+    "--client-cert-auth", is_flag=True, type=Switch(), help="Clients must show a certificate; needs --trusted-ca-file."
+)
+@_option(
+    "--auto-tls",
+    is_flag=True,
+    type=Switch(),
+    help="TLS on the KV port with a certificate that is made in the data directory: for a first try.",
+)
+@_option("--peer-cert-file", metavar="FILE", type=_FILE, help="The certificate that this node shows its peers.")
+@_option("--peer-key-file", metavar="FILE", type=_FILE, help="The key of that certificate.")
+@_option(
+    "--peer-trusted-ca-file",
+    metavar="FILE",
+    type=_FILE,
+    help="The CA that peers' certificates are signed by, and must be.",
+)
+@_option(
+    "--peer-client-cert-auth",
+    is_flag=True,
+    type=Switch(),
+    help="Peers must show a certificate. With --peer-trusted-ca-file they must anyway.",
+)
+@_option(
+    "--peer-allowed-names",
+    metavar="NAME[,...]",
+    type=names,
+    help="Names of which the certificate of each peer must bear one, as its CN or in its SAN.",
+)
+@_option(
+    "--peer-auto-tls",
+    is_flag=True,
+    type=Switch(),
+    help="TLS between peers with certificates that nobody checks: for a first try.",
 )
 @_option("--rpc-server", type=_choice(RpcServerKind), help="What serves gRPC to clients.")
 @_option("--log-format", type=_choice(LogFormat), help="Log lines for people, or for programs.")

@@ -8,5 +8,15 @@ from meteora.client.async_client import AsyncClient
 from meteora.client.blocking_client import Client
 from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress
 from meteora.client.reading import SerializableRead
+from meteora.client.tls import TlsConfig
 
-__all__ = ["AsyncClient", "Client", "ClusterStatus", "MemberRole", "MemberStatus", "NodeProgress", "SerializableRead"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClusterStatus",
+    "MemberRole",
+    "MemberStatus",
+    "NodeProgress",
+    "SerializableRead",
+    "TlsConfig",
+]

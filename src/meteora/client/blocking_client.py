@@ -11,7 +11,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from meteora.addresses import parse_endpoints
 from meteora.client.arguments import as_bytes, checked_timeout_seconds
 from meteora.client.blocking_wire import BlockingWire
 from meteora.client.cluster_status import ClusterStatus, cluster_status
@@ -34,6 +33,7 @@ from meteora.client.reading import SerializableRead, serializable_read, value_of
 from meteora.client.removal import removal_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
+from meteora.client.tls import TlsConfig, target_of
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
 
 STATUS_SECONDS: Final = 1.0
@@ -51,6 +51,8 @@ class Client:
     `timeout_seconds` are over; a write that is tried again is applied once. Keys and values may be bytes or text,
     which is sent as UTF-8.
 
+    With `tls`, or with endpoints that begin with https://, all members are spoken to by TLS.
+
     Every request may raise, all of them from `meteora.errors`:
 
     - `InvalidRequest`: outside the limits.
@@ -59,12 +61,22 @@ class Client:
     - `OutcomeUnknown`: a write was sent, and no answer came in time. It may be applied, or yet be.
     """
 
-    def __init__(self, endpoints: str | Sequence[str] = "127.0.0.1:5000", *, timeout_seconds: float = 5.0) -> None:
-        """Connects to nothing yet. Raises `ConfigurationError` for an endpoint or a timeout that makes no sense."""
-        self._routes = Routes(parse_endpoints(endpoints))
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = "127.0.0.1:5000",
+        *,
+        timeout_seconds: float = 5.0,
+        tls: TlsConfig | None = None,
+    ) -> None:
+        """Connects to nothing yet.
+
+        Raises `ConfigurationError` for an endpoint or a timeout that makes no sense, or certificates that can't be had.
+        """
+        target = target_of(endpoints, tls)
+        self._routes = Routes(target.endpoints)
         self._timeout_seconds = checked_timeout_seconds(timeout_seconds)
         self._request_ids = RequestIds()
-        self._wire = BlockingWire()
+        self._wire = BlockingWire(target)
 
     def __enter__(self) -> Self:
         return self

@@ -30,7 +30,7 @@ from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
 from meteora.raft import Change, ChangeKind, ConfChange
 from meteora.server.statuses import error_of
-from meteora.transport.channel import open_channel
+from meteora.transport.dialler import Dialler
 
 FORWARDED_KEY = "meteora-forwarded"
 """Metadata of a request that came from another node: it is not passed on again."""
@@ -51,8 +51,9 @@ _log = get_logger("cluster")
 class Cluster:
     """The membership as something that can be changed from any node."""
 
-    def __init__(self, node: Node, cluster_id: int) -> None:
+    def __init__(self, node: Node, cluster_id: int, dialler: Dialler) -> None:
         self._node = node
+        self._dialler = dialler
         self.cluster_id = cluster_id
 
     async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
@@ -309,7 +310,7 @@ class Cluster:
         leader = self._node.members.by_id.get(leader_id)
         if was_forwarded or leader is None:
             raise NotApplied(f"node {self._node.node_id} doesn't lead; nothing was changed, try again")
-        async with open_channel(leader.raft_address) as channel:
+        async with self._dialler.open_channel(leader.raft_address) as channel:
             try:
                 return await call(channel)
             except grpc.aio.AioRpcError as failure:

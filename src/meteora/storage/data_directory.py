@@ -34,7 +34,9 @@ FORMAT_VERSION: Final = 1
 
 _ASIDE: Final = "removed-"
 
-_MAY_BE_THERE: Final = re.compile(r"\..*|lost\+found|LOCK|identity.*|raft|kv(-[0-9]+)?|snapshot-(in|out)|removed-.*")
+_MAY_BE_THERE: Final = re.compile(
+    r"\..*|lost\+found|LOCK|identity.*|raft|kv(-[0-9]+)?|snapshot-(in|out)|removed-.*|auto-tls"
+)
 """What may be in a directory before a node has it: hidden files, what a file system keeps there, what is ours."""
 
 
