@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +72,14 @@ class SecureCluster(ClusterProcesses):
         return ["-cacert", str(self.authority.ca), "-cert", str(pair.cert), "-key", str(pair.key)]
 
 
+def curl(secure: SecureCluster, *options: str) -> str:
+    """What it prints of the first node; the last option is the path."""
+    own = ["--cacert", secure.authority.ca, "--cert", secure.client.cert, "--key", secure.client.key]
+    command = ["curl", "-sS", "--fail-with-body", "--max-time", "20", "-H", "content-type: application/json", *own]
+    url = f"https://{secure.endpoints[0]}{options[-1]}"
+    return subprocess.run([*command, *options[:-1], url], capture_output=True, text=True, check=True).stdout
+
+
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[SecureCluster]:
     """For all tests of this module, each of which leaves it whole."""
@@ -105,6 +114,14 @@ def test_the_commands_say_what_is_missing(secure: SecureCluster) -> None:
     outcome = meteora("get", "key", "--timeout", "1", **{**secure.variables, "METEORA_CERT": "", "METEORA_KEY": ""})
     assert (outcome.returncode, outcome.stdout) == (3, "")
     assert "was shown none (--cert, --key)" in outcome.stderr
+
+
+def test_curl_is_served_in_json_with_the_certificate_of_a_client(secure: SecureCluster) -> None:
+    put = curl(secure, "--data", '{"key": "Y3VybA==", "value": "dmFsdWU="}', "/meteora.kv.KvService/Put")
+    assert json.loads(put)["state"] == "OK"
+    assert json.loads(curl(secure, "--data", '{"key": "Y3VybA=="}', "/meteora.kv.KvService/Get"))["value"] == "dmFsdWU="
+    for version in ("--http1.1", "--http2"):
+        assert 'meteora_tls_handshakes_total{port="raft"}' in curl(secure, version, "/metrics")
 
 
 def test_grpcurl_is_served_on_the_kv_port_with_the_certificate_of_a_client(secure: SecureCluster) -> None:
