@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from meteora.addresses import MAX_PORT
-from meteora.settings import Choice, Count, Directory, Flag, Names, Seconds, Text, WholeNumber, declared, setting
+from meteora.settings import Choice, Count, Directory, File, Flag, Names, Seconds, Text, WholeNumber, declared, setting
 
 MAX_KEY_BYTES = 64 * 1024
 """Keys longer than this are refused: RocksDB keeps keys in its index blocks, which live in memory."""
@@ -124,6 +124,59 @@ class NodeConfig:
     heartbeat_ticks: int = 1
     election_ticks: int = 10
     """A follower that hears from no leader for this long, or up to twice as long, asks for an election."""
+    cert_file: Path | None = setting(
+        None,
+        "--cert-file",
+        kind=File(),
+        meaning="The KV port's certificate, in PEM: with it, the port speaks TLS only.",
+    )
+    key_file: Path | None = setting(None, "--key-file", kind=File(), meaning="The key of that certificate.")
+    trusted_ca_file: Path | None = setting(
+        None,
+        "--trusted-ca-file",
+        kind=File(),
+        meaning="The CA that clients' certificates are signed by: with it, they must show one.",
+    )
+    client_cert_auth: bool = setting(
+        False,
+        "--client-cert-auth",
+        kind=Flag(),
+        meaning="Clients must show a certificate; needs --trusted-ca-file.",
+    )
+    auto_tls: bool = setting(
+        False,
+        "--auto-tls",
+        kind=Flag(),
+        meaning="TLS on the KV port with a certificate that is made in the data directory: for a first try.",
+    )
+    peer_cert_file: Path | None = setting(
+        None, "--peer-cert-file", kind=File(), meaning="The certificate that this node shows its peers."
+    )
+    peer_key_file: Path | None = setting(None, "--peer-key-file", kind=File(), meaning="The key of that certificate.")
+    peer_trusted_ca_file: Path | None = setting(
+        None,
+        "--peer-trusted-ca-file",
+        kind=File(),
+        meaning="The CA that peers' certificates are signed by, and must be.",
+    )
+    peer_client_cert_auth: bool = setting(
+        False,
+        "--peer-client-cert-auth",
+        kind=Flag(),
+        meaning="Peers must show a certificate. With --peer-trusted-ca-file they must anyway.",
+    )
+    peer_allowed_names: tuple[str, ...] = setting(
+        (),
+        "--peer-allowed-names",
+        kind=Names("NAME[,...]"),
+        meaning="Names of which the certificate of each peer must bear one, as its CN or in its SAN.",
+    )
+    peer_auto_tls: bool = setting(
+        False,
+        "--peer-auto-tls",
+        kind=Flag(),
+        meaning="TLS between peers with certificates that nobody checks: for a first try.",
+    )
     rpc_server: RpcServerKind = setting(
         "http2", "--rpc-server", kind=Choice(get_args(RpcServerKind)), meaning="What serves gRPC to clients."
     )

@@ -35,6 +35,10 @@ CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_pro
 """A connection of its own for each channel, and so no pauses that another one has earned."""
 
 
+PLAIN = ("-plaintext",)
+"""Of grpcurl: no TLS."""
+
+
 class NodeProcess:
     """One `meteora start`, with its output kept."""
 
@@ -141,6 +145,8 @@ class ClusterProcesses:
 
     def __init__(self, folder: Path, ports: Sequence[int], *options: str) -> None:
         """`ports`: for each node its Raft port and its KV port."""
+        self.credentials: grpc.ChannelCredentials | None = None
+        """What they are asked with; None: in the clear."""
         self.raft_ports = list(ports[0::2])
         self.kv_ports = list(ports[1::2])
         self.nodes = [
@@ -191,16 +197,20 @@ class ClusterProcesses:
 
     def is_whole(self) -> bool:
         """Whether every node knows the same leader, and all of them as voters."""
-        statuses = [node_status(port) for port in self.kv_ports]
+        statuses = [self.status(port) for port in self.kv_ports]
         leaders = {status.get("leaderId") if status else None for status in statuses}
         if len(leaders) != 1 or None in leaders:
             return False
         members = [status.get("members", ()) for status in statuses if status]
         return all(len(each) == len(self.nodes) and not any(m.get("learner") for m in each) for each in members)
 
+    def status(self, kv_port: int) -> Any:
+        """What the node at this port says of itself; None if it does not answer."""
+        return node_status(kv_port, credentials=self.credentials)
+
     def statuses(self) -> dict[int, Any]:
         """What each node that answers says of itself, by its number."""
-        asked = {number: node_status(port) for number, port in enumerate(self.kv_ports, start=1)}
+        asked = {number: self.status(port) for number, port in enumerate(self.kv_ports, start=1)}
         return {number: status for number, status in asked.items() if status is not None}
 
     def leader(self) -> int:
@@ -243,7 +253,7 @@ def meteora(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
 
 
 def grpcurl(
-    port: int, method: str, request: dict[str, object] | None = None, *options: str
+    port: int, method: str, request: dict[str, object] | None = None, *options: str, security: Sequence[str] = PLAIN
 ) -> subprocess.CompletedProcess[str]:
     """Call a method with the real grpcurl and the proto files of the repository."""
     proto = {"auth": "auth.proto", "kv": "kv.proto", "raft": "raft.proto"}[method.split(".")[1]]
@@ -255,7 +265,7 @@ def grpcurl(
             PROTOS,
             "-proto",
             PROTOS / proto,
-            "-plaintext",
+            *security,
             *data,
             *options,
             f"127.0.0.1:{port}",
@@ -275,9 +285,14 @@ def ask(port: int, method: str, request: dict[str, object] | None = None) -> Any
     return json.loads(result.stdout)
 
 
-def node_status(port: int, host: str = "127.0.0.1") -> Any:
+def node_status(port: int, host: str = "127.0.0.1", credentials: grpc.ChannelCredentials | None = None) -> Any:
     """What the node at this KV port says of itself, as grpcurl would print it; None if it does not answer."""
-    with grpc.insecure_channel(f"{host}:{port}", CHANNEL_OPTIONS) as channel:
+    address = f"{host}:{port}"
+    if credentials is None:
+        opened = grpc.insecure_channel(address, CHANNEL_OPTIONS)
+    else:
+        opened = grpc.secure_channel(address, credentials, CHANNEL_OPTIONS)
+    with opened as channel:
         try:
             reply = RaftServiceStub(channel).NodeStatus(Null(), timeout=STATUS_SECONDS)
         except grpc.RpcError:

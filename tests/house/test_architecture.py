@@ -24,8 +24,8 @@ PATH_IN_STEP = re.compile(r"(\w+/\w+\.py)((?:(?!\w+/\w+\.py).)*)")
 
 WORDS = re.findall(r"`([^`\n]+)`", PAGE)
 
-NOT_OURS = {"WriteBatch"}
-"""RocksDB's."""
+NOT_OURS = {"SSLContext", "WriteBatch"}
+"""Python's, and RocksDB's."""
 
 ON_DISK = {"raft/", "kv/"}
 """Of a data directory; the first is a room, too."""

@@ -4,18 +4,23 @@ import asyncio
 import gzip
 import http.client
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from meteora.http2 import connect
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
 from meteora.rpc import create_rpc_server, longest_body_bytes
+from meteora.tls import Certificates, IncomingTls, OutgoingTls
 from meteora.web import WebApplication
+from tests.certificates import Authority
 from tests.rpc.probe import MAX_MESSAGE_BYTES, Context, run
 
 GET = "/meteora.kv.KvService/Get"
@@ -34,14 +39,16 @@ class Answer:
 
 
 class Service(KvServiceServicer):
-    """Answers every get by `answer`, and remembers the contexts' metadata."""
+    """Answers every get by `answer`, and remembers what the contexts tell of the client."""
 
     def __init__(self, answer: Callable[[kv_pb2.GetReq, Context], Any]) -> None:
         self._answer = answer
         self.metadata: dict[str, str | bytes] = {}
+        self.client: tuple[object, ...] = ()
 
     async def Get(self, request: kv_pb2.GetReq, context: Any) -> kv_pb2.GetReply:
         self.metadata = dict(context.invocation_metadata())
+        self.client = (context.peer_identity_key(), context.peer_identities(), context.auth_context())
         return await self._answer(request, context)
 
 
@@ -50,8 +57,8 @@ async def echo(request: kv_pb2.GetReq, _: Context) -> kv_pb2.GetReply:
 
 
 @asynccontextmanager
-async def serving(service: Service) -> AsyncIterator[int]:
-    server = create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES)
+async def serving(service: Service, tls: IncomingTls | None = None) -> AsyncIterator[int]:
+    server = create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES, tls=tls)
     add_KvServiceServicer_to_server(service, server)
     server.serve_web(WebApplication(longest_body_bytes(MAX_MESSAGE_BYTES)))
     try:
@@ -84,6 +91,11 @@ def answer_to(
     return answers[0]
 
 
+def zipped(body: bytes) -> bytes:
+    """The same each time: it is part of the names of tests, which pytest's workers compare."""
+    return gzip.compress(body, mtime=0)
+
+
 def test_bytes_are_base64_and_long_numbers_text() -> None:
     answer = answer_to('{"key": "a2V5"}')
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
@@ -103,7 +115,7 @@ def test_a_message_may_come_in_protobufs_own_form() -> None:
 
 
 def test_a_body_may_be_compressed() -> None:
-    assert answer_to(gzip.compress(b'{"key": "a2V5"}'), {"content-encoding": "gzip"}).json["value"] == "a2V5"
+    assert answer_to(zipped(b'{"key": "a2V5"}'), {"content-encoding": "gzip"}).json["value"] == "a2V5"
 
 
 def test_a_long_message_arrives() -> None:
@@ -129,8 +141,8 @@ def test_a_long_message_arrives() -> None:
         ("{}", {"connect-timeout-ms": "0"}, 504, "deadline_exceeded"),
         ("{}", {"content-encoding": "br"}, 501, "unimplemented"),
         ("{}", {"content-encoding": "gzip"}, 400, "invalid_argument"),
-        (gzip.compress(b"{}", mtime=0)[:-4], {"content-encoding": "gzip"}, 400, "invalid_argument"),
-        (gzip.compress(bytes(64 << 20), mtime=0), {"content-encoding": "gzip"}, 429, "resource_exhausted"),
+        (zipped(b"{}")[:-4], {"content-encoding": "gzip"}, 400, "invalid_argument"),
+        (zipped(bytes(64 << 20)), {"content-encoding": "gzip"}, 429, "resource_exhausted"),
         ("{}", {"origin": "http://evil.example"}, 403, "permission_denied"),
     ],
     # Named by something short, and the same in every process that collects the tests.
@@ -197,5 +209,77 @@ def test_headers_reach_the_handler_as_metadata() -> None:
         assert service.metadata["authorization"] == "Bearer t"
         assert service.metadata["x-bin"] == b"key"
         assert not [key for key in service.metadata if key.startswith(("connect-", "content-", "accept"))]
+
+    run(story())
+
+
+# Who calls
+
+ALICE = (
+    "x509_subject_alternative_name",
+    [b"a.example"],
+    {"x509_common_name": [b"alice"], "x509_subject_alternative_name": [b"a.example"]},
+)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+def asking(authority: Authority) -> IncomingTls:
+    return IncomingTls(Certificates(authority.files("server")), service="test")
+
+
+def test_who_has_shown_a_certificate_by_http_1_is_known_to_the_handler(authority: Authority) -> None:
+    pair = authority.issue("client", "a.example", common_name="alice")
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(pair.cert, pair.key)
+
+    def get(port: int) -> int:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+        connection.request("POST", GET, "{}", JSON)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    async def story() -> None:
+        service = Service(echo)
+        async with serving(service, asking(authority)) as port:
+            assert await asyncio.to_thread(get, port) == 200
+        assert service.client == ALICE
+
+    run(story())
+
+
+def test_who_has_shown_a_certificate_by_http_2_is_known_to_the_handler(authority: Authority) -> None:
+    pair = authority.issue("client", "a.example", common_name="alice")
+    files = authority.files("server")._replace(cert=pair.cert, key=pair.key)
+    fields = {":method": "POST", ":scheme": "https", ":path": GET, ":authority": "test", **JSON}
+    headers = [(name.encode(), value.encode()) for name, value in fields.items()]
+
+    async def story() -> None:
+        service = Service(echo)
+        async with serving(service, asking(authority)) as port:
+            connection = await connect("127.0.0.1", port, OutgoingTls(Certificates(files)))
+            stream = connection.request(headers)
+            stream.send(b"{}", is_end=True)
+            while await stream.read() is not None:
+                pass
+            assert stream.headers is not None
+            assert dict(stream.headers)[b":status"] == b"200"
+            connection.close()
+            await connection.closed
+        assert service.client == ALICE
+
+    run(story())
+
+
+def test_nobody_is_known_in_the_clear() -> None:
+    async def story() -> None:
+        service = Service(echo)
+        async with serving(service) as port:
+            await asyncio.to_thread(ask, port, "{}", JSON)
+        assert service.client == (None, None, {})
 
     run(story())

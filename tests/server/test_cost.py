@@ -128,8 +128,8 @@ def calls_of_one(config: NodeConfig, method: str, message: bytes) -> float:
     """The calls that one of many such requests at a time takes."""
     endpoints: list[Endpoint] = []
 
-    def remembered(route: Any) -> Endpoint:
-        endpoints.append(Endpoint(route))
+    def remembered(*arguments: Any) -> Endpoint:
+        endpoints.append(Endpoint(*arguments))
         return endpoints[-1]
 
     async def story() -> float:

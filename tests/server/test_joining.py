@@ -13,6 +13,7 @@ from meteora.pb import common_pb2, raft_pb2
 from meteora.server import joining
 from meteora.server.cluster import Cluster
 from meteora.server.joining import announce, join_request
+from meteora.transport.dialler import Dialler
 from tests.server.served import LoopThread, ServedNode, config_of, served_node, wait_until
 
 REFUSED = "the cluster refuses the new address of this node"
@@ -22,7 +23,7 @@ def refused(peer: ServedNode, asked_first: ServedNode, thread: LoopThread, caplo
     """What is logged when the id that a node announces is that of `peer`, at which another directory is."""
     request = join_request(1, 5, "127.0.0.1:3", "127.0.0.1:4")
     caplog.clear()
-    thread.run(announce([peer.config.raft_address], request, Cluster(asked_first.node, 7)))
+    thread.run(announce(Dialler(), [peer.config.raft_address], request, Cluster(asked_first.node, 7, Dialler())))
     (record,) = [record for record in caplog.records if record.name == "meteora.join"]
     return record.getMessage()
 

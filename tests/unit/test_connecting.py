@@ -14,6 +14,19 @@ from meteora.connecting import why_not_connected
             "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: Domain name not found]",
             "its name can't be looked up: Domain name not found",
         ),
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Ssl handshake failed "
+            "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
+            "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
+            "can't be connected to: its certificate is not accepted: it is not signed by the CA that was given "
+            "(--cacert), or it has expired",
+        ),
+        (
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Failed parsing HTTP/2 "
+            "(Expected SETTINGS frame as the first frame, got frame type 7)",
+            "can't be connected to: it speaks TLS only: connect by https://, or give the certificate of its CA by "
+            "--cacert",
+        ),
     ],
 )
 def test_what_grpc_says_of_its_insides_is_left_out(details: str, why: str) -> None:

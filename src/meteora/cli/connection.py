@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 import click
 
@@ -18,8 +18,22 @@ if TYPE_CHECKING:
 
 Arguments = ParamSpec("Arguments")
 
-_CLIENT_SETTINGS = ("endpoints", "timeout_seconds", "username", "password")
+_CLIENT_SETTINGS: Final = ("endpoints", "timeout_seconds", "username", "password")
 """What of the options of a command is for its client."""
+
+_TLS_OPTIONS: Final = ("ca_file", "cert_file", "key_file", "server_name")
+"""Parameters of the commands that are a `TlsConfig` together."""
+
+
+def _tls_option(name: str, parameter: str, meaning: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(
+        name,
+        parameter,
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=f"METEORA_{name.removeprefix('--').upper()}",
+        help=meaning,
+    )
 
 
 def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Callable[..., int]:
@@ -31,8 +45,7 @@ def with_client(command: "Callable[Concatenate[Client, Arguments], int]") -> Cal
         _quieten_grpc()
         from meteora.client import Client  # noqa: PLC0415  gRPC takes longer to load than all the rest
 
-        settings = {name: options.pop(name) for name in _CLIENT_SETTINGS}
-        with Client(**settings) as client:
+        with Client(**_client_settings(options)) as client:
             return command(client, *arguments, **options)
 
     return connected
@@ -49,7 +62,7 @@ def with_async_client(
         _quieten_grpc()
         from meteora.client import AsyncClient  # noqa: PLC0415  likewise
 
-        settings = {name: options.pop(name) for name in _CLIENT_SETTINGS}
+        settings = _client_settings(options)
 
         async def run() -> int:
             async with AsyncClient(**settings) as client:
@@ -58,6 +71,15 @@ def with_async_client(
         return asyncio.run(run())
 
     return connected
+
+
+def _client_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a client, taken out of the options of a command."""
+    from meteora.client import TlsConfig  # noqa: PLC0415  likewise
+
+    tls = TlsConfig(**{name: options.pop(name) for name in _TLS_OPTIONS})
+    settings = {name: options.pop(name) for name in _CLIENT_SETTINGS}
+    return {**settings, "tls": None if tls == TlsConfig() else tls}
 
 
 def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
@@ -71,7 +93,13 @@ def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
         envvar="METEORA_ENDPOINTS",
         show_default=True,
         show_envvar=True,
-        help="KV address of any node, or of several with commas between.",
+        help="KV address of any node, or of several with commas between; by TLS after https://.",
+    )
+    server_name = click.option(
+        "--server-name",
+        metavar="NAME",
+        envvar="METEORA_SERVER_NAME",
+        help="The name that the nodes' certificates bear, if that is not the host in their address.",
     )
     timeout = click.option(
         "--timeout",
@@ -98,6 +126,10 @@ def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
     )
 
     @address
+    @_tls_option("--cacert", "ca_file", "The CA that the nodes' certificates are signed by; this asks for TLS.")
+    @_tls_option("--cert", "cert_file", "The certificate to show to nodes that ask for one.")
+    @_tls_option("--key", "key_file", "The key of that certificate.")
+    @server_name
     @timeout
     @user
     @password_file

@@ -5,6 +5,7 @@ Raises `ConfigurationError`, and names the option.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from meteora.addresses import Address, is_ipv6, is_wildcard, parse_address
@@ -103,6 +104,47 @@ def _with_another_peer(config: NodeConfig) -> NodeConfig:
     return config
 
 
+def _with_tls(config: NodeConfig) -> NodeConfig:
+    _check_pair("--", config.cert_file, config.key_file, is_auto=config.auto_tls)
+    if config.client_cert_auth and config.trusted_ca_file is None:
+        raise ConfigurationError(
+            "--client-cert-auth needs --trusted-ca-file: the certificate of the CA that has signed those of clients"
+        )
+    if config.trusted_ca_file is not None and config.cert_file is None and not config.auto_tls:
+        raise ConfigurationError(
+            "--trusted-ca-file needs TLS on the KV port: give --cert-file and --key-file, or --auto-tls for a first try"
+        )
+    return config
+
+
+def _with_peer_tls(config: NodeConfig) -> NodeConfig:
+    cert, ca = config.peer_cert_file, config.peer_trusted_ca_file
+    _check_pair("--peer-", cert, config.peer_key_file, is_auto=config.peer_auto_tls)
+    if cert is not None and ca is None:
+        raise ConfigurationError(
+            "--peer-cert-file needs --peer-trusted-ca-file: peers prove by a certificate of that CA that they are some"
+        )
+    wants = {
+        "--peer-trusted-ca-file": ca is not None,
+        "--peer-client-cert-auth": config.peer_client_cert_auth,
+        "--peer-allowed-names": bool(config.peer_allowed_names),
+    }
+    for option, is_wanted in wants.items():
+        if is_wanted and cert is None:
+            raise ConfigurationError(f"{option} needs --peer-cert-file and --peer-key-file: certificates of the peers")
+    return config
+
+
+def _check_pair(prefix: str, cert: Path | None, key: Path | None, *, is_auto: bool) -> None:
+    if (cert is None) != (key is None):
+        given, missing = ("key-file", "cert-file") if cert is None else ("cert-file", "key-file")
+        raise ConfigurationError(f"{prefix}{given} is given without {prefix}{missing}: TLS needs both")
+    if cert is not None and is_auto:
+        raise ConfigurationError(
+            f"{prefix}auto-tls makes a certificate, and {prefix}cert-file has one: leave one of them out"
+        )
+
+
 _STEPS: Final = (
     _with_address,
     _with_advertise_address,
@@ -110,5 +152,7 @@ _STEPS: Final = (
     _with_initial_cluster,
     _with_two_ports,
     _with_another_peer,
+    _with_tls,
+    _with_peer_tls,
 )
 """Each gives back the settings, in their usual form, or raises `ConfigurationError`."""

@@ -9,6 +9,7 @@ from meteora.client.backup import BackupPart
 from meteora.client.blocking_client import Client
 from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress
 from meteora.client.reading import SerializableRead
+from meteora.client.tls import TlsConfig
 from meteora.client.users import Permission, UsersStatus, end_of_prefix
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "NodeProgress",
     "Permission",
     "SerializableRead",
+    "TlsConfig",
     "UsersStatus",
     "end_of_prefix",
 ]

@@ -12,7 +12,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from meteora.addresses import parse_endpoints
 from meteora.client.arguments import as_bytes, checked_timeout_seconds
 from meteora.client.async_wire import AsyncWire
 from meteora.client.backup import BackupCheck, BackupPart
@@ -58,6 +57,7 @@ from meteora.client.removal import removal_of
 from meteora.client.request_ids import RequestIds
 from meteora.client.routing import Routes
 from meteora.client.streaming import StreamAttempts
+from meteora.client.tls import TlsConfig, target_of
 from meteora.client.users import Permission, UsersStatus, permissions_of
 from meteora.pb import auth_pb2, common_pb2, kv_pb2, maintenance_pb2, raft_pb2
 
@@ -76,6 +76,7 @@ class AsyncClient:
     `timeout_seconds` are over; a write that is tried again is applied once. Keys and values may be bytes or text,
     which is sent as UTF-8.
 
+    With `tls`, or with endpoints that begin with https://, all members are spoken to by TLS.
     With `username` and `password` it logs in when a node asks for that, and again when the token has expired.
 
     Every request may raise, all of them from `meteora.errors`:
@@ -95,16 +96,19 @@ class AsyncClient:
         timeout_seconds: float = 5.0,
         username: str | None = None,
         password: str | None = None,
+        tls: TlsConfig | None = None,
     ) -> None:
         """Connects to nothing yet.
 
-        Raises `ConfigurationError` for an endpoint or a timeout that makes no sense, or a name without a password.
+        Raises `ConfigurationError` for an endpoint or a timeout that makes no sense, a name without a password, or
+        certificates that can't be had.
         """
-        self._routes = Routes(parse_endpoints(endpoints))
+        target = target_of(endpoints, tls)
+        self._routes = Routes(target.endpoints)
         self._timeout_seconds = checked_timeout_seconds(timeout_seconds)
         self._request_ids = RequestIds()
         self._login = Login(username, password)
-        self._wire = AsyncWire(self._login)
+        self._wire = AsyncWire(target, self._login)
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from meteora.client.channel import CHANNEL_OPTIONS
 from meteora.client.fate import CLIENT_CLOSED, CLIENT_CLOSING, Failure, failure_of_error
 from meteora.client.login import Login
 from meteora.client.methods import Method, ReplyT, RequestT
+from meteora.client.tls import Target
 
 
 class _Connection(NamedTuple):
@@ -27,9 +28,11 @@ class _Connection(NamedTuple):
 class AsyncWire:
     """One channel an endpoint, opened when it is first used."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, target: Target, login: Login) -> None:
         self.logging_in = asyncio.Lock()
         """Held by who logs in."""
+        self._credentials = target.credentials
+        self._options = (*CHANNEL_OPTIONS, *target.options)
         self._login = login
         self._connections: dict[str, _Connection] = {}
         self._is_closed = False
@@ -115,9 +118,14 @@ class AsyncWire:
             return None
         connection = self._connections.get(endpoint)
         if connection is None:
-            channel = grpc.aio.insecure_channel(endpoint, CHANNEL_OPTIONS)
+            channel = self._open(endpoint)
             connection = self._connections[endpoint] = _Connection(channel, Batches(channel, self._login))
         return connection
+
+    def _open(self, endpoint: str) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(endpoint, self._options)
+        return grpc.aio.secure_channel(endpoint, self._credentials, self._options)
 
 
 def _is_task_cancelled() -> bool:

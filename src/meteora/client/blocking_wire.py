@@ -11,14 +11,17 @@ from meteora.client.channel import CHANNEL_OPTIONS
 from meteora.client.fate import CLIENT_CLOSED, Failure, failure_of_error
 from meteora.client.login import Login
 from meteora.client.methods import Method, ReplyT, RequestT
+from meteora.client.tls import Target
 
 
 class BlockingWire:
     """One channel an endpoint, opened when it is first used."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, target: Target, login: Login) -> None:
         self.logging_in = threading.Lock()
         """Held by who logs in."""
+        self._credentials = target.credentials
+        self._options = (*CHANNEL_OPTIONS, *target.options)
         self._login = login
         self._lock = threading.Lock()
         self._channels: dict[str, grpc.Channel] = {}
@@ -94,5 +97,10 @@ class BlockingWire:
                 return None
             channel = self._channels.get(endpoint)
             if channel is None:
-                channel = self._channels[endpoint] = grpc.insecure_channel(endpoint, CHANNEL_OPTIONS)
+                channel = self._channels[endpoint] = self._open(endpoint)
             return channel
+
+    def _open(self, endpoint: str) -> grpc.Channel:
+        if self._credentials is None:
+            return grpc.insecure_channel(endpoint, self._options)
+        return grpc.secure_channel(endpoint, self._credentials, self._options)

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import h11
 
+from meteora.tls import PeerCertificate
 from meteora.web import Request, Response, WebApplication, text_response
 from meteora.web.application import crowded
 from meteora.web.messages import BODY_SECONDS, WRITE_SECONDS
@@ -45,9 +46,11 @@ class Http1Gateway:
         self.application = application
         self.connections: set[Http1Connection] = set()
 
-    def open(self, transport: asyncio.Transport, peer: tuple[str, int] | None) -> "Http1Connection":
+    def open(
+        self, transport: asyncio.Transport, peer: tuple[str, int] | None, certificate: PeerCertificate | None
+    ) -> "Http1Connection":
         """A connection that was found to speak HTTP/1.1, or at least not HTTP/2."""
-        connection = Http1Connection(self, transport, peer)
+        connection = Http1Connection(self, transport, peer, certificate)
         if len(self.connections) >= MAX_CONNECTIONS:
             connection.refuse(503, f"more than {MAX_CONNECTIONS} connections: try again later")
         else:
@@ -58,11 +61,18 @@ class Http1Gateway:
 class Http1Connection:
     """One client. An `OtherConnection` of `meteora.http2`."""
 
-    def __init__(self, gateway: Http1Gateway, transport: asyncio.Transport, peer: tuple[str, int] | None) -> None:
+    def __init__(
+        self,
+        gateway: Http1Gateway,
+        transport: asyncio.Transport,
+        peer: tuple[str, int] | None,
+        certificate: PeerCertificate | None,
+    ) -> None:
         self._gateway = gateway
         self._application = gateway.application
         self._transport = transport
         self._peer = peer
+        self._certificate = certificate
         self._loop = asyncio.get_running_loop()
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._head: h11.Request | None = None
@@ -214,6 +224,7 @@ class Http1Connection:
             headers=list(head.headers),
             body=self._drop_body(),
             peer=self._peer,
+            certificate=self._certificate,
         )
         self._give_up_at = None
         self._task = self._application.run(self._answer(request))
@@ -302,9 +313,7 @@ class Http1Connection:
             self._write(h11.EndOfMessage())
         self._is_closing = True
         self._give_up_at = self._loop.time() + LINGER_SECONDS
-        # What stands for a transport where there is TLS can't be closed by half, and may know no such question.
-        can_write_eof = getattr(self._transport, "can_write_eof", None)
-        if can_write_eof is not None and can_write_eof():
+        if self._transport.can_write_eof():
             self._transport.write_eof()
 
     def _close(self) -> None:

@@ -7,6 +7,7 @@ from meteora.http2.connection import Connection, opening_frames
 from meteora.http2.frames import PREFACE, ConnectionFault, ErrorCode, Setting, StreamFault
 from meteora.http2.headers import Headers, check_response, check_trailers, encode_headers
 from meteora.http2.stream import Stream, StreamEnded
+from meteora.tls import OutgoingTls
 
 _DEFAULT_MAX_STREAMS: Final = 100
 """Requests at a time, until the server has said how many it takes: what section 6.5.2 wants it to take at least."""
@@ -30,8 +31,10 @@ class ClientStream(Stream):
 class ClientConnection(Connection):
     """A connection to one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: bytes = b"http") -> None:
         super().__init__()
+        self.scheme = scheme
+        """What requests on it state as theirs: whether there is TLS below."""
         self._next_id = 1
         self._max_streams = _DEFAULT_MAX_STREAMS
         self._is_refusing = False
@@ -107,7 +110,21 @@ class ClientConnection(Connection):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "servers push to nobody who did not ask for it")
 
 
-async def connect(host: str, port: int) -> ClientConnection:
-    """A connection to a server. Raises `OSError`; `UnicodeError` for a host that can't be a name."""
-    _, connection = await asyncio.get_running_loop().create_connection(ClientConnection, host, port)
+async def connect(host: str, port: int, tls: OutgoingTls | None = None) -> ClientConnection:
+    """A connection to a server.
+
+    Raises `OSError`, of which `TlsFailure` is one; `ValueError` for a host that can't be a name.
+    """
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        _, connection = await loop.create_connection(ClientConnection, host, port)
+        return connection
+    connection = ClientConnection(b"https")
+    layer, done = tls.new_layer(host, lambda: connection)
+    await loop.create_connection(lambda: layer, host, port)
+    try:
+        await done
+    except BaseException:
+        layer.abort()
+        raise
     return connection

@@ -19,6 +19,7 @@ from meteora.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HAS_PRIORITY,
     HEAD,
     HEAD_BYTES,
@@ -38,6 +39,7 @@ from meteora.http2.frames import (
 from meteora.http2.headers import MAX_HEADERS_BYTES, TABLE_EMPTIED, HeaderDecoder
 from meteora.http2.stream import STREAM_WINDOW_BYTES, Stream, StreamEnded
 from meteora.observability.logs import get_logger
+from meteora.tls import TlsFailure
 
 CONNECTION_WINDOW_BYTES: Final = 16 << 20
 """What a peer may have sent on all streams that was not read here yet. A stream that nobody reads leaves three quarters
@@ -127,14 +129,15 @@ class Connection(asyncio.Protocol):
         """Called by asyncio, which then closes the connection."""
         return None
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio has it
+    def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio, once, last."""
         self._is_closing = True
         if self._pinger is not None:
             self._pinger.cancel()
         self._out.clear()
         self._waiting.clear()
-        self._end_streams(StreamEnded("the connection was lost", ErrorCode.CONNECT_ERROR))
+        reason = str(exc) if isinstance(exc, TlsFailure) else "the connection was lost"
+        self._end_streams(StreamEnded(reason, ErrorCode.CONNECT_ERROR))
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -468,7 +471,8 @@ class Connection(asyncio.Protocol):
                 pass  # Section 4.1: kinds that are not known are ignored.
 
     def _ensure_order(self, kind: int, stream_id: int) -> None:
-        if not self._has_settings and kind != SETTINGS:
+        # Who is not let in is told so without settings.
+        if not self._has_settings and kind not in (SETTINGS, GOAWAY):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is no SETTINGS")
         if self._block and (kind != CONTINUATION or stream_id != self._block_stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "headers that were not finished")

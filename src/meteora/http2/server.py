@@ -26,6 +26,7 @@ from meteora.http2.frames import (
 )
 from meteora.http2.headers import Headers, check_request, check_trailers, content_length_of
 from meteora.http2.stream import Stream
+from meteora.tls import IncomingTls, PeerCertificate
 
 MAX_STREAMS: Final = 1024
 """Requests at a time on one connection. A client with more of them waits by itself."""
@@ -55,6 +56,10 @@ _MAX_GIVEN_UP: Final = MAX_RESETS
 _NO_HTTP_2: Final = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
     b"This port speaks gRPC, which is HTTP/2.\n"
+)
+
+_BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
 )
 
 
@@ -100,8 +105,8 @@ class OtherConnection(Protocol):
         """Takes no more requests, and closes the transport when the last one is answered."""
 
 
-OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None], OtherConnection]
-"""Takes a transport, and host and port of the client."""
+OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None, PeerCertificate | None], OtherConnection]
+"""Takes a transport, host and port of the client, and the certificate that it has shown."""
 
 
 class ServerStream(Stream):
@@ -123,6 +128,11 @@ class ServerStream(Stream):
     def peer(self) -> tuple[str, int] | None:
         """Host and port of the client."""
         return self.connection.peer
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """What the client has shown, and was verified."""
+        return self.connection.certificate
 
     def respond(self, headers: bytes, body: bytes, trailers: bytes) -> None:
         """Sends a whole response, of encoded headers and trailers. Waits for nothing: what has no room is queued."""
@@ -207,6 +217,8 @@ class ServerConnection(Connection):
         self._opening_ends = self.loop.time() + OPENING_SECONDS
         self.peer: tuple[str, int] | None = None
         """Host and port of the client."""
+        self.certificate: PeerCertificate | None = None
+        """What the client has shown, and was verified; None if there is no TLS, or it has shown none."""
         self._other: OtherConnection | None = None
         """Set if the client speaks another protocol: who it is handed to."""
 
@@ -217,6 +229,7 @@ class ServerConnection(Connection):
         super().connection_made(transport)
         name = transport.get_extra_info("peername")
         self.peer = tuple(name[:2]) if isinstance(name, tuple) else None
+        self.certificate = transport.get_extra_info("certificate")
         self._endpoint.connections.add(self)
         if self._endpoint.is_stopping:
             self.abort()
@@ -270,7 +283,7 @@ class ServerConnection(Connection):
             self._write(_NO_HTTP_2)
             self.close()
             return
-        self._other = self._endpoint.open_other(self._transport, self.peer)
+        self._other = self._endpoint.open_other(self._transport, self.peer, self.certificate)
         self._other.data_received(said)
 
     # The end
@@ -438,11 +451,13 @@ class ServerConnection(Connection):
 class Endpoint:
     """What listens on one address: all its connections. `route` says where the headers of a request lead.
 
-    It may raise `StreamFault`, and what it answers is kept: headers that are the same lead to the same.
+    It may raise `StreamFault`, and what it answers is kept: headers that are the same lead to the same. With `tls`,
+    clients are let in by that.
     """
 
-    def __init__(self, route: Callable[[Headers], Route]) -> None:
+    def __init__(self, route: Callable[[Headers], Route], tls: IncomingTls | None = None) -> None:
         self.route = route
+        self._tls = tls
         self.open_other: OpenOther | None = None
         """Takes over the connections of clients that speak another protocol. Without it they are told that nobody here
         does."""
@@ -454,8 +469,13 @@ class Endpoint:
     async def start(self, listener: socket.socket, *, backlog: int = 100) -> None:
         """Takes connections on a socket that listens, which is closed by `stop`; up to `backlog` wait to be taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ServerConnection(self), sock=listener, backlog=backlog)
+        self._server = await loop.create_server(self._accept, sock=listener, backlog=backlog)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _accept(self) -> asyncio.Protocol:
+        if self._tls is None:
+            return ServerConnection(self)
+        return self._tls.new_layer(lambda: ServerConnection(self), _farewell)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
@@ -469,6 +489,8 @@ class Endpoint:
             self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self._tls is not None:
+            self._tls.stop()
         for connection in tuple(self.connections):
             connection.leave()
         await self._wait_for_end(seconds)
@@ -481,3 +503,14 @@ class Endpoint:
     async def _wait_for_end(self, seconds: float) -> None:
         if self.connections:
             await asyncio.wait([connection.closed for connection in self.connections], timeout=seconds)
+
+
+def _farewell(said: bytes, reason: str) -> bytes:
+    """Tells a client why it is not let in: by GOAWAY, or in HTTP/1.1 if it has begun to speak that.
+
+    There are no settings before that GOAWAY, or the client would take this for a good connection, and make the next one
+    at once.
+    """
+    if said and not PREFACE.startswith(said[: len(PREFACE)]):
+        return _BAD_REQUEST + reason.encode() + b"\n"
+    return frames.goaway_frame(0, ErrorCode.INADEQUATE_SECURITY, reason)

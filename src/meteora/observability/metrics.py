@@ -156,6 +156,24 @@ HTTP_CONNECTIONS: Final = _gauge(
     "http_connections", "Connections that are open on the KV port, by the version of HTTP.", "version"
 )
 
+# TLS
+TLS_HANDSHAKES: Final = _counter("tls_handshakes_total", "TLS connections that were let in, by port.", "port")
+TLS_REFUSED: Final = _counter(
+    "tls_refused_total",
+    "TLS connections that did not come about, or were not let in, by port and reason.",
+    "port",
+    "reason",
+)
+TLS_RELOADS: Final = _counter("tls_reloads_total", "How often changed certificates were taken into use.", "port")
+TLS_FAILED_RELOADS: Final = _counter(
+    "tls_failed_reloads_total", "How often changed certificates could not be used, and the old ones stayed.", "port"
+)
+TLS_CERTIFICATE_EXPIRY: Final = _gauge(
+    "tls_certificate_expiry_timestamp_seconds",
+    "When the first certificate of the port's own chain expires, in seconds since 1970.",
+    "port",
+)
+
 METRICS: Final = tuple(_metrics)
 """All of ours. Beside them are those of the process, by prometheus-client."""
 

@@ -4,7 +4,8 @@
 what is under way; `call` and `context` are one call, from within and as its handler sees it; `framing`, `metadata`,
 `deadline` and `status` are the protocol. `http2_host` puts that on `meteora.http2`; `grpcio_host` serves the same
 servicers by grpcio itself, where `grpcio_requests` refuses what can't be read. `server` is what others know of either.
-`outgoing` is a call from this end. `connect` serves unary calls as plain HTTP requests.
+`outgoing` is a call from this end, and `channel` makes such calls for grpcio's generated stubs. `connect` serves unary
+calls as plain HTTP requests.
 
 Rule: a servicer can't tell the hosts apart, and neither can a client that keeps to the protocol.
 """
@@ -19,16 +20,22 @@ from meteora.rpc.framing import frame
 from meteora.rpc.grpcio_host import GrpcioServer
 from meteora.rpc.http2_host import Http2Server
 from meteora.rpc.server import RpcServer
+from meteora.tls import IncomingTls
 
 __all__ = ["Direct", "RpcServer", "create_rpc_server", "each_request", "frame", "longest_body_bytes"]
 
 
-def create_rpc_server(kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int) -> RpcServer:
-    """A server for one address, of the kind that was chosen, that takes requests up to `max_message_bytes`."""
+def create_rpc_server(
+    kind: RpcServerKind, host: str, port: int, *, max_message_bytes: int, tls: IncomingTls | None = None
+) -> RpcServer:
+    """A server for one address, of the kind that was chosen, that takes requests up to `max_message_bytes`.
+
+    With `tls`, it takes those clients only who are let in by that.
+    """
     match kind:
         case "http2":
-            return Http2Server(host, port, max_message_bytes)
+            return Http2Server(host, port, max_message_bytes, tls)
         case "grpcio":
-            return GrpcioServer(host, port, max_message_bytes)
+            return GrpcioServer(host, port, max_message_bytes, tls)
         case _:
             assert_never(kind)

@@ -27,6 +27,7 @@ from meteora.rpc.context import CallContext
 from meteora.rpc.method import Method
 from meteora.rpc.running import Running, stopping
 from meteora.rpc.status import MAX_DETAILS_CHARACTERS, OK, CallFailed, number_of
+from meteora.tls import PeerCertificate
 from meteora.web import Request, Response, WebApplication
 from meteora.web.browsers import is_foreign_page
 
@@ -68,6 +69,7 @@ class _Client:
     """What a call asks of its stream, if it has none."""
 
     peer: tuple[str, int] | None
+    certificate: PeerCertificate | None
 
 
 class ConnectCall(CallContext):
@@ -76,7 +78,7 @@ class ConnectCall(CallContext):
     __slots__ = ("leading", "response")
 
     def __init__(self, method: Method, request: Request, headers: Headers, running: Running) -> None:
-        stream = cast(ServerStream, _Client(request.peer))
+        stream = cast(ServerStream, _Client(request.peer, request.certificate))
         super().__init__(
             method,
             stream,

@@ -7,7 +7,7 @@ are never compressed.
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 import grpc
@@ -15,6 +15,9 @@ import grpc
 from meteora.rpc.call import Call
 from meteora.rpc.metadata import MetadataValue, Metadatum, decode_metadata, encode_metadata
 from meteora.rpc.status import OK, number_of
+
+_COMMON_NAME: Final = "x509_common_name"
+_ALTERNATIVE_NAMES: Final = "x509_subject_alternative_name"
 
 Metadata = Iterable[tuple[str, MetadataValue]]
 
@@ -44,15 +47,26 @@ class CallContext(Call):
         host, port = client
         return f"ipv6:{quote(f'[{host}]', safe=':')}:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
-    def peer_identities(self) -> None:
-        """None: clients are not authenticated."""
+    def peer_identities(self) -> Iterable[bytes] | None:
+        """The names in the certificate that the client has shown and that was verified; None if there is none."""
+        key = self.peer_identity_key()
+        return None if key is None else self.auth_context()[key]
 
-    def peer_identity_key(self) -> None:
-        """None: clients are not authenticated."""
+    def peer_identity_key(self) -> str | None:
+        """Which of `auth_context` these are; None if the client has shown no certificate."""
+        certificate = self.stream.certificate
+        if certificate is None:
+            return None
+        return _ALTERNATIVE_NAMES if certificate.alternative_names else _COMMON_NAME
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """Empty: clients are not authenticated."""
-        return {}
+        """What the client's certificate says, if it has shown one: as grpcio names it."""
+        certificate = self.stream.certificate
+        if certificate is None:
+            return {}
+        common_names = [certificate.common_name] if certificate.common_name is not None else []
+        names = {_COMMON_NAME: common_names, _ALTERNATIVE_NAMES: certificate.alternative_names}
+        return {key: [name.encode() for name in values] for key, values in names.items() if values}
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline, 0 from then on; None without a deadline."""

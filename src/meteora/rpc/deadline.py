@@ -17,3 +17,9 @@ def parse_timeout_seconds(value: bytes) -> float:
     if match is None:
         raise CallFailed(grpc.StatusCode.INTERNAL, "Error parsing 'grpc-timeout' metadata: invalid value")
     return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def format_timeout(seconds: float) -> bytes:
+    """The header's value: in milliseconds while these fit its eight digits, which is for a day."""
+    milliseconds = max(0, round(seconds * 1000))
+    return b"%dm" % milliseconds if milliseconds < 10**8 else b"%dS" % min(milliseconds // 1000, 10**8 - 1)

@@ -10,8 +10,10 @@ import grpc
 from meteora.rpc import listener
 from meteora.rpc.direct import Direct
 from meteora.rpc.grpcio_requests import with_readable_requests
+from meteora.rpc.grpcio_tls import credentials_of, with_allowed_names
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
+from meteora.tls import IncomingTls
 from meteora.web import WebApplication
 
 OPTIONS: Final = (
@@ -33,8 +35,9 @@ class _Calls(grpc.aio.ServerInterceptor):
     grpcio cancels them when it stops, but does not wait for their end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: IncomingTls | None) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
+        self._tls = tls
 
     async def intercept_service(
         self,
@@ -47,20 +50,24 @@ class _Calls(grpc.aio.ServerInterceptor):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         handler = await continuation(handler_call_details)
-        return None if handler is None else with_readable_requests(handler)
+        if handler is None:
+            return None
+        readable = with_readable_requests(handler)
+        return readable if self._tls is None else with_allowed_names(readable, self._tls)
 
 
 class GrpcioServer(RpcServer):
     """An `RpcServer` on `grpc.aio`."""
 
-    def __init__(self, host: str, port: int, max_message_bytes: int) -> None:
+    def __init__(self, host: str, port: int, max_message_bytes: int, tls: IncomingTls | None = None) -> None:
         self._host = host
         self._port = port
+        self._tls = tls
         self._options = (*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes))
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
         self._method_handlers: list[tuple[str, Mapping[str, Handler]]] = []
         self._reservation: socket.socket | None = None
-        self._calls = _Calls()
+        self._calls = _Calls(tls)
         self._server: grpc.aio.Server | None = None
 
     def serve_web(self, application: WebApplication) -> bool:  # noqa: ARG002  there is no way to
@@ -98,13 +105,19 @@ class GrpcioServer(RpcServer):
             server.add_registered_method_handlers(service_name, method_handlers)
         try:
             # Binds a socket of its own, which it can because nothing listens on the reserved one.
-            server.add_insecure_port(listener.address_of(self._host, self._port))
+            self._add_port(server, listener.address_of(self._host, self._port))
         except RuntimeError as error:
             raise listener.refusal(self._host, self._port, str(error)) from error
         finally:
             self._release()
         await server.start()
         self._server = server
+
+    def _add_port(self, server: grpc.aio.Server, address: str) -> None:
+        if self._tls is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials_of(self._tls))
 
     async def stop(self, grace_seconds: float | None) -> None:
         """Takes no more calls; gives those that run `grace_seconds`, and then cancels them. None is no grace."""

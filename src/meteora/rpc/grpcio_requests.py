@@ -16,7 +16,7 @@ from meteora.rpc.status import CallFailed
 _Readable = Callable[[Any, Any], Awaitable[tuple[Any, Any]]]
 """From what grpcio calls a handler with to what the handler is called with."""
 
-_FACTORIES: Final[dict[tuple[bool, bool], Callable[..., Handler]]] = {
+FACTORIES: Final[dict[tuple[bool, bool], Callable[..., Handler]]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,
@@ -41,7 +41,7 @@ def with_readable_requests(handler: Handler) -> Handler:
         except CallFailed as failure:
             return failure
 
-    return _FACTORIES[handler.request_streaming, handler.response_streaming](
+    return FACTORIES[handler.request_streaming, handler.response_streaming](
         _called_with(behaviour, _readable_stream if handler.request_streaming else _readable_request),
         request_deserializer=deserialize,
         response_serializer=handler.response_serializer,

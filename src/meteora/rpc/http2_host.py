@@ -16,6 +16,7 @@ from meteora.rpc.connect import add_connect_methods
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.rpc.server import RpcServer
+from meteora.tls import IncomingTls
 from meteora.web import Http2Gateway, WebApplication
 
 FLUSH_SECONDS: Final = 1.0
@@ -25,11 +26,11 @@ FLUSH_SECONDS: Final = 1.0
 class Http2Server(RpcServer):
     """An `RpcServer` on our own HTTP/2."""
 
-    def __init__(self, host: str, port: int, max_message_bytes: int) -> None:
+    def __init__(self, host: str, port: int, max_message_bytes: int, tls: IncomingTls | None = None) -> None:
         self._host = host
         self._port = port
         self._application = Application(max_message_bytes)
-        self._endpoint = Endpoint(self._application.route)
+        self._endpoint = Endpoint(self._application.route, tls)
         self._listener: socket.socket | None = None
         self._web: WebApplication | None = None
         self._http1: Http1Gateway | None = None

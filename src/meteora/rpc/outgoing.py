@@ -10,6 +10,8 @@ from urllib.parse import unquote_to_bytes
 import grpc
 
 from meteora.http2 import ClientConnection, ClientStream, Header, Headers
+from meteora.http2.frames import ErrorCode
+from meteora.rpc.deadline import format_timeout
 from meteora.rpc.framing import MessageReader, frame
 from meteora.rpc.metadata import MetadataValue, Metadatum, decode_metadata, encode_metadata
 from meteora.rpc.status import MAX_DETAILS_CHARACTERS, CallFailed
@@ -49,13 +51,21 @@ class OutgoingCall:
         metadata: Iterable[tuple[str, MetadataValue]],
         *,
         max_message_bytes: int,
+        timeout_seconds: float | None = None,
     ) -> None:
-        self.stream: ClientStream = connection.request([*_request_headers(authority, path), *encode_metadata(metadata)])
+        headers = _request_headers(connection.scheme, authority, path)
+        if timeout_seconds is not None:
+            headers.append((b"grpc-timeout", format_timeout(timeout_seconds)))
+        self.stream: ClientStream = connection.request([*headers, *encode_metadata(metadata)])
         self._reader = MessageReader(self.stream.read, b"identity", max_message_bytes)
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes, *, is_last: bool = False) -> None:
         """Sends a message, or queues what the peer has no room for: `stream.queue` tells, `stream.drained` waits."""
-        self.stream.send(frame(message))
+        self.stream.send(frame(message), is_end=is_last)
+
+    def cancel(self) -> None:
+        """Gives the call up, if it is not over."""
+        self.stream.reset(ErrorCode.CANCEL, "cancelled by this end")
 
     async def read(self) -> bytes | None:
         """The next message; None when no more will come. Raises `CallFailed` for one that can't be taken."""
@@ -80,10 +90,10 @@ class OutgoingCall:
         return Ending(code, f"no gRPC status was sent (HTTP status {http_status.decode('latin-1')[:3]})", ())
 
 
-def _request_headers(authority: str, path: str) -> Headers:
+def _request_headers(scheme: bytes, authority: str, path: str) -> Headers:
     return [
         (b":method", b"POST"),
-        (b":scheme", b"http"),
+        (b":scheme", scheme),
         (b":path", path.encode()),
         (b":authority", authority.encode()),
         (b"content-type", b"application/grpc"),

@@ -1,7 +1,7 @@
 """The parts of a node, started in order and stopped in the reverse.
 
 1. The data directory is locked, and its identity looked at: a node that may not start must touch nothing else.
-2. Both ports are bound: if one is taken, nothing has been promised to anybody yet.
+2. Certificates are read, and both ports are bound: if one is taken, nothing has been promised to anybody yet.
 3. The disk is opened and made consistent; a new node creates its cluster, or joins one.
 4. The node takes part; last, the ports begin to answer.
 
@@ -53,11 +53,13 @@ from meteora.server.probes import Probes
 from meteora.server.raft_service import RaftService
 from meteora.server.replies import Replies
 from meteora.server.stepping_back import step_back
+from meteora.server.tls import NodeTls, open_tls
 from meteora.storage.data_directory import DataDirectory
 from meteora.storage.data_directory import Identity as StoredIdentity
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.rocks import is_database
+from meteora.transport.dialler import Dialler
 from meteora.transport.interface import Identity
 from meteora.transport.outgoing import GrpcTransport
 from meteora.web import WebApplication
@@ -96,6 +98,9 @@ class Server:
         self._parts = AsyncExitStack()
         self._health = health.aio.HealthServicer()
         self._directory: DataDirectory
+        self.tls: NodeTls
+        """Of its two ports, with what was counted there."""
+        self._dialler: Dialler
         self._has_just_joined = False
         """In this run."""
         self.node: Node
@@ -118,6 +123,8 @@ class Server:
         self._refuse_recovering()
         self._refuse_diverged()
         self._refuse_removed()
+        self.tls = await self._open_tls()
+        self._dialler = Dialler(self.tls.outgoing)
         raft_server, kv_server = self._bind()
         self._set_aside_removed()
         await self._know_cluster(raft_server)
@@ -130,6 +137,12 @@ class Server:
         for service in ("", *_OF_RAFT_PORT, *_OF_KV_PORT, _SHARED_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
+
+    async def _open_tls(self) -> NodeTls:
+        tls = await asyncio.to_thread(open_tls, self._config, self._directory.path)
+        for certificates in tls.certificates:
+            self._run_beside(certificates.watch())
+        return tls
 
     # Identity
 
@@ -182,7 +195,7 @@ class Server:
         if peers := await self._whom_to_join(identity.instance_id, raft_server):
             self._make_log(identity.node_id)
             request = join_request(config.node_id, identity.instance_id, config.kv_address, config.raft_address)
-            directory.set_cluster(await join(peers, request))
+            directory.set_cluster(await join(self._dialler, peers, request))
             self._has_just_joined = True
         else:
             await self._found_cluster(identity.instance_id)
@@ -198,7 +211,7 @@ class Server:
         add_PeerServiceServicer_to_server(Newcomer(instance_id, config.initial_cluster), reception)
         try:
             await reception.start()
-            members = await meet(config.initial_cluster, config.raft_address, instance_id)
+            members = await meet(self._dialler, config.initial_cluster, config.raft_address, instance_id)
         finally:
             await reception.stop(STREAM_GRACE_SECONDS)
         raft_server.bind()
@@ -283,11 +296,17 @@ class Server:
             random_below=random.SystemRandom().randrange,
         )
         self.node = Node(settings, log, state_machine, snapshots)
-        transport = self._transport = GrpcTransport(identity, self.node)
+        transport = self._transport = GrpcTransport(identity, self.node, self._dialler)
         self._parts.push_async_callback(transport.close)
         self._parts.push_async_callback(self.node.stop)
         self._gate = Gate(self.node)
-        self._cluster = Cluster(self.node, identity.cluster_id, lambda: self._gate.member_authorization)
+        self._cluster = Cluster(
+            self.node,
+            identity.cluster_id,
+            self._dialler,
+            lambda: self._gate.member_authorization,
+            has_proven_peers=self._config.peer_trusted_ca_file is not None,
+        )
         self.node.start(transport)
         self._run_beside(self._keep_level_noted())
         self._announce_address(identity.instance_id)
@@ -325,12 +344,12 @@ class Server:
             return
         peers = [member.raft_address for member in self.node.members.by_id.values() if member is not known]
         request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
-        self._run_beside(announce(peers, request, self._cluster))
+        self._run_beside(announce(self._dialler, peers, request, self._cluster))
 
     async def _stay_only_if_let_in(self, peers: Sequence[str], instance_id: int) -> None:
         config = self._config
         request = join_request(config.node_id, instance_id, config.kv_address, config.raft_address)
-        if not await ask_until_heard(self.node, peers, request):
+        if not await ask_until_heard(self._dialler, self.node, peers, request):
             self.node.note_removal(Removal.WHILE_RUNNING if self._has_just_joined else Removal.WHILE_DOWN)
 
     def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -346,7 +365,7 @@ class Server:
         kv_bytes = self._kv_message_bytes
         kind, host = config.rpc_server, config.address
         raft_server = self._create_raft_server()
-        kv_server = create_rpc_server(kind, host, config.kv_port, max_message_bytes=kv_bytes)
+        kv_server = create_rpc_server(kind, host, config.kv_port, max_message_bytes=kv_bytes, tls=self.tls.kv)
         for server in (raft_server, kv_server):
             self._parts.push_async_callback(server.stop, 0.0)
             server.bind()
@@ -355,7 +374,11 @@ class Server:
     def _create_raft_server(self) -> RpcServer:
         config = self._config
         return create_rpc_server(
-            config.rpc_server, config.address, config.raft_port, max_message_bytes=MAX_PEER_MESSAGE_BYTES
+            config.rpc_server,
+            config.address,
+            config.raft_port,
+            max_message_bytes=MAX_PEER_MESSAGE_BYTES,
+            tls=self.tls.raft,
         )
 
     def _register(self, raft_server: RpcServer, kv_server: RpcServer) -> None:
@@ -390,9 +413,8 @@ class Server:
             add_HealthServicer_to_server(self._health, server)
             names = (*own_services, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        self._serve_web(
-            kv_server, NodeMetrics(node, self._transport, peer_service, {"kv": kv_server, "raft": raft_server})
-        )
+        servers = {"kv": kv_server, "raft": raft_server}
+        self._serve_web(kv_server, NodeMetrics(node, self._transport, peer_service, servers, self.tls))
 
     def _serve_web(self, kv_server: RpcServer, node_metrics: NodeMetrics) -> None:
         """Plain HTTP, on the KV port only: the Raft port is for nodes."""

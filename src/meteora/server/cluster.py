@@ -32,7 +32,7 @@ from meteora.pb.raft_pb2_grpc import RaftServiceStub
 from meteora.raft import Change, ChangeKind, ConfChange
 from meteora.server.access import AUTHORIZATION_KEY
 from meteora.server.statuses import error_of
-from meteora.transport.channel import open_channel
+from meteora.transport.dialler import Dialler
 
 FORWARDED_KEY = "meteora-forwarded"
 """Metadata of a request that came from another node: it is not passed on again."""
@@ -57,12 +57,14 @@ class Cluster:
         self,
         node: Node,
         cluster_id: int,
+        dialler: Dialler,
         authorization: Callable[[], str] = lambda: "",
         *,
         has_proven_peers: bool = False,
     ) -> None:
         """`authorization` proves to other members that this node is one; `has_proven_peers`: who asks to join has."""
         self._node = node
+        self._dialler = dialler
         self._authorization = authorization
         self._has_proven_peers = has_proven_peers
         self.cluster_id = cluster_id
@@ -351,7 +353,7 @@ class Cluster:
         leader = self._node.members.by_id.get(leader_id)
         if was_forwarded or leader is None:
             raise NotApplied(f"node {self._node.node_id} doesn't lead; nothing was changed, try again")
-        async with open_channel(leader.raft_address) as channel:
+        async with self._dialler.open_channel(leader.raft_address) as channel:
             try:
                 return await call(channel)
             except grpc.aio.AioRpcError as failure:

@@ -21,7 +21,7 @@ from meteora.observability.logs import get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, PeerServiceStub
 from meteora.server.joining import PAUSE_SECONDS, Troubles, cause_of
-from meteora.transport.channel import open_channel
+from meteora.transport.dialler import Dialler
 
 ANSWER_SECONDS = 2.0
 """For one answer: who is asked needs nobody else for it."""
@@ -57,7 +57,7 @@ class Newcomer(PeerServiceServicer):
     SendSnapshot = _refuse  # type: ignore[assignment]
 
 
-async def meet(initial_cluster: Sequence[str], own_address: str, instance_id: int) -> Sequence[str]:
+async def meet(dialler: Dialler, initial_cluster: Sequence[str], own_address: str, instance_id: int) -> Sequence[str]:
     """Ask the others until it is clear what to do: the addresses of members to join; none to found a cluster."""
     others = [address for address in initial_cluster if address != own_address]
     troubles = {address: Troubles(_log, address) for address in others}
@@ -65,7 +65,7 @@ async def meet(initial_cluster: Sequence[str], own_address: str, instance_id: in
     request = peer_pb2.MeetReq(initial_cluster=initial_cluster)
     _log.info("asking who is in a cluster", peers=",".join(others), own_address=own_address)
     while True:
-        answers = await asyncio.gather(*(_ask(address, request, troubles[address]) for address in others))
+        answers = await asyncio.gather(*(_ask(dialler, address, request, troubles[address]) for address in others))
         replies = {address: reply for address, reply in zip(others, answers, strict=True) if reply is not None}
         if members := [address for address, reply in replies.items() if reply.cluster_id]:
             return members
@@ -90,10 +90,12 @@ def _why_not_found(initial_cluster: Sequence[str], own_address: str, instances: 
     return None
 
 
-async def _ask(address: str, request: peer_pb2.MeetReq, troubles: Troubles) -> peer_pb2.MeetReply | None:
+async def _ask(
+    dialler: Dialler, address: str, request: peer_pb2.MeetReq, troubles: Troubles
+) -> peer_pb2.MeetReply | None:
     """What the node there says; None if it says nothing that can be used."""
     try:
-        async with open_channel(address) as channel:
+        async with dialler.open_channel(address) as channel:
             return await PeerServiceStub(channel).Meet(request, timeout=ANSWER_SECONDS)
     except grpc.aio.AioRpcError as failure:
         if failure.code() is grpc.StatusCode.UNIMPLEMENTED:

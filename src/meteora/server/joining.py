@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import grpc
 
-from meteora.connecting import why_not_connected
 from meteora.errors import ChangeRefused, InvalidRequest, JoinRefused, NotApplied, OutcomeUnknown, Overloaded
 from meteora.features import OWN_RELEASE
 from meteora.node.node import Node
@@ -16,7 +15,7 @@ from meteora.observability.logs import Logger, get_logger
 from meteora.pb import common_pb2, peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.server.cluster import Cluster
-from meteora.transport.channel import open_channel
+from meteora.transport.dialler import Dialler
 
 ATTEMPT_SECONDS = 10.0
 """For one answer: the cluster may have other changes to make first."""
@@ -68,13 +67,13 @@ class Troubles:
         self._log.warning("can't join yet, trying on", peer=self._peer, cause=cause)
 
 
-async def join(peers: Sequence[str], request: peer_pb2.JoinReq) -> int:
+async def join(dialler: Dialler, peers: Sequence[str], request: peer_pb2.JoinReq) -> int:
     """Ask one peer after another until the cluster has taken this node in: its id. Raises `JoinRefused`."""
     troubles = {peer: Troubles(_log, peer) for peer in peers}
     _log.info("asking to join", peer=",".join(peers))
     for peer in itertools.cycle(peers):
         try:
-            return await _ask(peer, request)
+            return await _ask(dialler, peer, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
                 raise JoinRefused(
@@ -88,7 +87,7 @@ async def join(peers: Sequence[str], request: peer_pb2.JoinReq) -> int:
     raise JoinRefused("nobody is known who could let this node in")
 
 
-async def ask_until_heard(node: Node, peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
+async def ask_until_heard(dialler: Dialler, node: Node, peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
     """Once let in: ask again and again until the cluster has told this node so. False if it is not let in any more.
 
     Who is removed before any member has spoken to it would otherwise wait for ever: it is nobody's peer.
@@ -98,7 +97,7 @@ async def ask_until_heard(node: Node, peers: Sequence[str], request: peer_pb2.Jo
         if node.members.by_id:
             return True
         try:
-            await _ask(peer, request)
+            await _ask(dialler, peer, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() in _REFUSALS:
                 _log.warning("the cluster lets this node in no more", peer=peer, cause=failure.details())
@@ -107,26 +106,25 @@ async def ask_until_heard(node: Node, peers: Sequence[str], request: peer_pb2.Jo
 
 
 def cause_of(failure: grpc.aio.AioRpcError) -> str:
-    """Why an attempt failed, without what gRPC says of its own insides."""
+    """Why an attempt failed."""
     details = failure.details() or failure.code().name
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
         return f"no answer within {ATTEMPT_SECONDS:g} s"
-    return why_not_connected(details) or details
+    return details
 
 
-async def _ask(peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
-    # A channel of its own for each attempt: gRPC's back-off would make a peer that is just starting seem down.
-    async with open_channel(peer_raft_address) as channel:
+async def _ask(dialler: Dialler, peer_raft_address: str, request: peer_pb2.JoinReq) -> int:
+    async with dialler.open_channel(peer_raft_address) as channel:
         reply = await PeerServiceStub(channel).Join(request, timeout=ATTEMPT_SECONDS)
     return reply.cluster_id
 
 
-async def announce(peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster: Cluster) -> None:
+async def announce(dialler: Dialler, peers: Sequence[str], request: peer_pb2.JoinReq, own_cluster: Cluster) -> None:
     """Let the cluster know the new address of this member: by itself, for it may lead, or by any of its peers."""
     address = request.address.raft_address
     try:
         while True:
-            if await _tell_leader(own_cluster, request) or await _tell_peers(peers, request):
+            if await _tell_leader(own_cluster, request) or await _tell_peers(dialler, peers, request):
                 break
             await asyncio.sleep(PAUSE_SECONDS)
     except (ChangeRefused, InvalidRequest) as refusal:
@@ -144,11 +142,11 @@ async def _tell_leader(own_cluster: Cluster, request: peer_pb2.JoinReq) -> bool:
     return False
 
 
-async def _tell_peers(peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
+async def _tell_peers(dialler: Dialler, peers: Sequence[str], request: peer_pb2.JoinReq) -> bool:
     """Whether the cluster took it from one of the peers. Raises `ChangeRefused` if it never will."""
     for peer in peers:
         try:
-            await _ask(peer, request)
+            await _ask(dialler, peer, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() in _REFUSALS:
                 raise ChangeRefused(failure.details()) from failure

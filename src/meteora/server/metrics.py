@@ -11,6 +11,8 @@ from meteora.node.node import Node
 from meteora.observability import metrics
 from meteora.observability.metrics import Exposition, Sample
 from meteora.rpc import RpcServer
+from meteora.server.tls import NodeTls
+from meteora.tls import Refusal, TlsCounters
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.outgoing import GrpcTransport
 from meteora.web import Request, Response, WebApplication
@@ -40,13 +42,19 @@ class NodeMetrics:
     """Reads one node."""
 
     def __init__(
-        self, node: Node, transport: GrpcTransport, receiver: PeerReceiver, servers: Mapping[str, RpcServer]
+        self,
+        node: Node,
+        transport: GrpcTransport,
+        receiver: PeerReceiver,
+        servers: Mapping[str, RpcServer],
+        tls: NodeTls,
     ) -> None:
         """`servers`: by the name of the port."""
         self._node = node
         self._transport = transport
         self._receiver = receiver
         self._servers = servers
+        self._tls = tls
         self._exposition = Exposition(self.read)
 
     def add_to(self, application: WebApplication) -> None:
@@ -69,6 +77,9 @@ class NodeMetrics:
             yield from _requests(port, server)
         for version, count in self._servers["kv"].connection_counts.items():
             yield metrics.HTTP_CONNECTIONS, (version,), count
+        for port, incoming in (("kv", self._tls.kv), ("raft", self._tls.raft)):
+            if incoming is not None:
+                yield from _handshakes(port, incoming.counters)
 
     def _place(self) -> Iterator[Sample]:
         node, status = self._node, self._node.status()
@@ -126,6 +137,17 @@ class NodeMetrics:
                 yield metrics.PEER_MATCH_INDEX, (str(peer),), progress.match_index
                 yield metrics.PEER_LAG, (str(peer),), max(status.last_index - progress.match_index, 0)
                 yield metrics.PEER_ACTIVE, (str(peer),), progress.recent_active
+
+
+def _handshakes(port: str, counters: TlsCounters) -> Iterator[Sample]:
+    yield metrics.TLS_HANDSHAKES, (port,), counters.handshakes
+    # Those that never happened, too: what begins to happen is seen by that only.
+    for reason in Refusal:
+        yield metrics.TLS_REFUSED, (port, reason), counters.refused[reason]
+    yield metrics.TLS_RELOADS, (port,), counters.reloads
+    yield metrics.TLS_FAILED_RELOADS, (port,), counters.failed_reloads
+    if counters.expires_at is not None:
+        yield metrics.TLS_CERTIFICATE_EXPIRY, (port,), counters.expires_at.timestamp()
 
 
 def _requests(port: str, server: RpcServer) -> Iterator[Sample]:

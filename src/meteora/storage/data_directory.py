@@ -44,7 +44,9 @@ UNFINISHED_RESTORE: Final = "unfinished-restore"
 _FROM_OTHERS: Final = re.compile(r"\..*|lost\+found")
 """What is in a directory that is as good as empty: hidden files, what a file system keeps there."""
 
-_MAY_BE_THERE: Final = re.compile(r"\..*|lost\+found|LOCK|identity.*|raft|kv(-[0-9]+)?|snapshot-(in|out)|removed-.*")
+_MAY_BE_THERE: Final = re.compile(
+    r"\..*|lost\+found|LOCK|identity.*|raft|kv(-[0-9]+)?|snapshot-(in|out)|removed-.*|auto-tls"
+)
 """What may be in a directory before a node has it: hidden files, what a file system keeps there, what is ours."""
 
 

@@ -59,6 +59,7 @@ from meteora.testing.disk import FIRST_STATE, Disk, SimulatedThread
 from meteora.testing.invariants import Invariants
 from meteora.testing.loop import Process, SimulatedLoop
 from meteora.testing.network import Network, SimulatedTransport
+from meteora.transport.dialler import Dialler
 from meteora.transport.interface import Identity
 
 TICK_SECONDS = 0.1
@@ -450,7 +451,7 @@ class _Membership(Membership):
     """The real one; what a leader that is to be removed asks its successor goes over the simulated network."""
 
     def __init__(self, machine: Machine, cluster: "Cluster", node: Node) -> None:
-        super().__init__(node, cluster.cluster_id)
+        super().__init__(node, cluster.cluster_id, Dialler())
         self._machine = machine
 
     async def _pass_on(self, call: Callable[[Any], Awaitable[T]], was_forwarded: bool) -> T:

@@ -1,10 +1,8 @@
-"""The settings of gRPC at both ends of a stream between peers, and of the calls that nodes make to one another."""
+"""The settings of gRPC at both ends of what goes between peers, and what is said when there is no connection."""
 
 import os
 import socket
 from typing import Final
-
-import grpc
 
 KEEPALIVE_SECONDS: Final = 2
 """A peer from which nothing came for this long is pinged; it is given up if the answer takes as long again."""
@@ -27,26 +25,6 @@ def _keepalive(seconds: int) -> ChannelOptions:
     )
 
 
-CLIENT_OPTIONS: Final[ChannelOptions] = (
-    *_keepalive(KEEPALIVE_SECONDS),
-    ("grpc.max_send_message_length", -1),
-    # Peers are reached directly, whatever http_proxy says about the rest of the world.
-    ("grpc.enable_http_proxy", 0),
-    # Channels to one address otherwise share a connection, and with it gRPC's own back-off between attempts.
-    ("grpc.use_local_subchannel_pool", 1),
-    # A stream is never tried again by gRPC, so nothing needs to be kept for that.
-    ("grpc.enable_retries", 0),
-    # No look-up of settings in DNS for each attempt.
-    ("grpc.service_config_disable_resolution", 1),
-)
-"""For the channel to a peer."""
-
-
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel of its own to the node at `address` (host:port); whoever opens it closes it."""
-    return grpc.aio.insecure_channel(f"dns:///{address}", options=CLIENT_OPTIONS)
-
-
 SERVER_OPTIONS: Final[ChannelOptions] = (
     # A peer that lost its power does not close its stream.
     *_keepalive(10 * KEEPALIVE_SECONDS),
@@ -57,7 +35,7 @@ SERVER_OPTIONS: Final[ChannelOptions] = (
 """For a `grpc.aio.server` that hosts the peers' service."""
 
 
-def why_unreachable(error: OSError | UnicodeError) -> str:
+def why_unreachable(error: OSError | ValueError) -> str:
     """Why there is no connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"its name can't be looked up: {error.strerror}"

@@ -15,13 +15,11 @@ import random
 import time
 from typing import NamedTuple
 
-from meteora.addresses import parse_address
-from meteora.http2 import ClientConnection, StreamEnded, connect
+from meteora.http2 import ClientConnection, StreamEnded
 from meteora.observability.logs import get_logger
 from meteora.raft.message import Message
 from meteora.rpc.outgoing import OutgoingCall
 from meteora.rpc.status import CallFailed
-from meteora.transport.channel import KEEPALIVE_SECONDS, why_unreachable
 from meteora.transport.codec import (
     ADDRESS_METADATA_KEY,
     INSTANCE_METADATA_KEY,
@@ -31,6 +29,7 @@ from meteora.transport.codec import (
     EncodedEntries,
     encode_batch,
 )
+from meteora.transport.dialler import Dialler
 from meteora.transport.interface import REMOVALS, Identity, Inbox, Refusal
 from meteora.transport.queue import OutgoingQueue
 
@@ -88,8 +87,9 @@ class BackOff:
 class PeerLink:
     """Sends to one peer, at one address, until its task is cancelled."""
 
-    def __init__(self, identity: Identity, peer: int, address: str, inbox: Inbox) -> None:
+    def __init__(self, identity: Identity, peer: int, address: str, inbox: Inbox, dialler: Dialler) -> None:
         self.address = address
+        self._dialler = dialler
         self._identity = identity
         self._metadata = (
             (INSTANCE_METADATA_KEY, str(identity.instance_id)),
@@ -149,11 +149,11 @@ class PeerLink:
         welcomed_by = self._loop.time() + WELCOME_TIMEOUT_SECONDS
         try:
             async with asyncio.timeout_at(welcomed_by):
-                connection = await connect(*parse_address(self.address))
+                connection = await self._dialler.connect(self.address)
         except TimeoutError:
             return _no_answer()
-        except (OSError, UnicodeError) as error:  # The latter for a name that can't be one.
-            return Ending(f"UNAVAILABLE: {why_unreachable(error)}")
+        except ConnectionError as error:
+            return Ending(f"UNAVAILABLE: {error}")
         try:
             return await self._exchange(connection, welcomed_by)
         finally:
@@ -162,7 +162,6 @@ class PeerLink:
             await connection.closed
 
     async def _exchange(self, connection: ClientConnection, welcomed_by: float) -> Ending:
-        connection.ping_after(KEEPALIVE_SECONDS)
         try:
             call = OutgoingCall(
                 connection, self.address, _EXCHANGE, self._metadata, max_message_bytes=_MAX_WELCOME_BYTES

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from meteora.raft.message import Message
 from meteora.transport.codec import EncodedEntries
+from meteora.transport.dialler import Dialler
 from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, SnapshotNotSent
 from meteora.transport.link import PeerLink
 from meteora.transport.snapshots import send_snapshot
@@ -16,9 +17,10 @@ class GrpcTransport:
     Owns the tasks of its links: each is there until its link was closed, and none after `close`.
     """
 
-    def __init__(self, identity: Identity, inbox: Inbox) -> None:
+    def __init__(self, identity: Identity, inbox: Inbox, dialler: Dialler) -> None:
         self._identity = identity
         self._inbox = inbox
+        self._dialler = dialler
         self._links: dict[int, PeerLink] = {}
         # Of all links that have not ended yet, those being closed included.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,7 +61,7 @@ class GrpcTransport:
         link = self._links.get(peer)
         if link is None:
             raise SnapshotNotSent(f"node {peer} is no peer any more")
-        await send_snapshot(self._identity, peer, link.address, snapshot)
+        await send_snapshot(self._dialler, self._identity, peer, link.address, snapshot)
 
     async def close(self) -> None:
         """See `Transport.close`."""
@@ -67,7 +69,7 @@ class GrpcTransport:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _open(self, peer: int, address: str) -> PeerLink:
-        link = PeerLink(self._identity, peer, address, self._inbox)
+        link = PeerLink(self._identity, peer, address, self._inbox, self._dialler)
         self._tasks.add(link.task)
         link.task.add_done_callback(self._ended)
         return link

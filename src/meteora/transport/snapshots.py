@@ -13,8 +13,8 @@ import grpc
 from meteora.observability.logs import get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
-from meteora.transport.channel import open_channel
 from meteora.transport.codec import INSTANCE_METADATA_KEY, PROTOCOL_VERSION
+from meteora.transport.dialler import Dialler
 from meteora.transport.interface import (
     Identity,
     OutgoingSnapshot,
@@ -38,9 +38,11 @@ SnapshotCall = grpc.aio.StreamStreamCall[peer_pb2.SnapshotPart, peer_pb2.Snapsho
 _log = get_logger("transport")
 
 
-async def send_snapshot(identity: Identity, peer: int, address: str, snapshot: OutgoingSnapshot) -> None:
+async def send_snapshot(
+    dialler: Dialler, identity: Identity, peer: int, address: str, snapshot: OutgoingSnapshot
+) -> None:
     """Send it to the peer at this address. Raises `SnapshotNotSent`, `SnapshotUnusable` among them."""
-    async with open_channel(address) as channel:
+    async with dialler.open_channel(address) as channel:
         call = PeerServiceStub(channel).SendSnapshot(metadata=((INSTANCE_METADATA_KEY, str(identity.instance_id)),))
         await send_over(call, identity, peer, snapshot)
 

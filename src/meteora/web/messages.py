@@ -6,6 +6,8 @@ from email.utils import formatdate
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from meteora.tls import PeerCertificate
+
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, and values."""
 
@@ -32,6 +34,8 @@ class Request:
     body: bytes = b""
     peer: tuple[str, int] | None = None
     """Host and port of the client."""
+    certificate: PeerCertificate | None = None
+    """What the client has shown, and was verified; None if there is no TLS, or it has shown none."""
 
     @property
     def path(self) -> str:

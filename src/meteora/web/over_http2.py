@@ -58,6 +58,7 @@ class Http2Gateway:
             headers=regular,
             body=body,
             peer=stream.peer,
+            certificate=stream.certificate,
         )
 
     async def _body(self, stream: ServerStream, method: str, target: str) -> bytes:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from meteora.cli.node_settings import checked
@@ -53,3 +55,53 @@ def test_a_node_can_not_join_itself(config: NodeConfig, peer: str) -> None:
 )
 def test_a_node_can_join_another(address: str, peer: str) -> None:
     assert checked(NodeConfig(address=address, peer_raft_address=peer)).peer_raft_address == peer
+
+
+A, B, C = Path("a"), Path("b"), Path("c")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (NodeConfig(cert_file=A), "--cert-file is given without --key-file: TLS needs both"),
+        (NodeConfig(key_file=A), "--key-file is given without --cert-file: TLS needs both"),
+        (NodeConfig(peer_cert_file=A), "--peer-cert-file is given without --peer-key-file: TLS needs both"),
+        (NodeConfig(peer_key_file=A), "--peer-key-file is given without --peer-cert-file: TLS needs both"),
+        (NodeConfig(cert_file=A, key_file=B, client_cert_auth=True), "--client-cert-auth needs --trusted-ca-file"),
+        (NodeConfig(client_cert_auth=True), "--client-cert-auth needs --trusted-ca-file"),
+        (NodeConfig(trusted_ca_file=A), "--trusted-ca-file needs TLS on the KV port"),
+        (NodeConfig(peer_cert_file=A, peer_key_file=B), "--peer-cert-file needs --peer-trusted-ca-file"),
+        (NodeConfig(peer_trusted_ca_file=A), "--peer-trusted-ca-file needs --peer-cert-file and --peer-key-file"),
+        (NodeConfig(peer_client_cert_auth=True), "--peer-client-cert-auth needs --peer-cert-file and --peer-key-file"),
+        (NodeConfig(peer_allowed_names=("a",)), "--peer-allowed-names needs --peer-cert-file and --peer-key-file"),
+        (
+            NodeConfig(peer_auto_tls=True, peer_allowed_names=("a",)),
+            "--peer-allowed-names needs --peer-cert-file and --peer-key-file",
+        ),
+        (NodeConfig(cert_file=A, key_file=B, auto_tls=True), "--auto-tls makes a certificate, and --cert-file has one"),
+        (
+            NodeConfig(peer_cert_file=A, peer_key_file=B, peer_trusted_ca_file=C, peer_auto_tls=True),
+            "--peer-auto-tls makes a certificate, and --peer-cert-file has one",
+        ),
+    ],
+)
+def test_tls_that_is_given_by_halves_is_refused_with_what_is_missing(config: NodeConfig, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        checked(config)
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        NodeConfig(cert_file=A, key_file=B),
+        NodeConfig(cert_file=A, key_file=B, trusted_ca_file=C),
+        NodeConfig(cert_file=A, key_file=B, trusted_ca_file=C, client_cert_auth=True),
+        NodeConfig(auto_tls=True, peer_auto_tls=True),
+        NodeConfig(auto_tls=True, trusted_ca_file=C),
+        NodeConfig(peer_cert_file=A, peer_key_file=B, peer_trusted_ca_file=C),
+        NodeConfig(peer_cert_file=A, peer_key_file=B, peer_trusted_ca_file=C, peer_allowed_names=("a",)),
+    ],
+)
+def test_tls_that_is_whole_is_fine(config: NodeConfig) -> None:
+    assert checked(config) == config

@@ -23,6 +23,13 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
     (["--snapshot-catchup-entries"], "METEORA_SNAPSHOT_CATCHUP_ENTRIES", "7", "snapshot_catchup_entries", 7),
     (["--request-timeout-seconds"], "METEORA_REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_seconds", 0.5),
     (["--auth-token-ttl-seconds"], "METEORA_AUTH_TOKEN_TTL_SECONDS", "60", "auth_token_ttl_seconds", 60.0),
+    (["--cert-file"], "METEORA_CERT_FILE", "/tmp/f", "cert_file", Path("/tmp/f")),
+    (["--key-file"], "METEORA_KEY_FILE", "/tmp/f", "key_file", Path("/tmp/f")),
+    (["--trusted-ca-file"], "METEORA_TRUSTED_CA_FILE", "/tmp/f", "trusted_ca_file", Path("/tmp/f")),
+    (["--peer-cert-file"], "METEORA_PEER_CERT_FILE", "/tmp/f", "peer_cert_file", Path("/tmp/f")),
+    (["--peer-key-file"], "METEORA_PEER_KEY_FILE", "/tmp/f", "peer_key_file", Path("/tmp/f")),
+    (["--peer-trusted-ca-file"], "METEORA_PEER_TRUSTED_CA_FILE", "/tmp/f", "peer_trusted_ca_file", Path("/tmp/f")),
+    (["--peer-allowed-names"], "METEORA_PEER_ALLOWED_NAMES", "a, b,,a", "peer_allowed_names", ("a", "b")),
     (["--rpc-server"], "METEORA_RPC_SERVER", "grpcio", "rpc_server", "grpcio"),
     (["--log-format"], "METEORA_LOG_FORMAT", "json", "log_format", "json"),
     (["--log-level"], "METEORA_LOG_LEVEL", "debug", "log_level", "debug"),
@@ -31,6 +38,10 @@ FLAGS = [
     (["-l", "--enable-auto-leaving"], "METEORA_ENABLE_AUTO_LEAVING", "enable_auto_leaving"),
     (["--no-forward"], "METEORA_NO_FORWARD", "no_forward"),
     (["--lease-reads"], "METEORA_LEASE_READS", "lease_reads"),
+    (["--client-cert-auth"], "METEORA_CLIENT_CERT_AUTH", "client_cert_auth"),
+    (["--auto-tls"], "METEORA_AUTO_TLS", "auto_tls"),
+    (["--peer-client-cert-auth"], "METEORA_PEER_CLIENT_CERT_AUTH", "peer_client_cert_auth"),
+    (["--peer-auto-tls"], "METEORA_PEER_AUTO_TLS", "peer_auto_tls"),
 ]
 
 NOT_OPTIONS = {"tick_seconds", "heartbeat_ticks", "election_ticks"}
@@ -134,6 +145,8 @@ def test_every_setting_has_an_option_and_is_tested_here() -> None:
         (["--log-format", "xml"], "'xml' is not one of"),
         (["--log-level", "loud"], "'loud' is not one of"),
         (["-d", __file__], "is a file"),
+        (["--cert-file", __file__], "--cert-file is given without --key-file"),
+        (["--cert-file", "/tmp"], "is a directory"),
         (["--nonsense"], "--nonsense"),
         (["more"], "more"),
     ],

@@ -1,6 +1,6 @@
 import pytest
 
-from meteora.rpc.deadline import parse_timeout_seconds
+from meteora.rpc.deadline import format_timeout, parse_timeout_seconds
 from meteora.rpc.status import CallFailed
 
 
@@ -25,3 +25,13 @@ def test_a_time_out_is_read_in_its_unit(value: bytes, seconds: float) -> None:
 def test_what_is_no_time_out_ends_the_call(value: bytes) -> None:
     with pytest.raises(CallFailed, match="grpc-timeout"):
         parse_timeout_seconds(value)
+
+
+@pytest.mark.parametrize(("seconds", "value"), [(0.0, b"0m"), (-1.0, b"0m"), (0.25, b"250m"), (100_000.0, b"100000S")])
+def test_a_time_out_is_written_in_eight_digits(seconds: float, value: bytes) -> None:
+    assert format_timeout(seconds) == value
+
+
+@pytest.mark.parametrize("seconds", [0.001, 1.5, 99_999.999, 1e6, 1e12])
+def test_a_time_out_that_was_written_can_be_read(seconds: float) -> None:
+    assert parse_timeout_seconds(format_timeout(seconds)) <= seconds

@@ -14,6 +14,7 @@ from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.server import cluster
 from meteora.server.cluster import Cluster
 from meteora.server.joining import join_request
+from meteora.transport.dialler import Dialler
 from tests.unit.node.nodes import Network, Trio, running, soon, three, until
 
 
@@ -36,7 +37,7 @@ def test_of_two_directories_that_join_under_one_id_at_once_one_is_let_in(tmp_pat
     async def run() -> None:
         async with running(tmp_path, Network()) as one:
             await one.until_leading()
-            members = Cluster(one.node, 1)
+            members = Cluster(one.node, 1, Dialler())
             # All wait for the first one.
             requests = [joining(2, 20), joining(3, 30), joining(3, 31)]
             joins = [outcome_of(members.join(each, soon(), was_forwarded=False)) for each in requests]
@@ -50,7 +51,7 @@ def test_a_directory_that_is_removed_while_it_asks_again_is_not_let_in(tmp_path:
     async def run() -> None:
         async with running(tmp_path, Network()) as one:
             await one.until_leading()
-            members = Cluster(one.node, 1)
+            members = Cluster(one.node, 1, Dialler())
             await members.join(joining(2, 20), soon(), was_forwarded=False)
             removal = outcome_of(members.change(removing(2), soon(), was_forwarded=False))
             again = outcome_of(members.join(joining(2, 20, "moved"), soon(), was_forwarded=False))
@@ -63,7 +64,7 @@ def test_who_is_removed_twice_at_once_is_no_member_the_second_time(tmp_path: Pat
     async def run() -> None:
         async with running(tmp_path, Network()) as one:
             await one.until_leading()
-            members = Cluster(one.node, 1)
+            members = Cluster(one.node, 1, Dialler())
             await members.join(joining(2, 20), soon(), was_forwarded=False)
             removals = [outcome_of(members.change(removing(2), soon(), was_forwarded=False)) for _ in range(2)]
             assert await asyncio.gather(*removals) == [common_pb2.OK, common_pb2.NOT_FOUND]
@@ -75,7 +76,7 @@ def test_a_removal_of_a_directory_does_not_remove_another_one_that_joined_under_
     async def run() -> None:
         async with running(tmp_path, Network()) as one:
             await one.until_leading()
-            members = Cluster(one.node, 1)
+            members = Cluster(one.node, 1, Dialler())
             await members.join(joining(2, 20), soon(), was_forwarded=False)
             await members.change(removing(2), soon(), was_forwarded=False)
             await members.join(joining(2, 21), soon(), was_forwarded=False)
@@ -94,7 +95,7 @@ def test_a_leader_that_can_not_hand_over_does_not_remove_itself(
     async def run() -> None:
         async with three(tmp_path) as trio:
             leader = trio.leader.node
-            change = Cluster(leader, 1).change(removing(leader.node_id), soon(), was_forwarded=False)
+            change = Cluster(leader, 1, Dialler()).change(removing(leader.node_id), soon(), was_forwarded=False)
             with pytest.raises(NotApplied, match="leads, and no other could take over; nothing was changed"):
                 await change
             assert leader.node_id in leader.members.by_id
@@ -114,10 +115,10 @@ def test_a_leader_that_was_deposed_and_does_not_know_it_does_not_say_who_is_a_me
             old.node._raw._raft.settings = replace(old.node._raw._raft.settings, election_ticks=1_000_000)
             trio.network.cut_off.add(old.node.node_id)
             new = await trio.until_replaced(old)
-            members = Cluster(new.node, 1)
+            members = Cluster(new.node, 1, Dialler())
             await members.join(joining(4, 40), soon(), was_forwarded=False)
             assert old.node.leads
-            stale = Cluster(old.node, 1)
+            stale = Cluster(old.node, 1, Dialler())
             if request_of == "removal":
                 answer = outcome_of(stale.change(removing(4), soon(0.5), was_forwarded=False))
             else:
@@ -147,7 +148,7 @@ def test_who_is_needed_for_a_majority_that_answers_stays_a_voter(
         async with three(tmp_path) as trio:
             lost, there = await lose_a_follower(trio)
             leader = trio.leader.node
-            members = Cluster(leader, 1)
+            members = Cluster(leader, 1, Dialler())
             request = raft_pb2.ConfChange(change_type=kind, node_id=there)
             with pytest.raises(ChangeRefused) as refusal:
                 await members.change(request, soon(), was_forwarded=False)
@@ -173,7 +174,7 @@ def test_a_change_that_leaves_no_majority_is_made_if_it_is_forced_and_unconfirme
             lost, there = await lose_a_follower(trio)
             leader = trio.leader.node
             request = raft_pb2.ConfChange(change_type=kind, node_id=there, force=True)
-            changing = outcome_of(Cluster(leader, 1).change(request, soon(0.5), was_forwarded=False))
+            changing = outcome_of(Cluster(leader, 1, Dialler()).change(request, soon(0.5), was_forwarded=False))
             assert await changing is OutcomeUnknown
             assert leader.members.configuration.voters == {leader.node_id, lost}
             trio.network.cut_off.clear()
@@ -187,7 +188,10 @@ def test_a_forced_change_that_leaves_a_majority_is_made_like_any_other(tmp_path:
         async with three(tmp_path) as trio:
             lost, _ = await lose_a_follower(trio)
             request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=lost, force=True)
-            assert await Cluster(trio.leader.node, 1).change(request, soon(), was_forwarded=False) == common_pb2.OK
+            assert (
+                await Cluster(trio.leader.node, 1, Dialler()).change(request, soon(), was_forwarded=False)
+                == common_pb2.OK
+            )
 
     asyncio.run(run())
 
@@ -197,7 +201,10 @@ def test_the_last_voter_is_not_removed_by_force(tmp_path: Path) -> None:
         async with running(tmp_path, Network()) as one:
             await one.until_leading()
             request = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=1, force=True)
-            assert await outcome_of(Cluster(one.node, 1).change(request, soon(), was_forwarded=False)) is ChangeRefused
+            assert (
+                await outcome_of(Cluster(one.node, 1, Dialler()).change(request, soon(), was_forwarded=False))
+                is ChangeRefused
+            )
 
     asyncio.run(run())
 
@@ -207,7 +214,7 @@ def test_the_address_of_a_voter_may_change_while_another_one_is_silent(tmp_path:
         async with three(tmp_path) as trio:
             _, there = await lose_a_follower(trio)
             moved = joining(there, 10 * there, "moved")
-            await Cluster(trio.leader.node, 1).join(moved, soon(), was_forwarded=False)
+            await Cluster(trio.leader.node, 1, Dialler()).join(moved, soon(), was_forwarded=False)
             assert trio.leader.node.members.by_id[there].raft_address == moved.address.raft_address
 
     asyncio.run(run())

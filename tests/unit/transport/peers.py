@@ -14,6 +14,7 @@ from meteora.pb.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceService
 from meteora.raft.entry import Entry
 from meteora.raft.message import Message, MessageKind
 from meteora.transport.channel import SERVER_OPTIONS
+from meteora.transport.dialler import Dialler
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity, IncomingSnapshot, Refusal
 from meteora.transport.outgoing import GrpcTransport
@@ -93,7 +94,7 @@ async def listening(
 @asynccontextmanager
 async def sending(inbox: RecordingInbox, peers: dict[int, str]) -> AsyncIterator[GrpcTransport]:
     """The transport of node 1 with these peers."""
-    transport = GrpcTransport(SENDER, inbox)
+    transport = GrpcTransport(SENDER, inbox, Dialler())
     transport.set_peers(peers)
     try:
         yield transport

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
 from meteora.raft.message import MessageKind
+from meteora.transport.dialler import Dialler
 from meteora.transport.outgoing import GrpcTransport
 from meteora.transport.queue import MAX_QUEUED_BYTES
 from tests.unit.transport.peers import (
@@ -332,7 +333,7 @@ def test_closing_leaves_no_task_and_no_thread_behind() -> None:
     async def story(nowhere: str) -> None:
         inbox = RecordingInbox()
         async with listening(inbox) as address:
-            transport = GrpcTransport(SENDER, RecordingInbox())
+            transport = GrpcTransport(SENDER, RecordingInbox(), Dialler())
             transport.set_peers({2: address, 3: nowhere, 4: unused_address()})
             await until_sent(transport, inbox)
             await transport.close()
