@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +18,10 @@ from meteora.http1 import Http1Gateway, connection
 from meteora.http2 import Endpoint
 from meteora.http2 import server as server_module
 from meteora.rpc import listener
+from meteora.tls import Certificates, IncomingTls
 from meteora.web import Http2Gateway, Request, Response, WebApplication, text_response
 from meteora.web import application as web_application
+from tests.certificates import Authority
 
 PATIENCE_SECONDS = 20.0
 MAX_BODY_BYTES = 100_000
@@ -78,10 +82,10 @@ class Served:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
+async def serving(tls: IncomingTls | None = None) -> AsyncIterator[Served]:
     application = WebApplication(MAX_BODY_BYTES)
     gateway = Http1Gateway(application)
-    endpoint = Endpoint(Http2Gateway(application).route)
+    endpoint = Endpoint(Http2Gateway(application).route, tls)
     endpoint.open_other = gateway.open
     sock = listener.bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
@@ -105,8 +109,10 @@ async def serving() -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def socket_to(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def socket_to(
+    port: int, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
         yield reader, writer
     finally:
@@ -366,6 +372,60 @@ def test_who_sends_too_much_ahead_is_cut_off_behind_the_answer(monkeypatch: pyte
             assert (answer.count(b"HTTP/1.1"), answer.endswith(b"at last\n")) == (1, True)
 
     run(story())
+
+
+# By TLS
+
+
+def test_who_is_refused_by_tls_is_left_a_moment_to_send_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "SWEEP_SECONDS", 0.01)
+    authority = Authority(tmp_path)
+    tls = IncomingTls(Certificates(authority.files("server", asks=False)), service="test")
+    context = ssl.create_default_context(cafile=authority.ca)
+    errors: list[object] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+        async with serving(tls) as served, socket_to(served.port, context) as (reader, writer):
+            writer.write(b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
+            assert status_of(await reader.readuntil(b"bytes here\n")) == 413
+            writer.write(bytes(MAX_BODY_BYTES + 1))
+            await writer.drain()
+            (lingering,) = served.gateway.connections
+            lingering._give_up_at = 0.0
+            assert await reader.read() == b""
+            assert errors == []
+
+    run(story())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_stream_by_tls_waits_for_who_reads_slowly(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    authority = Authority(tmp_path)
+    tls = IncomingTls(Certificates(authority.files("server", asks=False)), service="test")
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.minimum_version = context.maximum_version = version
+
+    async def story() -> None:
+        async with serving(tls) as served:
+            async with socket_to(served.port, context) as (reader, writer):
+                writer.write(b"GET /endless HTTP/1.1\r\nhost: test\r\n\r\n")
+                (each,) = await _connections(served)
+                while each._room is None:
+                    await asyncio.sleep(0.001)
+                while each._room is not None:
+                    assert await reader.read(1 << 20)
+            await served.ended.wait()
+
+    run(story())
+
+
+async def _connections(served: Served) -> list[connection.Http1Connection]:
+    while not served.gateway.connections:
+        await asyncio.sleep(0.001)
+    return list(served.gateway.connections)
 
 
 # Who is slow, and who goes
