@@ -26,7 +26,10 @@ from meteora.config import SETTINGS, NodeConfig
 from meteora.errors import ConfigurationError
 from meteora.settings import Setting, as_plain, as_toml
 
-_CLIENT_VARIABLES: Final = {"METEORA_ENDPOINTS"}
+_CLIENT_VARIABLES: Final = {
+    f"METEORA_{name}"
+    for name in ("ENDPOINTS", "CACERT", "CERT", "KEY", "SERVER_NAME", "USER", "PASSWORD", "PASSWORD_FILE")
+}
 """What only the commands of clients read."""
 
 _SERVICE_VARIABLE: Final = re.compile(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meteora.cli import commands
 from meteora.cli.configuration import _as_json, _as_text, _as_toml, show
 from meteora.cli.node_options import node_config
 from meteora.cli.node_settings import problems_of
@@ -206,10 +207,39 @@ def words_of(kind: Kind) -> st.SearchStrategy[Any]:
     raise AssertionError(kind)
 
 
-CONFIGS = st.builds(NodeConfig, **{setting.field: values(setting.kind) for setting in SETTINGS})
+def variables(command: click.Command) -> set[str]:
+    """Those that a command reads, and all below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {each.envvar for each in command.params if isinstance(each.envvar, str)}
+    return own.union(*map(variables, below))
 
 
-@given(CONFIGS.filter(lambda config: not problems_of(config)))
+def test_no_variable_that_a_command_reads_is_warned_of(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_by_clients = variables(commands) - {setting.variable for setting in SETTINGS} - {"METEORA_CONFIG"}
+    assert "METEORA_CACERT" in read_by_clients
+    for name in (*read_by_clients, "METEORA_PASSWORD"):
+        monkeypatch.setenv(name, "x")
+    assert run("config", "check") == (0, b"The configuration is fine.\n", "")
+
+
+FILES = {"cert_file": Path("/certificates/node.crt"), "key_file": Path("/certificates/node.key")}
+CA = {"trusted_ca_file": Path("/certificates/ca.crt"), "client_cert_auth": True}
+
+TLS_ENDINGS = ("cert_file", "key_file", "ca_file", "cert_auth", "allowed_names")
+
+TLS = st.sampled_from([{}, FILES, {"auto_tls": True}, FILES | CA])
+PEER_TLS = st.sampled_from([{}, {"auto_tls": True}, FILES | CA, FILES | CA | {"allowed_names": ("node-1", "node-2")}])
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> NodeConfig:
+    """Settings that go together."""
+    tls = draw(TLS) | {f"peer_{name}": value for name, value in draw(PEER_TLS).items()}
+    others = [each for each in SETTINGS if "tls" not in each.field and not each.field.endswith(TLS_ENDINGS)]
+    return NodeConfig(**{each.field: draw(values(each.kind)) for each in others}, **tls)
+
+
+@given(configs().filter(lambda config: not problems_of(config)))
 def test_what_is_shown_as_toml_leads_to_the_same_settings(config: NodeConfig) -> None:
     text = _as_toml(show.make_context("show", []), config)
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8", newline="") as file:

@@ -228,7 +228,7 @@ def test_a_release_that_does_not_know_what_the_cluster_does_is_not_let_in(tmp_pa
             request.ClearField("level")
             request.ClearField("version")
             with pytest.raises(ChangeRefused, match="this node runs an older release: start it with release"):
-                await Cluster(one.node, 1).join(request, soon(), was_forwarded=False)
+                await Cluster(one.node, 1, Dialler()).join(request, soon(), was_forwarded=False)
             assert 2 not in one.node.members.by_id
 
     asyncio.run(run())

@@ -11,6 +11,7 @@ from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, PeerServiceStub, add_PeerServiceServicer_to_server
 from meteora.rpc import create_rpc_server
 from meteora.server.founding import Newcomer, meet
+from meteora.transport.dialler import Dialler
 
 OWN = "127.0.0.1:1"
 """Of the node that asks; nobody asks it."""
@@ -51,7 +52,7 @@ async def members_met(ports: list[int], others: Others, *, is_first: bool = True
             if servicer is not None:
                 await serve(stack, port, servicer)
         try:
-            return await asyncio.wait_for(meet(initial_cluster, OWN, instance_id=1), WAIT_SECONDS)
+            return await asyncio.wait_for(meet(Dialler(), initial_cluster, OWN, instance_id=1), WAIT_SECONDS)
         except TimeoutError:
             return None
 
@@ -112,14 +113,14 @@ def test_one_that_is_not_on_the_list_joins_by_those_that_are(free_port: Callable
         async with AsyncExitStack() as stack:
             await serve(stack, ports[0], Member())
             await serve(stack, ports[1], Newcomer(3, addresses))
-            return await meet(addresses, OWN, instance_id=1), addresses
+            return await meet(Dialler(), addresses, OWN, instance_id=1), addresses
 
     members, addresses = asyncio.run(found())
     assert members == addresses[:1]
 
 
 def test_a_node_alone_in_its_list_founds_a_cluster() -> None:
-    assert asyncio.run(meet([OWN], OWN, instance_id=1)) == ()
+    assert asyncio.run(meet(Dialler(), [OWN], OWN, instance_id=1)) == ()
 
 
 @pytest.mark.parametrize(
