@@ -41,7 +41,9 @@ from meteora.server.metrics import NodeMetrics
 from meteora.server.peer_service import PeerService
 from meteora.server.probes import Probes
 from meteora.server.raft_service import RaftService
+from meteora.server.recent import RecentWork
 from meteora.server.replies import Replies
+from meteora.server.status_page import StatusPage
 from meteora.server.stepping_back import step_back
 from meteora.storage.data_directory import DataDirectory
 from meteora.storage.data_directory import Identity as StoredIdentity
@@ -337,6 +339,9 @@ class Server:
         self._parts.push_async_callback(probes.stop)
         probes.add_to(application)
         node_metrics.add_to(application)
+        page = StatusPage(self.node, self._cluster.cluster_id, self._transport, RecentWork(self.node, kv_server))
+        self._parts.push_async_callback(page.stop)
+        page.add_to(application)
 
     # Stopping
 
