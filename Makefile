@@ -26,7 +26,7 @@ sim_seeds ?= 300
 sim_first_seed ?= 1
 sim_workers ?= 2
 
-.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check fix proto clean
+.PHONY: help start cluster test faults cover sim sim-mutants bench bench-quick check fix proto screenshots clean
 .DELETE_ON_ERROR:
 
 help:
@@ -80,6 +80,9 @@ fix: $(develop_ready) ## mends what `check` finds, as far as a machine can
 
 proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
 	$(python) tools/generate_pb.py
+
+screenshots: $(develop_ready) ## pictures of the status page in docs/images; takes Chromium, and a minute
+	$(python) tools/screenshots.py $(ARGS)
 
 clean: ## removes what these targets made: .venv, .cluster, .bench, caches, builds; never ./data
 	rm -rf .venv .cluster .bench .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,10 +1,10 @@
 """Takes the pictures of the status page that the documentation shows: what `make screenshots` calls.
 
-Three nodes run on this machine for half a minute under a light load, and Chromium looks at the leader's page.
+Three nodes run on this machine for a minute under a light load, and Chromium looks at the leader's page.
 """
 
 import argparse
-import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,62 +12,95 @@ import threading
 import time
 from pathlib import Path
 
+from chromium import Chromium
+
 from meteora.client import Client
+from meteora.errors import MeteoraError
 
 ROOT = Path(__file__).resolve().parent.parent
-METEORA = Path(sys.executable).with_name("meteora")
-ENDPOINTS = [f"127.0.0.1:{port}" for port in (5001, 5002, 5003)]
 
 LOAD_SECONDS = 60.0
 
+START_SECONDS = 60.0
+
 PICTURES = {
-    "status-light.png": ((1120, 760), []),
-    "status-dark.png": ((1120, 760), ["--blink-settings=preferredColorScheme=0"]),
-    "status-phone.png": ((500, 1100), []),
+    "status-light.png": ("light", 1120),
+    "status-dark.png": ("dark", 1120),
+    "status-phone.png": ("light", 375),
 }
-"""By the name: size of the window, and options."""
+"""By the name: the colours, and the width of the page."""
 
 
-def start(node_id: int, folder: Path) -> "subprocess.Popen[bytes]":
-    """One node; the second and third join the first."""
-    ports = ["-r", str(7000 + node_id), "-k", str(5000 + node_id)]
-    command = [str(METEORA), "start", "-i", str(node_id), "-a", "127.0.0.1", *ports, "-d", str(folder / str(node_id))]
-    peer = [] if node_id == 1 else ["-p", "127.0.0.1:7001"]
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has now."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def start(node_id: int, kv_port: int, raft_port: int, peer_port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    """One node; all but the first join that."""
+    ports = ["-a", "127.0.0.1", "-r", str(raft_port), "-k", str(kv_port)]
+    peer = [] if raft_port == peer_port else ["-p", f"127.0.0.1:{peer_port}"]
+    command = [sys.executable, "-m", "meteora", "start", "-i", str(node_id), *ports, "-d", str(folder / str(node_id))]
     with (folder / f"{node_id}.log").open("wb") as log:
         return subprocess.Popen([*command, *peer], stdout=log, stderr=log)
 
 
-def work(number: int, stopped: threading.Event) -> None:
+def work(number: int, endpoints: list[str], stopped: threading.Event) -> None:
     """Puts and gets, a little more of them as time goes on, until it is stopped."""
     began_at = time.monotonic()
-    with Client(ENDPOINTS) as client:
+    with Client(endpoints) as client:
         while not stopped.wait(0.01 / (1 + (time.monotonic() - began_at) % 20 / 5)):
             client.put(f"key{number}", b"value")
             client.get(f"key{number}")
 
 
-def leader() -> str:
+def leader(endpoints: list[str]) -> str:
     """The KV address of the leader, once there is one and all are voters."""
-    with Client(ENDPOINTS) as client:
-        while True:
-            status = client.status()
-            if len(status.members) == len(ENDPOINTS) and status.leader_id:
-                return ENDPOINTS[status.leader_id - 1]
+    deadline = time.monotonic() + START_SECONDS
+    with Client(endpoints) as client:
+        while time.monotonic() < deadline:
+            try:
+                status = client.status()
+            except MeteoraError:
+                continue  # It has waited by itself.
+            voters = [member for member in status.members if member.is_voter]
+            if len(voters) == len(endpoints) and status.leader_id:
+                return endpoints[status.leader_id - 1]
             time.sleep(0.2)
+    raise SystemExit(f"the nodes were no cluster within {START_SECONDS:g} s")
 
 
 def take(address: str, folder: Path) -> None:
     """All pictures of one node's page."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise SystemExit("chromium is not installed: on Debian, apt-get install chromium")
-    for name, ((width, height), options) in PICTURES.items():
-        picture = folder / name
-        common = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=3000"]
-        size = f"--window-size={width},{height}"
-        command = [chromium, *common, *options, size, f"--screenshot={picture}", f"http://{address}/"]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        print(f"{picture.name}: {picture.stat().st_size // 1024} KiB", flush=True)
+    with Chromium() as browser:
+        for name, (scheme, width) in PICTURES.items():
+            browser.resize(width, 600)
+            browser.prefer(scheme)
+            browser.open(f"http://{address}/")
+            browser.wait_until("document.querySelectorAll('#members tr').length === 3")
+            browser.resize(width, browser.evaluate("document.documentElement.scrollHeight"))
+            picture = folder / name
+            picture.write_bytes(browser.picture())
+            print(f"{picture.name}: {picture.stat().st_size // 1024} KiB", flush=True)
+
+
+def load_and_take(endpoints: list[str], seconds: float, folder: Path) -> None:
+    """Pictures of the leader after `seconds` of load."""
+    address, stopped = leader(endpoints), threading.Event()
+    workers = [threading.Thread(target=work, args=(number, endpoints, stopped)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    try:
+        time.sleep(seconds)
+        take(address, folder)
+    finally:
+        stopped.set()
+        for worker in workers:
+            worker.join()
 
 
 def main() -> None:
@@ -77,22 +110,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=LOAD_SECONDS, help="of load before they are taken")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    stopped, nodes = threading.Event(), []
+    ports, nodes = free_ports(6), []
     with tempfile.TemporaryDirectory() as folder:
         try:
             for node_id in (1, 2, 3):
-                nodes.append(start(node_id, Path(folder)))
-            address = leader()
-            workers = [threading.Thread(target=work, args=(number, stopped)) for number in range(3)]
-            for worker in workers:
-                worker.start()
-            try:
-                time.sleep(options.seconds)
-                take(address, options.folder)
-            finally:
-                stopped.set()
-                for worker in workers:
-                    worker.join()
+                raft_port, kv_port = ports[2 * node_id - 2 : 2 * node_id]
+                nodes.append(start(node_id, kv_port, raft_port, ports[0], Path(folder)))
+            load_and_take([f"127.0.0.1:{port}" for port in ports[1::2]], options.seconds, options.folder)
         finally:
             for node in nodes:
                 node.terminate()
