@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,10 +12,21 @@ from tools import chromium
 
 pytestmark = [
     pytest.mark.timeout(180),
+    pytest.mark.xdist_group("status page"),
     pytest.mark.skipif(chromium.path() is None, reason="chromium is not installed (Debian: apt-get install chromium)"),
 ]
 
 MEMBERS = "[...document.querySelectorAll('#members tr')].map(row => row.dataset.node).join()"
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[ClusterProcesses]:
+    """Three nodes for all tests here. Who kills one starts it again."""
+    cluster = ClusterProcesses(tmp_path_factory.mktemp("page"), [free_port() for _ in range(6)])
+    try:
+        yield cluster.start()
+    finally:
+        cluster.end()
 
 
 @pytest.fixture
@@ -57,38 +68,33 @@ def complaints(browser: chromium.Chromium) -> list[object]:
     return [each["params"] for each in browser.events if each["method"] in methods]
 
 
-def test_the_page_lists_the_members_and_follows_writes_and_a_loss(
-    three_nodes: ClusterProcesses, browser: chromium.Chromium
+def test_the_page_lists_the_members_and_follows_writes_without_asking_another_host(
+    three: ClusterProcesses, browser: chromium.Chromium
 ) -> None:
-    leader = three_nodes.leader()
-    follower, lost = [each for each in (1, 2, 3) if each != leader]
-    browser.open(page_of(three_nodes, follower))
+    leader = three.leader()
+    follower = next(each for each in (1, 2, 3) if each != leader)
+    browser.open(page_of(three, follower))
     browser.wait_until(f"{MEMBERS} === '1,2,3'")
     assert browser.evaluate(cell(leader, "Role")) == "leader"
     assert browser.evaluate("document.querySelector('#where a').textContent") == f"node {leader}"
-    assert browser.evaluate("document.querySelector('#where a').href") == page_of(three_nodes, leader)
-    assert browser.evaluate(cell(lost, "KV address")) == three_nodes.endpoints[lost - 1]
+    assert browser.evaluate("document.querySelector('#where a').href") == page_of(three, leader)
+    assert browser.evaluate(cell(leader, "KV address")) == three.endpoints[leader - 1]
     browser.wait_until("document.querySelector('#alarms').textContent === 'None'")
     browser.wait_until("document.querySelector('#events').textContent.includes('leads in term')")
 
     for number in range(5):
-        put(three_nodes.kv_ports[0], b"key", b"%d" % number)
+        put(three.kv_ports[0], b"key", b"%d" % number)
     for node in (1, 2, 3):
-        browser.wait_until(f"{cell(node, 'Applied')}.replaceAll(',', '') >= {applied(three_nodes, node)}")
+        browser.wait_until(f"{cell(node, 'Applied')}.replaceAll(',', '') >= {applied(three, node)}")
     browser.wait_until("document.querySelectorAll('#plots svg path.first[d^=M]').length > 0")
 
-    assert requested_hosts(browser) == {three_nodes.endpoints[follower - 1]}
+    assert requested_hosts(browser) == {three.endpoints[follower - 1]}
     assert complaints(browser) == []
 
-    three_nodes.node(lost).kill()
-    browser.wait_until(f"document.querySelector('#alarms').textContent.includes('Node {lost} ')")
-    browser.wait_until(f"{cell(lost, 'State')} !== 'ok'")
-    assert browser.evaluate(cell(leader, "State")) == "ok"
 
-
-def test_the_page_fits_a_phone_and_has_both_colours(three_nodes: ClusterProcesses, browser: chromium.Chromium) -> None:
+def test_the_page_fits_a_phone_and_has_both_colours(three: ClusterProcesses, browser: chromium.Chromium) -> None:
     browser.resize(375, 700)
-    browser.open(page_of(three_nodes, 1))
+    browser.open(page_of(three, 1))
     browser.wait_until(f"{MEMBERS} === '1,2,3'")
     assert browser.evaluate("document.documentElement.scrollWidth") == 375
     grounds = []
@@ -96,23 +102,40 @@ def test_the_page_fits_a_phone_and_has_both_colours(three_nodes: ClusterProcesse
         browser.prefer(scheme)
         ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         grounds.append(sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(","))))
-    assert grounds[0] > 600 > 150 > grounds[1]
+    light, dark = grounds
+    assert light > 600
+    assert dark < 150
 
 
-def test_the_page_says_that_its_node_is_gone_and_goes_on_when_it_is_back(
-    three_nodes: ClusterProcesses, browser: chromium.Chromium
+def test_a_loss_is_an_alarm_on_the_others_pages_until_the_node_is_back(
+    three: ClusterProcesses, browser: chromium.Chromium
 ) -> None:
-    browser.open(page_of(three_nodes, 3))
+    lost = three.leader()
+    page = next(each for each in (1, 2, 3) if each != lost)
+    browser.open(page_of(three, page))
+    browser.wait_until(f"{cell(lost, 'State')} === 'ok'")
+    three.node(lost).kill()
+    browser.wait_until(f"document.querySelector('#alarms').textContent.includes('Node {lost} ')")
+    browser.wait_until(f"{cell(lost, 'State')} !== 'ok'")
+    # Another one leads, and the page says which.
+    browser.wait_until(f"document.querySelector('#members tr.leader')?.dataset.node !== '{lost}'")
+    three.start_again()
+    browser.wait_until(f"{cell(lost, 'State')} === 'ok'")
+    browser.wait_until("document.querySelector('#alarms').textContent === 'None'")
+
+
+def test_the_page_says_that_its_own_node_is_gone_and_goes_on_when_it_is_back(
+    three: ClusterProcesses, browser: chromium.Chromium
+) -> None:
+    browser.open(page_of(three, 3))
     browser.wait_until("document.querySelector('#live').textContent === 'Live'")
-    three_nodes.node(3).kill()
+    three.node(3).kill()
     browser.wait_until("document.querySelector('#live').textContent.includes('no answer since')")
-    three_nodes.start_again()
+    three.start_again()
     browser.wait_until("document.querySelector('#live').textContent === 'Live'")
 
 
-def test_without_javascript_the_page_names_the_command(
-    three_nodes: ClusterProcesses, browser: chromium.Chromium
-) -> None:
+def test_without_javascript_the_page_names_the_command(three: ClusterProcesses, browser: chromium.Chromium) -> None:
     browser.tell("Emulation.setScriptExecutionDisabled", value=True)
-    browser.tell("Page.navigate", url=page_of(three_nodes, 1))
+    browser.tell("Page.navigate", url=page_of(three, 1))
     browser.wait_until("document.body && document.body.innerText.includes('meteora status')")
