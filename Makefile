@@ -30,7 +30,7 @@ sim_workers ?= 2
 .DELETE_ON_ERROR:
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 start: $(run_ready) ## a node on this machine, with its data in ./data; ARGS="-i 2 ..."
 	@exec .venv/bin/meteora start $(ARGS)

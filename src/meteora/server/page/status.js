@@ -15,6 +15,7 @@ const CLASSES = ["first", "second"];
 
 const byId = (id) => document.getElementById(id);
 let heardAt = null;
+let shownEvents = null;
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -79,10 +80,13 @@ function showAlarms(alarms) {
 
 function memberRow(member, ownId) {
   const row = element("tr", undefined, member.role === "leader" ? "leader" : "");
+  // Said outright, because a phone's layout takes what a table is from it.
+  row.role = "row";
   row.dataset.node = member.id;
   if (member.state !== "ok") row.classList.add("wrong");
   const name = element("th");
   name.scope = "row";
+  name.role = "rowheader";
   name.append(member.id === ownId || !member.kv_address ? member.id : linkTo(member, member.id));
   if (member.id === ownId) name.append(element("small", " this node"));
   const rtt = member.round_trip_seconds;
@@ -99,6 +103,7 @@ function memberRow(member, ownId) {
   row.append(name);
   for (const [label, text, className] of cells) {
     const cell = element("td", text, className);
+    cell.role = "cell";
     cell.dataset.label = label;
     row.append(cell);
   }
@@ -169,6 +174,10 @@ function showPlots(status) {
 }
 
 function showEvents(events) {
+  // What is selected or scrolled to stays so while nothing is new.
+  const shown = JSON.stringify(events);
+  if (shownEvents === shown) return;
+  shownEvents = shown;
   const rows = events.map((event) => {
     const row = element("li"), time = element("time", moment(event.at));
     time.dateTime = new Date(event.at * 1000).toISOString();
