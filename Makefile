@@ -31,11 +31,12 @@ sim_workers ?= 2
 # How long `make fuzz` takes, all targets together.
 fuzz_seconds ?= 600
 
-.PHONY: help start cluster test faults fuzz fuzz-corpus cover sim sim-mutants bench bench-quick soak check docs fix proto lock clean
+.PHONY: help start cluster test faults fuzz fuzz-corpus cover sim sim-mutants bench bench-quick soak check docs fix proto
+.PHONY: lock screenshots clean
 .DELETE_ON_ERROR:
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 start: $(run_ready) ## a node on this machine, with its data in ./data; ARGS="-i 2 ..."
 	@exec .venv/bin/meteora start $(ARGS)
@@ -101,6 +102,9 @@ proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
 
 lock: $(develop_ready) ## locks what the container image is built from; ARGS=--upgrade takes newer releases
 	PYTHON=$(python) tools/lock_requirements.sh $(ARGS)
+
+screenshots: $(develop_ready) ## pictures of the status page in docs/images; takes Chromium, and a minute
+	$(python) -m tools.screenshots $(ARGS)
 
 clean: ## removes what these targets made: .venv, .cluster, .bench, caches, builds; never ./data
 	rm -rf .venv .cluster .bench .fuzz .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -487,5 +487,5 @@ def test_a_kv_address_is_not_where_nodes_join(tmp_path: Path, ports: Ports, free
     with running(ports, tmp_path / "1"):
         peer = f"127.0.0.1:{ports[1]}"
         assert complaint(options((free_port(), free_port()), tmp_path / "2", "-i", "2", "-p", peer)) == (
-            f"what answers at {peer} lets no nodes join: -p takes the Raft address of a member, not its KV address"
+            f"what answers at {peer} lets no nodes join: it takes the Raft address of a member, not its KV address"
         )

@@ -61,6 +61,7 @@ from meteora.node.releases import Releases
 from meteora.node.scans import Scans
 from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
+from meteora.observability.events import RecentEvents
 from meteora.observability.logs import get_logger
 from meteora.raft import (
     Change,
@@ -196,10 +197,11 @@ class Node:
         self._addresses = PeerAddresses(settings.node_id, self._members)
         self.counts = NodeCounts()
         """Of its work, for metrics."""
+        self.events = RecentEvents()
         self._log_write = LogWrite(self.counts.log_write_seconds)
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
-        self._is_tidying = self._work_is_scheduled = self._is_stopping = False
+        self._is_tidying = self._work_is_scheduled = self._is_stopping = self._has_known_leader = False
         self._begin_without_work()
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
         self._parting: Parting | None = None
@@ -964,7 +966,9 @@ class Node:
         before, self._members = self._members.by_id.get(self.node_id), members
         if self._is_in(before) or self._is_in(members.by_id.get(self.node_id)):
             # What was before this node joined it passes as it catches up: news to nobody.
-            _log.info("the membership changed", index=index, members=configuration_text(members.configuration))
+            now = configuration_text(members.configuration)
+            _log.info("the membership changed", index=index, members=now)
+            self.events.note(f"the membership changed: {now}")
         self._raw.set_stranger(is_stranger=self._is_stranger)
         self._transport.set_peers(self._addresses.by_peer())
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
@@ -996,9 +1000,11 @@ class Node:
     def _compare_states(self, now: float) -> None:
         """Tell the others what this state is, and stop if it is not what theirs are."""
         if self._divergence.is_due(now):
-            checkpoints = self._state_machine.checkpoints()
+            checkpoints, before = self._state_machine.checkpoints(), self.differing
             self._transport.report(encode_checkpoints(checkpoints))
             self._divergence.compare(checkpoints, self._members.configuration, self.leader_id)
+            for member in sorted(self.differing - before):
+                self.events.note(f"the state of node {member} differs from that of this node")
 
     def _tidy_disk_if_due(self) -> None:
         if not self._is_tidying:
@@ -1098,6 +1104,7 @@ class Node:
         self._releases.raised.set()
         self.counts.snapshots_installed += 1
         _log.info("installed a snapshot", index=state.index, term=state.term)
+        self.events.note(f"a snapshot up to index {state.index} was installed")
         self._switch_to(Members.decode(state.membership), state.index)
 
     # Reading
@@ -1138,10 +1145,14 @@ class Node:
         term, leader_id, role = now
         if role is RoleName.LEADER:
             _log.info("became leader", term=term)
+            self.events.note(f"this node became leader in term {term}")
         elif leader_id:
             _log.info("following a leader", leader=leader_id, term=term)
+            self.events.note(f"node {leader_id} leads in term {term}")
         elif not self._is_search_told:
-            _log.info(_why_no_leader(before, now), role=role.value, term=term)
+            why = _why_no_leader(before, now)
+            _log.info(why, role=role.value, term=term)
+            self.events.note(f"{why} (term {term})")
         self._is_search_told = leader_id == 0
 
 

@@ -49,9 +49,12 @@ from meteora.server.maintenance_service import MaintenanceService
 from meteora.server.metrics import NodeMetrics
 from meteora.server.passwords import Passwords
 from meteora.server.peer_service import PeerService
+from meteora.server.peer_statuses import PeerStatuses
 from meteora.server.probes import Probes
 from meteora.server.raft_service import RaftService
+from meteora.server.recent import RecentWork
 from meteora.server.replies import Replies
+from meteora.server.status_page import StatusPage
 from meteora.server.stepping_back import step_back
 from meteora.server.tls import NodeTls, open_tls
 from meteora.storage.data_directory import DataDirectory
@@ -426,6 +429,11 @@ class Server:
         self._parts.push_async_callback(probes.stop)
         probes.add_to(application)
         node_metrics.add_to(application)
+        peers = PeerStatuses(self._dialler, lambda: self._gate.member_authorization)
+        recent = RecentWork(self.node, kv_server)
+        page = StatusPage(self.node, self._cluster.cluster_id, self._transport, recent, peers)
+        self._parts.push_async_callback(page.stop)
+        page.add_to(application)
 
     # Stopping
 

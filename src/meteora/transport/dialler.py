@@ -1,7 +1,6 @@
 """Connects to peers, in the clear or by TLS: for the streams of Raft, and for the rarer calls between nodes."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, cast
 
 from meteora.addresses import parse_address
@@ -35,8 +34,8 @@ class Dialler:
         connection.ping_after(KEEPALIVE_SECONDS)
         return connection
 
-    def open_channel(self, address: str) -> "AbstractAsyncContextManager[grpc.aio.Channel]":
+    def open_channel(self, address: str) -> "grpc.aio.Channel":
         """A channel of its own to the node at `address`, for the stubs of its services."""
         channel = Http2Channel(lambda: self.connect(address), address, max_message_bytes=MAX_MESSAGE_BYTES)
         # It is one to the stubs of the methods that nodes call.
-        return cast("AbstractAsyncContextManager[grpc.aio.Channel]", channel)
+        return cast("grpc.aio.Channel", channel)

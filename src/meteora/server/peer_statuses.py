@@ -1,0 +1,66 @@
+"""How the other members say that they are, asked for whoever looks at this node's page."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import grpc
+
+from meteora.node import Member
+from meteora.pb.common_pb2 import Null
+from meteora.pb.raft_pb2 import NodeStatusReply
+from meteora.pb.raft_pb2_grpc import RaftServiceStub
+from meteora.server.access import AUTHORIZATION_KEY
+from meteora.transport.dialler import Dialler
+
+ANSWER_SECONDS: Final = 1.0
+"""For a member to answer. It needs nobody else for it."""
+
+KEPT_SECONDS: Final = 10.0
+"""That channels are kept open after somebody asked."""
+
+
+class PeerStatuses:
+    """Asks members by their Raft addresses."""
+
+    def __init__(self, dialler: Dialler, authorization: Callable[[], str]) -> None:
+        """`authorization` proves to them that this node is a member; empty if nothing has to."""
+        self._dialler = dialler
+        self._authorization = authorization
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._asked_at = 0.0
+
+    async def ask(self, members: Mapping[int, Member]) -> dict[int, NodeStatusReply | None]:
+        """What each of them answers; None where none does in time."""
+        self._asked_at = asyncio.get_running_loop().time()
+        await self._keep_only({member.raft_address for member in members.values()})
+        answers = await asyncio.gather(*(self._ask(member.raft_address) for member in members.values()))
+        return dict(zip(members, answers, strict=True))
+
+    async def _ask(self, address: str) -> NodeStatusReply | None:
+        if not address:
+            return None
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = self._dialler.open_channel(address)
+        proof = self._authorization()
+        metadata = ((AUTHORIZATION_KEY, proof),) if proof else ()
+        try:
+            return await RaftServiceStub(channel).NodeStatus(Null(), timeout=ANSWER_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError:
+            # The next time by another connection.
+            await self._channels.pop(address).close()
+            return None
+
+    async def close_unused(self) -> None:
+        """Closes the channels if nobody has asked for a while."""
+        if asyncio.get_running_loop().time() - self._asked_at > KEPT_SECONDS:
+            await self.close()
+
+    async def close(self) -> None:
+        """Closes all channels."""
+        await self._keep_only(set())
+
+    async def _keep_only(self, addresses: set[str]) -> None:
+        for address in self._channels.keys() - addresses:
+            await self._channels.pop(address).close()

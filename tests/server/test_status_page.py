@@ -1,0 +1,149 @@
+"""The status page's files and JSON, on nodes in this process; what a browser makes of them is in tests/cluster."""
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from meteora.server.alarms import LAG_ENTRIES, LAG_SAMPLES, View, alarms
+from meteora.server.recent import Sample
+from tests.server.served import (
+    LoopThread,
+    ServedCluster,
+    ServedNode,
+    config_of,
+    make_member_of_three,
+    served_cluster,
+    served_node,
+    wait_until,
+)
+
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[ServedCluster]:
+    with served_cluster(tmp_path_factory.mktemp("three"), free_port, 3, "http2") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[ServedNode]:
+    """A member of three whose peers are not there."""
+    config = config_of(tmp_path_factory.mktemp("cut off"), free_port, 1, "http2")
+    make_member_of_three(config, {2: f"127.0.0.1:{free_port()}", 3: f"127.0.0.1:{free_port()}"}, b"key", b"value")
+    with LoopThread() as thread, served_node(thread, config) as node:
+        yield node
+
+
+def ask(node: ServedNode, path: str, **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection(node.config.kv_address, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def status_of(node: ServedNode) -> Any:
+    return json.loads(ask(node, "/status.json")[1])
+
+
+def sample(**values: Any) -> Sample:
+    plain = {"at": 0.0, "requests": 0.0, "writes": 0.0, "request_p50": None, "request_p99": None, "disk_p99": None}
+    return Sample(**{**plain, "slowest_disk": 0.0, "lags": {}, **values})
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/status.css", "text/css; charset=utf-8"),
+        ("/status.js", "text/javascript; charset=utf-8"),
+        ("/favicon.svg", "image/svg+xml"),
+    ],
+)
+def test_a_file_is_what_it_says_and_lets_nothing_of_others_in(
+    nodes: ServedCluster, path: str, content_type: str
+) -> None:
+    response, body = ask(nodes.leader, path)
+    assert (response.status, response.getheader("content-type")) == (200, content_type)
+    assert body
+    policy = response.getheader("content-security-policy") or ""
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.getheader("x-content-type-options") == "nosniff"
+
+
+def test_a_file_that_is_known_is_not_sent_again(nodes: ServedCluster) -> None:
+    tag = ask(nodes.leader, "/status.js")[0].getheader("etag")
+    assert tag
+    response, body = ask(nodes.leader, "/status.js", if_none_match=tag)
+    assert (response.status, body) == (304, b"")
+    assert ask(nodes.leader, "/status.js", if_none_match='"another"')[0].status == 200
+
+
+def test_every_node_tells_of_all_members(nodes: ServedCluster) -> None:
+    leader = str(nodes.leader.config.node_id)
+    nodes.leader.put(b"key", b"value")
+    for node in nodes.nodes:
+        # An answer is kept for a second.
+        wait_until(lambda node=node: not status_of(node)["alarms"], "no alarm")
+        status = status_of(node)
+        assert [(each["id"], each["state"]) for each in status["members"]] == [("1", "ok"), ("2", "ok"), ("3", "ok")]
+        assert [each["id"] for each in status["members"] if each["role"] == "leader"] == [leader]
+        assert all(each["applied_index"] > 0 for each in status["members"])
+        assert [each["kv_address"] for each in status["members"]] == [each.config.kv_address for each in nodes.nodes]
+
+
+def test_the_last_elections_are_told(nodes: ServedCluster) -> None:
+    texts = [each["text"] for each in status_of(nodes.leader)["events"]]
+    assert any("this node became leader in term" in each for each in texts)
+    assert "the membership changed: voters=(1 2 3)" in texts
+
+
+def test_many_who_look_at_the_same_time_get_one_answer(nodes: ServedCluster) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        told = [each.result()["now"] for each in [pool.submit(status_of, nodes.leader) for _ in range(20)]]
+    # A second may pass meanwhile, on a machine that is busy.
+    assert len(set(told)) < 10
+
+
+def test_samples_are_taken_while_nobody_looks(nodes: ServedCluster) -> None:
+    page = nodes.leader
+    before = len(status_of(page)["samples"])
+    wait_until(lambda: len(status_of(page)["samples"]) > before, "another sample")
+
+
+def test_no_key_and_no_value_is_told(nodes: ServedCluster) -> None:
+    nodes.leader.put(b"secretkey", b"secretvalue")
+    assert b"secret" not in ask(nodes.leader, "/status.json")[1]
+
+
+def test_a_node_that_is_cut_off_says_so(cut_off: ServedNode) -> None:
+    status = status_of(cut_off)
+    assert status["leader_id"] == "0"
+    assert status["alarms"][0].startswith("No leader is known")
+    assert status["alarms"][1:] == ["Node 2 can't be reached.", "Node 3 can't be reached."]
+
+
+def told(node: ServedNode, samples: list[Sample]) -> list[str]:
+    return alarms(View(node=node.node, unreachable={}, samples=samples))
+
+
+def test_a_lag_that_grows_is_an_alarm(nodes: ServedCluster) -> None:
+    lags = [LAG_ENTRIES + each for each in range(LAG_SAMPLES)]
+    growing = [sample(lags={2: each}) for each in lags]
+    assert [each.startswith("Node 2 falls behind") for each in told(nodes.leader, growing)] == [True]
+    assert told(nodes.leader, growing[::-1]) == []
+    assert told(nodes.leader, [sample(lags={2: each - LAG_ENTRIES}) for each in lags]) == []
+
+
+def test_a_disk_that_was_slow_is_an_alarm(nodes: ServedCluster) -> None:
+    assert ["disk" in each for each in told(nodes.leader, [sample(slowest_disk=2.0), sample()])] == [True]
+    assert told(nodes.leader, [sample(slowest_disk=0.5)]) == []
