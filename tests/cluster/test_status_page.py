@@ -38,7 +38,7 @@ def browser() -> Iterator[chromium.Chromium]:
 
 def cell(node: int, label: str) -> str:
     """JavaScript for what stands in the row of a member."""
-    return f'document.querySelector(\'#members tr[data-node="{node}"] td[data-label="{label}"]\').textContent'
+    return f'document.querySelector(\'#members tr[data-node="{node}"] td[data-label="{label}"]\')?.textContent'
 
 
 def page_of(cluster: ClusterProcesses, node: int) -> str:

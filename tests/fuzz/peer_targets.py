@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from meteora.errors import MeteoraError
+from meteora.features import Release
 from meteora.kv.rolling_hash import decode_checkpoints, encode_checkpoints
 from meteora.node.divergence import DivergenceAlarm
 from meteora.pb import peer_pb2
@@ -86,7 +87,7 @@ class _Inbox:
         assert 0 <= instance_id < 2**64, "an instance id that no record can hold"
         return Refusal.REMOVED_SENDER if sender == 9 else None
 
-    def introduced(self, sender: int, instance_id: int, raft_address: str) -> None:
+    def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release) -> None:
         assert sender not in (0, NODE), "a sender that can't be"
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
