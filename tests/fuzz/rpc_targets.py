@@ -34,12 +34,13 @@ from tests.fuzz.wire import Wire, judge, run, turns
 MAX_MESSAGE_BYTES = 4096
 
 
-def _gzip(data: bytes) -> bytes:
+def zipped(data: bytes) -> bytes:
+    """As gzip has it, the same each time."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
 
-BOMB = _gzip(bytes(1 << 20))
+BOMB = zipped(bytes(1 << 20))
 """A message of a kilobyte that is a megabyte when it is unpacked."""
 
 
@@ -56,7 +57,7 @@ def framing(data: bytes) -> None:
                 part = choices.chunk()
                 body += struct.pack(">BI", choices.byte() % 3, len(part)) + part
             case 2:
-                part = BOMB if choices.flag() else _gzip(choices.chunk())
+                part = BOMB if choices.flag() else zipped(choices.chunk())
                 body += struct.pack(">BI", 1, len(part)) + part
             case _:
                 body += struct.pack(">BI", choices.byte(), choices.small() & 0xFFFF_FFFF)
@@ -139,7 +140,8 @@ PATHS = (
 )
 
 
-def _application() -> Application:
+def application_of_all() -> Application:
+    """Methods of every shape, and real services."""
     application = Application(MAX_MESSAGE_BYTES)
     application.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("fuzz.Probe", HANDLERS),))
     application.add_registered_method_handlers("fuzz.Probe", HANDLERS)
@@ -187,7 +189,7 @@ def _body(choices: Choices) -> bytes:
 
 
 async def _call(choices: Choices) -> None:
-    application = _application()
+    application = application_of_all()
     endpoint = Endpoint(application.route)
     connection = ServerConnection(endpoint)
     wire = Wire(connection)

@@ -7,9 +7,11 @@ import tempfile
 import zlib
 from contextlib import suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
-from meteora.errors import Corruption, DataDirectoryError, DiskFailure, SnapshotDamaged, StorageError
+from meteora.errors import BackupDamaged, Corruption, DataDirectoryError, DiskFailure, SnapshotDamaged, StorageError
+from meteora.kv.backup_file import BackupReader, BackupWriter, Header
 from meteora.kv.command import decode_batch, encode_batch
 from meteora.kv.rolling_hash import decode_rolling_hash
 from meteora.raft.entry import Entry
@@ -23,6 +25,8 @@ from meteora.storage.raft_records import LOG_STATE_KEY, STATE_DIRECTORY_KEY, Mal
 from meteora.storage.snapshot_files import decode_manifest
 from meteora.storage.watermark import Watermark, read_watermark
 from tests.fuzz.choices import Choices
+
+HEADER = Header(cluster_id="1", node_id=1, release="0", created_at="2026-01-01T00:00:00+00:00")
 
 
 def _sealed(key: bytes, content: bytes) -> bytes:
@@ -66,6 +70,36 @@ def _scratch() -> Path:
     path = Path(tempfile.mkdtemp(prefix="meteora-fuzz-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
+
+
+def backup_file(data: bytes) -> None:
+    """A backup: parts with right checksums in any order, pieces of a real one, anything else."""
+    choices = Choices(data)
+    writer = BackupWriter()
+    pieces = [writer.begin(HEADER)]
+    while choices and len(pieces) < 12:
+        pairs = [(choices.chunk(), choices.chunk()) for _ in range(choices.byte() % 3)]
+        match choices.byte() % 6:
+            case 0:
+                pieces.append(choices.chunk())
+            case 1:
+                pieces.append(writer.end(choices.small() & (1 << 62) - 1, choices.small() & (1 << 62) - 1))
+            case 2:
+                pieces.append(pieces[choices.byte() % len(pieces)])
+            case 3:
+                pieces.pop(choices.byte() % len(pieces))
+                pieces = pieces or [writer.begin(HEADER)]
+            case _:
+                pieces.append(writer.add(pairs))
+    pieces.append(writer.end(1, 1))
+    file = b"".join(pieces)
+    with suppress(BackupDamaged):
+        reader = BackupReader(BytesIO(file))
+        again = BackupWriter()
+        found = [again.begin(reader.header), *(again.add([pair]) for pair in reader.records())]
+        assert reader.summary is not None
+        assert reader.summary.records == again.records
+        assert b"".join(found)
 
 
 def small_files(data: bytes) -> None:

@@ -6,7 +6,7 @@ A new one is a function in the file of its room, and a line here; its name is th
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import http2_targets, peer_targets, rpc_targets, storage_targets, text_targets
+from tests.fuzz import http2_targets, http_targets, peer_targets, rpc_targets, storage_targets, text_targets
 
 Target = Callable[[bytes], None]
 
@@ -19,6 +19,7 @@ TARGETS: Final[dict[str, Target]] = {
     "framing": rpc_targets.framing,
     "metadata": rpc_targets.metadata,
     "rpc-host": rpc_targets.rpc_host,
+    "http1": http_targets.http1,
     "peer-bytes": peer_targets.peer_bytes,
     "peer-exchange": peer_targets.peer_exchange,
     "peer-snapshot": peer_targets.peer_snapshot,
@@ -27,6 +28,7 @@ TARGETS: Final[dict[str, Target]] = {
     "raft-directory": storage_targets.raft_directory,
     "small-files": storage_targets.small_files,
     "manifest": storage_targets.manifest,
+    "backup-file": storage_targets.backup_file,
     "command-batch": storage_targets.command_batch,
     "addresses": text_targets.addresses,
     "config-file": text_targets.config_file,

@@ -51,6 +51,18 @@ class Wire(asyncio.Transport):
         assert not self.is_lost, "something was written to a connection that was lost"
         self.written += data
 
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
     def is_closing(self) -> bool:
         return self._is_closing
 

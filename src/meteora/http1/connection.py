@@ -305,11 +305,13 @@ class Http1Connection:
         self._refuse(text_response(status, reason))
 
     def _refuse(self, response: Response) -> None:
+        is_head = self._head is not None and self._head.method == b"HEAD"
         self._drop_body()
         if self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._is_leaving = True
             self._write_head(response)
-            self._write(h11.Data(data=response.body))
+            if not is_head:
+                self._write(h11.Data(data=response.body))
             self._write(h11.EndOfMessage())
         self._is_closing = True
         self._give_up_at = self._loop.time() + LINGER_SECONDS

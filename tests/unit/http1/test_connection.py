@@ -235,6 +235,19 @@ def test_head_gets_what_get_would_but_for_the_body() -> None:
     run(story())
 
 
+def test_head_with_a_body_is_refused_without_one() -> None:
+    async def story() -> None:
+        raised: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+        async with serving() as served:
+            answer = await answer_to(served, b"HEAD / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+            assert status_of(answer) == 413
+            assert answer.endswith(b"\r\n\r\n")
+        assert raised == []
+
+    run(story())
+
+
 @pytest.mark.parametrize(("version", "is_chunked"), [(b"1.1", True), (b"1.0", False)])
 def test_a_stream_comes_piece_by_piece(version: bytes, is_chunked: bool) -> None:
     async def story() -> None:
