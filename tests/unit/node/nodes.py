@@ -19,7 +19,7 @@ from meteora.node.snapshots import Snapshots
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, HardState, Message, MessageKind
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
-from meteora.transport.interface import IncomingSnapshot, OutgoingSnapshot, SnapshotNotSent
+from meteora.transport.interface import IncomingSnapshot, OutgoingSnapshot, Room, SnapshotNotSent
 
 TICK_SECONDS = 0.02
 ELECTION_TICKS = 10
@@ -51,6 +51,10 @@ class Network:
     def report(self, sender: int, receiver: int, report: bytes) -> None:
         if not {sender, receiver} & self.cut_off and receiver in self.nodes:
             asyncio.get_running_loop().call_soon(self.nodes[receiver].reported, sender, report)
+
+    def tell_room(self, sender: int, receiver: int, room: Room) -> None:
+        if not {sender, receiver} & self.cut_off and receiver in self.nodes:
+            asyncio.get_running_loop().call_soon(self.nodes[receiver].room_told, sender, room)
 
     def introduce(self, sender: int, receiver: int) -> None:
         """A stream is opened, or refused."""
@@ -90,6 +94,10 @@ class Line:
     def report(self, report: bytes) -> None:
         for peer in self.peers:
             self._network.report(self._node_id, peer, report)
+
+    def tell_room(self, room: Room) -> None:
+        for peer in self.peers:
+            self._network.tell_room(self._node_id, peer, room)
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         newcomers = addresses.keys() - self.peers.keys()
