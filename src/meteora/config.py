@@ -115,15 +115,13 @@ class NodeConfig:
         kind=_ROOM_BYTES,
         meaning="What the data may take on this node's disk. Beyond, puts are refused on all nodes until there is room "
         "again; 0: no quota.",
-        default_meaning="8 GiB",
     )
     min_free_bytes: int | None = setting(
         None,
         "--min-free-bytes",
         kind=_ROOM_BYTES,
         meaning="What has to stay free on this node's disk. Below, puts are refused on all nodes until there is room "
-        "again; 0: nothing.",
-        default_meaning="5 % of the disk, from 256 MiB to 1 GiB, but no more than a quarter",
+        "again; 0: nothing. Unless it is set, it is 5 % of the disk, but from 256 MiB to 1 GiB, and a quarter at most.",
     )
     request_timeout_seconds: float = setting(
         5.0,

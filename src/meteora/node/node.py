@@ -934,10 +934,10 @@ class Node:
             self._own(self._look_at_room())
         if self._room.judge(self._members.configuration.all_voters, now):
             self._writes.refusal = self._room.refusal
-        if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at:
-            self._hand_over_at = now + HAND_OVER_PAUSE_SECONDS
+        if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at and not self._raw.transferee:
             successor = self._best_successor(self._room.has_disk)
-            if successor and not self._raw.transferee:
+            if successor:
+                self._hand_over_at = now + HAND_OVER_PAUSE_SECONDS
                 _log.info("handing over to a node that has room on its disk", successor=successor)
                 self._raw.transfer_leader(successor)
 
