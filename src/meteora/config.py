@@ -33,6 +33,8 @@ _REQUEST_BYTES = WholeNumber(
     "BYTES", "number of bytes", HIGHEST_MAX_REQUEST_BYTES, reason="32 MiB, what members pass on to others"
 )
 
+_ROOM_BYTES = WholeNumber("BYTES", "number of bytes", (1 << 63) - 1, minimum=0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
@@ -106,6 +108,20 @@ class NodeConfig:
         "--max-request-bytes",
         kind=_REQUEST_BYTES,
         meaning="Longest value that is taken.",
+    )
+    quota_bytes: int = setting(
+        8 << 30,
+        "--quota-bytes",
+        kind=_ROOM_BYTES,
+        meaning="What the data may take on this node's disk. Beyond, puts are refused on all nodes until there is room "
+        "again; 0: no quota.",
+    )
+    min_free_bytes: int | None = setting(
+        None,
+        "--min-free-bytes",
+        kind=_ROOM_BYTES,
+        meaning="What has to stay free on this node's disk. Below, puts are refused on all nodes until there is room "
+        "again; 0: nothing. Unless it is set, it is 5 % of the disk, but from 256 MiB to 1 GiB, and a quarter at most.",
     )
     request_timeout_seconds: float = setting(
         5.0,

@@ -18,6 +18,7 @@
     └── RequestError            one request failed; the message says what is known of its fate
         ├── InvalidRequest      outside the limits: refused, nothing was done
         ├── Overloaded          a bounded queue is full: nothing was done
+        ├── NoRoom              a member can't store any more: nothing was done, make room
         ├── NotApplied          no leader took it in time: nothing was done, certainly
         ├── OutcomeUnknown      a write was handed on and never answered: it may or may not be applied
         ├── Unauthenticated     who asks is not known: nothing was done, log in
@@ -99,6 +100,14 @@ class InvalidRequest(RequestError):
 
 class Overloaded(RequestError):
     """Too much is queued already. Nothing was done; try again later."""
+
+
+NO_ROOM = "no room for more"
+"""What the message of `NoRoom` begins with, also on the wire: clients tell it by that from other exhausted things."""
+
+
+class NoRoom(RequestError):
+    """A member is at its quota, or its disk is nearly full: puts are refused until there is room. Nothing was done."""
 
 
 class NotApplied(RequestError):

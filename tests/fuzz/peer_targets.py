@@ -17,6 +17,7 @@ from meteora.errors import MeteoraError
 from meteora.features import Release
 from meteora.kv.rolling_hash import decode_checkpoints, encode_checkpoints
 from meteora.node.divergence import DivergenceAlarm
+from meteora.node.room import RoomWatch
 from meteora.pb import peer_pb2
 from meteora.raft import Configuration, Entry, EntryKind, HardState, RawNode, Settings
 from meteora.raft.entry import decode_entry
@@ -27,7 +28,7 @@ from meteora.raft.message import Message, MessageKind
 from meteora.raft.text import message_text
 from meteora.transport.codec import PROTOCOL_VERSION, MalformedBatch, decode_messages
 from meteora.transport.incoming import PeerReceiver
-from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, SnapshotChunk, SnapshotPosition
+from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, Room, SnapshotChunk, SnapshotPosition
 from tests.fuzz.choices import Choices
 from tests.fuzz.wire import nothing_logged, run
 
@@ -97,6 +98,11 @@ class _Inbox:
 
     def reported(self, sender: int, report: bytes) -> None:
         decode_checkpoints(report)
+
+    def room_told(self, sender: int, room: Room) -> None:
+        watch = RoomWatch(NODE, 0, 0)
+        watch.told(sender, room, now=0.0)
+        watch.judge({sender}, now=0.0)
 
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         if term % 2:

@@ -96,6 +96,7 @@ def as_table(cluster: "ClusterStatus") -> str:
         lines.append(f"Node {cluster.leader_id} leads, say the others.")
     if cluster.older_members:
         lines.append(f"Feature level {cluster.level}, until all members run a later release: {cluster.older_members}.")
+    lines.extend(f"Puts are refused: {alarm}." for alarm in cluster.alarms)
     lines.extend(
         f"The state of node {other} differs from that of node {member.node_id}: see their logs."
         for member in cluster.members
@@ -125,12 +126,13 @@ def as_json(cluster: "ClusterStatus") -> dict[str, Any]:
         "leader_id": cluster.leader_id,
         "level": cluster.level,
         "older_members": cluster.older_members,
+        "alarms": cluster.alarms,
         "members": [_member_as_json(member) for member in cluster.members],
     }
 
 
 def _member_as_json(member: "MemberStatus") -> dict[str, Any]:
-    progress = member.progress
+    progress, room = member.progress, member.room
     return {
         "id": member.node_id,
         "role": member.role,
@@ -145,4 +147,8 @@ def _member_as_json(member: "MemberStatus") -> dict[str, Any]:
         "version": progress and progress.version,
         "level": progress and progress.level,
         "differing": progress and progress.differing,
+        "stored_bytes": room and room.stored_bytes,
+        "quota_bytes": room and room.quota_bytes,
+        "free_bytes": room and room.free_bytes,
+        "min_free_bytes": room and room.min_free_bytes,
     }

@@ -7,7 +7,7 @@ pure modules decide, `async_wire` and `blocking_wire` carry.
 from meteora.client.async_client import AsyncClient
 from meteora.client.backup import BackupPart
 from meteora.client.blocking_client import Client
-from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress
+from meteora.client.cluster_status import ClusterStatus, MemberRole, MemberStatus, NodeProgress, NodeRoom
 from meteora.client.reading import SerializableRead
 from meteora.client.tls import TlsConfig
 from meteora.client.users import Permission, UsersStatus, end_of_prefix
@@ -20,6 +20,7 @@ __all__ = [
     "MemberRole",
     "MemberStatus",
     "NodeProgress",
+    "NodeRoom",
     "Permission",
     "SerializableRead",
     "TlsConfig",

@@ -4,7 +4,7 @@ Pure. Nodes may disagree for a while: a node that is cut off keeps its last view
 view among the answers; what stands beside a member is what that member itself said.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,6 +12,20 @@ from meteora.client.fate import Failure
 from meteora.pb import raft_pb2
 
 MemberRole = Literal["leader", "follower", "candidate", "learner", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRoom:
+    """What one node stores, and may store, by its own account."""
+
+    stored_bytes: int
+    """About: what was deleted just now still counts."""
+    quota_bytes: int
+    """0: none."""
+    free_bytes: int
+    """On its disk; 0 if it doesn't look."""
+    min_free_bytes: int
+    """What has to stay free there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +58,8 @@ class MemberStatus:
     raft_address: str
     progress: NodeProgress | None
     """None if the node did not answer."""
+    room: NodeRoom | None
+    """Likewise, and if it runs a release that doesn't say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +75,8 @@ class ClusterStatus:
     """The feature level that the newest view of the cluster has."""
     older_members: str
     """In words, which members keep it from a higher level that others support; empty if none do."""
+    alarms: tuple[str, ...]
+    """In words, why puts are refused: which members are short of room, and what to do. Empty if puts are taken."""
 
 
 _ROLES: Final[Mapping[raft_pb2.Role, MemberRole]] = {
@@ -88,6 +106,28 @@ def cluster_status(
         members=tuple(_member(member, by_id.get(member.id)) for member in members),
         level=newest.level,
         older_members=latest.older_members if newest.level < latest.supported_level else "",
+        alarms=_alarms(by_id.values()),
+    )
+
+
+def _alarms(answers: Iterable[raft_pb2.NodeStatusReply]) -> tuple[str, ...]:
+    """Each once, as the member itself says it, if it has answered."""
+    told: dict[tuple[int, int], str] = {}
+    for answer in answers:
+        for alarm in answer.alarms:
+            if alarm.node_id == answer.node_id or (alarm.node_id, alarm.kind) not in told:
+                told[alarm.node_id, alarm.kind] = alarm.message
+    return tuple(told[key] for key in sorted(told))
+
+
+def _room(answer: raft_pb2.NodeStatusReply) -> NodeRoom | None:
+    if not (answer.stored_bytes or answer.quota_bytes or answer.free_bytes):
+        return None
+    return NodeRoom(
+        stored_bytes=answer.stored_bytes,
+        quota_bytes=answer.quota_bytes,
+        free_bytes=answer.free_bytes,
+        min_free_bytes=answer.min_free_bytes,
     )
 
 
@@ -99,6 +139,7 @@ def _member(member: raft_pb2.Member, answer: raft_pb2.NodeStatusReply | None) ->
         kv_address=member.address.kv_address,
         raft_address=member.address.raft_address,
         progress=None if answer is None else _progress(answer),
+        room=None if answer is None else _room(answer),
     )
 
 

@@ -13,8 +13,10 @@ import grpc
 
 from meteora.connecting import why_not_connected
 from meteora.errors import (
+    NO_ROOM,
     ChangeRefused,
     InvalidRequest,
+    NoRoom,
     NotApplied,
     PermissionDenied,
     RequestError,
@@ -94,6 +96,8 @@ def failure_of_status(code: grpc.StatusCode, details: str, outcome: str | bytes 
         return Failure(Fate.REFUSED, details or reason, _REFUSALS[code])
     if code in _DENIALS and outcome == OUTCOME_NOT_APPLIED:
         return Failure(Fate.REFUSED, details or reason, _DENIALS[code])
+    if outcome == OUTCOME_NOT_APPLIED and details.startswith(NO_ROOM):
+        return Failure(Fate.REFUSED, details, NoRoom)
     if outcome == OUTCOME_NOT_APPLIED:
         fate = Fate.OVERLOADED if code is grpc.StatusCode.RESOURCE_EXHAUSTED else Fate.NOT_APPLIED
         return Failure(fate, details or reason)

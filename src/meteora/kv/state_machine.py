@@ -25,6 +25,7 @@ from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 from meteora.errors import Corruption, ReleaseTooOld, StorageError
 from meteora.features import ensure_supported
 from meteora.kv.command import Command, Operation, decode_batch
+from meteora.kv.reclaiming import parts_to_merge
 from meteora.kv.rolling_hash import Checkpoint, RollingHash
 from meteora.kv.sessions import Outcome, Sessions
 from meteora.kv.snapshots import build_state, write_snapshot
@@ -123,6 +124,7 @@ class StateMachine:
         self._flusher = new_thread("kv flush")
         self._snapshots = new_thread("kv snapshots")
         self._scanner = new_thread("kv scans")
+        self._merger = new_thread("kv merges")
         self._paces: set[Pace] = set()
         """Of what is being created, built and scanned."""
         self._built: list[State] = []
@@ -204,6 +206,32 @@ class StateMachine:
         self.flushed_index = max(self.flushed_index, index)
         self._flushed_bytes = max(self._flushed_bytes, applied_bytes)
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the state takes on its disk, about; what was deleted counts until it is merged."""
+        return self._database.stored_bytes()
+
+    async def reclaim(self, *, is_urgent: bool, is_thorough: bool, free_bytes: float) -> None:
+        """Give back what was deleted, part by part, on a thread; `is_thorough`: what was written over, too.
+
+        What was deleted just now is among it if it `is_urgent`. No more than `free_bytes` are taken of the disk
+        meanwhile. Returns early if `abandon_snapshots` is called. Raises `DiskFull` or `DiskFailure`.
+        """
+        database = self._database
+        if is_thorough or (is_urgent and database.has_unflushed_deletions()):
+            await self.flush()
+        pace = self._new_pace()
+        self._paces.add(pace)
+        try:
+            tables = await self._merger.run(database.tables)
+            for lower, upper in parts_to_merge(tables, is_thorough=is_thorough, free_bytes=free_bytes):
+                await self._merger.run(pace.pause)
+                await self._merger.run(database.merge, lower, upper)
+        except Abandoned:
+            return
+        finally:
+            self._paces.discard(pace)
+
     # Snapshots
 
     async def create_snapshot(self, directory: Path) -> Manifest | None:
@@ -248,7 +276,7 @@ class StateMachine:
         if state in self._built:
             self._built.remove(state)
         # Each of these may still be busy with it.
-        for thread in (self._snapshots, self._scanner, self._reader):
+        for thread in (self._snapshots, self._scanner, self._merger, self._reader):
             await thread.run(_nothing)
         await self._flusher.run(state.database.close)
         await self._snapshots.run(remove, state.path)
@@ -272,7 +300,7 @@ class StateMachine:
         return self._database.estimated_pairs()
 
     def abandon_snapshots(self) -> None:
-        """Let what is being created or built end soon: its caller gets None. A scan raises `Abandoned`."""
+        """Let what is being created, built or merged end soon: its caller gets None. A scan raises `Abandoned`."""
         for pace in self._paces:
             pace.abandon()
 
@@ -300,6 +328,7 @@ class StateMachine:
         self.abandon_snapshots()
         self._snapshots.close()
         self._scanner.close()
+        self._merger.close()
         self._reader.close()
         self._flusher.close()
         for state in self._built:

@@ -20,6 +20,7 @@ trust.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -58,6 +59,7 @@ from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
 from meteora.node.releases import Releases
+from meteora.node.room import Alarm, RoomWatch
 from meteora.node.scans import Scans
 from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
 from meteora.node.writes import PendingWrites
@@ -85,6 +87,7 @@ from meteora.raft import (
 from meteora.raft.errors import Compacted, InvalidConfChange, ProposalDropped
 from meteora.raft.membership import Configuration
 from meteora.raft.text import configuration_text
+from meteora.storage.disk_space import DiskSpace
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
 from meteora.storage.snapshot_transfer import SnapshotSource
@@ -92,6 +95,7 @@ from meteora.transport.interface import (
     REMOVALS,
     IncomingSnapshot,
     Refusal,
+    Room,
     SnapshotNotSent,
     SnapshotUnusable,
     Transport,
@@ -108,6 +112,12 @@ PROMOTION_LAG_ENTRIES = 100
 
 SNAPSHOT_PAUSE_SECONDS = 1.0
 """Before a snapshot that did not get through is sent again."""
+
+RECLAIM_IDLE = 9
+"""How many times as long as it took nothing is given back afterwards, while puts are taken."""
+
+HAND_OVER_PAUSE_SECONDS = 60.0
+"""Between two attempts of a leader without room on its disk to let another one lead: deletes wait meanwhile."""
 
 _NO_KEY = b""
 """Keys have a byte at least."""
@@ -148,6 +158,12 @@ class NodeSettings:
     random_below: Callable[[int], int]
     release: Release = OWN_RELEASE
     """What this node runs, and so which feature level it supports."""
+    quota_bytes: int = 0
+    """Of the state; 0: none."""
+    min_free_bytes: int | None = 0
+    """On the disk; None: as it is usual for its size."""
+    disk_space: Callable[[], DiskSpace] | None = None
+    """Looks how much that is, on a thread; None: nobody does."""
 
 
 class Node:
@@ -190,6 +206,9 @@ class Node:
         self.scans = Scans(state_machine, self.catch_up)
         """For backups and exports."""
         self._divergence = DivergenceAlarm(settings.node_id)
+        self._room = RoomWatch(settings.node_id, settings.quota_bytes, settings.min_free_bytes)
+        self._hand_over_at = 0.0
+        """Not before that, in the loop's time, does it let another one lead because of its disk."""
         self._releases = Releases(settings.node_id, settings.instance_id, settings.release)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
         self._changes = PendingChanges(self._loop)
@@ -202,6 +221,7 @@ class Node:
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
         self._is_tidying = self._work_is_scheduled = self._is_stopping = self._has_known_leader = False
+        self._is_looking = self._is_reclaiming = False
         self._begin_without_work()
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
         self._parting: Parting | None = None
@@ -278,6 +298,7 @@ class Node:
             self._say_farewell(self._loop.time())
             self._ask_to_be_refused(self._loop.time())
             self._look_after_disk(self._loop.time())
+            self._look_after_room(self._loop.time())
             self._tidy_disk_if_due()
             self._promote_learners()
             self._raise_level()
@@ -623,10 +644,10 @@ class Node:
                 self._releases.proposed(self._raw.term, level)
                 _log.info("raising the feature level: all members support it", level=level)
 
-    def _best_successor(self) -> int:
+    def _best_successor(self, is_fit: Callable[[int], bool] = lambda _: True) -> int:
         status = self._raw.status()
         others = status.configuration.voters - {self.node_id}
-        alive = [peer for peer in sorted(others) if status.peers[peer].recent_active]
+        alive = [peer for peer in sorted(others) if status.peers[peer].recent_active and is_fit(peer)]
         return max(alive, key=lambda peer: status.peers[peer].match_index, default=0)
 
     def hears(self, peer: int) -> bool:
@@ -677,6 +698,16 @@ class Node:
         return self._divergence.differing
 
     @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Why puts are refused: which voters are short of room."""
+        return self._room.alarms
+
+    @property
+    def room(self) -> Room:
+        """What this node stores, and may store, as of the last look."""
+        return self._room.own._replace(stored_bytes=self._state_machine.stored_bytes)
+
+    @property
     def log_write_seconds(self) -> float:
         """How long the write to the log that is under way has taken so far; 0 if none is."""
         return self._log_write.seconds(self._loop.time())
@@ -722,6 +753,11 @@ class Node:
         """A peer has told what its state is."""
         if sender in self._members.by_id:
             self._divergence.heard(sender, report)
+
+    def room_told(self, sender: int, room: Room) -> None:
+        """A peer has told what room it has."""
+        if sender in self._members.by_id:
+            self._room.told(sender, room, self._loop.time())
 
     def unreachable(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
@@ -892,6 +928,44 @@ class Node:
             successor = self._best_successor()
             if successor and took_seconds > self._patience_seconds:
                 self._raw.transfer_leader(successor)
+
+    def _look_after_room(self, now: float) -> None:
+        """Refuse puts while a voter is short of room, and give back what was deleted here."""
+        if self._room.is_due(now) and not self._is_looking:
+            self._is_looking = True
+            self._own(self._look_at_room())
+        if self._room.judge(self._members.configuration.all_voters, now):
+            self._writes.refusal = self._room.refusal
+        if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at and not self._raw.transferee:
+            successor = self._best_successor(self._room.has_disk)
+            if successor:
+                self._hand_over_at = now + HAND_OVER_PAUSE_SECONDS
+                _log.info("handing over to a node that has room on its disk", successor=successor)
+                self._raw.transfer_leader(successor)
+
+    async def _look_at_room(self) -> None:
+        look = self._settings.disk_space
+        space = await asyncio.to_thread(look) if look is not None and self._room.looks_at_disk else None
+        self._room.looked(self._state_machine.stored_bytes, space)
+        self._is_looking = False
+        if self._is_stopping:
+            return
+        self._transport.tell_room(self._room.own)
+        if self._room.wants_reclaim and not self._is_reclaiming:
+            self._is_reclaiming = True
+            self._own(self._reclaim())
+
+    async def _reclaim(self) -> None:
+        """Give back what was deleted: half of the time at most, and less while puts are taken, which go on with it."""
+        room, began_at = self._room, self._loop.time()
+        free_bytes = room.own.free_bytes if room.looks_at_disk else math.inf
+        await self._state_machine.reclaim(
+            is_urgent=room.is_short, is_thorough=room.take_news_of_shortage(), free_bytes=free_bytes
+        )
+        until = self._loop.time() + (self._loop.time() - began_at) * (1 if room.is_short else RECLAIM_IDLE)
+        while self._loop.time() < until and not self._is_stopping:
+            await self._next_tick()
+        self._is_reclaiming = False
 
     def _persisted(self, persist: Persist) -> None:
         self._transport.send(persist.messages)

@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from meteora.errors import NotApplied, OutcomeUnknown, Overloaded, RequestError
+from meteora.errors import NO_ROOM, NoRoom, NotApplied, OutcomeUnknown, Overloaded, RequestError
 from meteora.kv.command import COMMAND_OVERHEAD_BYTES, Command, Operation
 from meteora.kv.sessions import MAX_WINDOW, Outcome
 from meteora.kv.state_machine import Applied
@@ -87,6 +87,8 @@ class PendingWrites:
         self._queue: deque[PendingWrite] = deque()
         """Oldest first. A write that was answered meanwhile stays until its turn, or until the next `expire`."""
         self._bytes = 0
+        self.refusal = ""
+        """Why no put is taken; empty if they are."""
         self.failed = 0
         """How many were refused, or given up, while somebody waited for them."""
 
@@ -130,6 +132,8 @@ class PendingWrites:
         return again
 
     def _queued(self, command: Command, deadline: float) -> PendingWrite:
+        if self.refusal and command[0] is Operation.PUT:
+            raise self._no_room(command)
         size_bytes = COMMAND_OVERHEAD_BYTES + len(command[5]) + len(command[6])
         total_bytes = self._bytes + size_bytes
         if len(self._own) + len(self._others) >= MAX_PENDING_WRITES or total_bytes > MAX_PENDING_BYTES:
@@ -147,6 +151,14 @@ class PendingWrites:
                 f"{pending}: it was not tried again, and may have been applied when it was sent before"
             )
         return Overloaded(f"{pending}: try again later")
+
+    def _no_room(self, command: Command) -> RequestError:
+        self.failed += 1
+        if command.retry:
+            return OutcomeUnknown(
+                f"{NO_ROOM}: {self.refusal}; it was not tried again, and may have been applied when it was sent before"
+            )
+        return NoRoom(f"{NO_ROOM}: {self.refusal}")
 
     def take_batch(self, now: float) -> list[Command]:
         """Take the commands that fit one entry out of the queue; they count as handed on. May be none."""

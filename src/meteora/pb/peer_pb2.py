@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from meteora.pb import common_pb2 as common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\npeer.proto\x12\x0cmeteora.peer\x1a\x0c\x63ommon.proto\"\x96\x01\n\x05\x42\x61tch\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\'\n\x08messages\x18\x05 \x03(\x0b\x32\x15.meteora.peer.Message\x12\x14\n\x0cstate_report\x18\x06 \x01(\x0c\"\x1a\n\x07Welcome\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\"\x96\x01\n\x07Message\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x10\n\x08log_term\x18\x04 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x03(\x0c\x12\x0e\n\x06reject\x18\x07 \x01(\x08\x12\x0c\n\x04hint\x18\x08 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\t \x01(\x0c\"\x86\x01\n\x0cSnapshotPart\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x1b.meteora.peer.SnapshotOffer\x12\x14\n\x0ctable_number\x18\x02 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\"\x7f\n\rSnapshotOffer\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x10\n\x08manifest\x18\x06 \x01(\x0c\"v\n\x0eSnapshotWanted\x12\x14\n\x0ctable_number\x18\x01 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bis_complete\x18\x03 \x01(\x08\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12\x12\n\nis_damaged\x18\x05 \x01(\x08\"}\n\x07JoinReq\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12,\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress\x12\x13\n\x0binstance_id\x18\x03 \x01(\x04\x12\r\n\x05level\x18\x04 \x01(\r\x12\x0f\n\x07version\x18\x05 \x01(\t\"\x1f\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\"\"\n\x07MeetReq\x12\x17\n\x0finitial_cluster\x18\x01 \x03(\t\"4\n\tMeetReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x13\n\x0binstance_id\x18\x02 \x01(\x04\x32\x8f\x02\n\x0bPeerService\x12<\n\x08\x45xchange\x12\x13.meteora.peer.Batch\x1a\x15.meteora.peer.Welcome\"\x00(\x01\x30\x01\x12N\n\x0cSendSnapshot\x12\x1a.meteora.peer.SnapshotPart\x1a\x1c.meteora.peer.SnapshotWanted\"\x00(\x01\x30\x01\x12\x38\n\x04Join\x12\x15.meteora.peer.JoinReq\x1a\x17.meteora.peer.JoinReply\"\x00\x12\x38\n\x04Meet\x12\x15.meteora.peer.MeetReq\x1a\x17.meteora.peer.MeetReply\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\npeer.proto\x12\x0cmeteora.peer\x1a\x0c\x63ommon.proto\"\xb8\x01\n\x05\x42\x61tch\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\'\n\x08messages\x18\x05 \x03(\x0b\x32\x15.meteora.peer.Message\x12\x14\n\x0cstate_report\x18\x06 \x01(\x0c\x12 \n\x04room\x18\x07 \x01(\x0b\x32\x12.meteora.peer.Room\"\x89\x01\n\x04Room\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bquota_bytes\x18\x02 \x01(\x04\x12\x12\n\nfree_bytes\x18\x03 \x01(\x04\x12\x16\n\x0emin_free_bytes\x18\x04 \x01(\x04\x12\x15\n\ris_over_quota\x18\x05 \x01(\x08\x12\x13\n\x0bis_disk_low\x18\x06 \x01(\x08\"\x1a\n\x07Welcome\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\"\x96\x01\n\x07Message\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x10\n\x08log_term\x18\x04 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x03(\x0c\x12\x0e\n\x06reject\x18\x07 \x01(\x08\x12\x0c\n\x04hint\x18\x08 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\t \x01(\x0c\"\x86\x01\n\x0cSnapshotPart\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x1b.meteora.peer.SnapshotOffer\x12\x14\n\x0ctable_number\x18\x02 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\"\x7f\n\rSnapshotOffer\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\x04\x12\x0e\n\x06sender\x18\x03 \x01(\x04\x12\x10\n\x08receiver\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x10\n\x08manifest\x18\x06 \x01(\x0c\"v\n\x0eSnapshotWanted\x12\x14\n\x0ctable_number\x18\x01 \x01(\r\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bis_complete\x18\x03 \x01(\x08\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12\x12\n\nis_damaged\x18\x05 \x01(\x08\"}\n\x07JoinReq\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12,\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1b.meteora.common.NodeAddress\x12\x13\n\x0binstance_id\x18\x03 \x01(\x04\x12\r\n\x05level\x18\x04 \x01(\r\x12\x0f\n\x07version\x18\x05 \x01(\t\"\x1f\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\"\"\n\x07MeetReq\x12\x17\n\x0finitial_cluster\x18\x01 \x03(\t\"4\n\tMeetReply\x12\x12\n\ncluster_id\x18\x01 \x01(\x04\x12\x13\n\x0binstance_id\x18\x02 \x01(\x04\x32\x8f\x02\n\x0bPeerService\x12<\n\x08\x45xchange\x12\x13.meteora.peer.Batch\x1a\x15.meteora.peer.Welcome\"\x00(\x01\x30\x01\x12N\n\x0cSendSnapshot\x12\x1a.meteora.peer.SnapshotPart\x1a\x1c.meteora.peer.SnapshotWanted\"\x00(\x01\x30\x01\x12\x38\n\x04Join\x12\x15.meteora.peer.JoinReq\x1a\x17.meteora.peer.JoinReply\"\x00\x12\x38\n\x04Meet\x12\x15.meteora.peer.MeetReq\x1a\x17.meteora.peer.MeetReply\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BATCH']._serialized_start=43
-  _globals['_BATCH']._serialized_end=193
-  _globals['_WELCOME']._serialized_start=195
-  _globals['_WELCOME']._serialized_end=221
-  _globals['_MESSAGE']._serialized_start=224
-  _globals['_MESSAGE']._serialized_end=374
-  _globals['_SNAPSHOTPART']._serialized_start=377
-  _globals['_SNAPSHOTPART']._serialized_end=511
-  _globals['_SNAPSHOTOFFER']._serialized_start=513
-  _globals['_SNAPSHOTOFFER']._serialized_end=640
-  _globals['_SNAPSHOTWANTED']._serialized_start=642
-  _globals['_SNAPSHOTWANTED']._serialized_end=760
-  _globals['_JOINREQ']._serialized_start=762
-  _globals['_JOINREQ']._serialized_end=887
-  _globals['_JOINREPLY']._serialized_start=889
-  _globals['_JOINREPLY']._serialized_end=920
-  _globals['_MEETREQ']._serialized_start=922
-  _globals['_MEETREQ']._serialized_end=956
-  _globals['_MEETREPLY']._serialized_start=958
-  _globals['_MEETREPLY']._serialized_end=1010
-  _globals['_PEERSERVICE']._serialized_start=1013
-  _globals['_PEERSERVICE']._serialized_end=1284
+  _globals['_BATCH']._serialized_end=227
+  _globals['_ROOM']._serialized_start=230
+  _globals['_ROOM']._serialized_end=367
+  _globals['_WELCOME']._serialized_start=369
+  _globals['_WELCOME']._serialized_end=395
+  _globals['_MESSAGE']._serialized_start=398
+  _globals['_MESSAGE']._serialized_end=548
+  _globals['_SNAPSHOTPART']._serialized_start=551
+  _globals['_SNAPSHOTPART']._serialized_end=685
+  _globals['_SNAPSHOTOFFER']._serialized_start=687
+  _globals['_SNAPSHOTOFFER']._serialized_end=814
+  _globals['_SNAPSHOTWANTED']._serialized_start=816
+  _globals['_SNAPSHOTWANTED']._serialized_end=934
+  _globals['_JOINREQ']._serialized_start=936
+  _globals['_JOINREQ']._serialized_end=1061
+  _globals['_JOINREPLY']._serialized_start=1063
+  _globals['_JOINREPLY']._serialized_end=1094
+  _globals['_MEETREQ']._serialized_start=1096
+  _globals['_MEETREQ']._serialized_end=1130
+  _globals['_MEETREPLY']._serialized_start=1132
+  _globals['_MEETREPLY']._serialized_end=1184
+  _globals['_PEERSERVICE']._serialized_start=1187
+  _globals['_PEERSERVICE']._serialized_end=1458
 # @@protoc_insertion_point(module_scope)

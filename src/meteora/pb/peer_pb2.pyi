@@ -8,20 +8,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ("protocol_version", "cluster_id", "sender", "receiver", "messages", "state_report")
+    __slots__ = ("protocol_version", "cluster_id", "sender", "receiver", "messages", "state_report", "room")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     STATE_REPORT_FIELD_NUMBER: _ClassVar[int]
+    ROOM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     cluster_id: int
     sender: int
     receiver: int
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     state_report: bytes
-    def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., state_report: _Optional[bytes] = ...) -> None: ...
+    room: Room
+    def __init__(self, protocol_version: _Optional[int] = ..., cluster_id: _Optional[int] = ..., sender: _Optional[int] = ..., receiver: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., state_report: _Optional[bytes] = ..., room: _Optional[_Union[Room, _Mapping]] = ...) -> None: ...
+
+class Room(_message.Message):
+    __slots__ = ("stored_bytes", "quota_bytes", "free_bytes", "min_free_bytes", "is_over_quota", "is_disk_low")
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MIN_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IS_OVER_QUOTA_FIELD_NUMBER: _ClassVar[int]
+    IS_DISK_LOW_FIELD_NUMBER: _ClassVar[int]
+    stored_bytes: int
+    quota_bytes: int
+    free_bytes: int
+    min_free_bytes: int
+    is_over_quota: bool
+    is_disk_low: bool
+    def __init__(self, stored_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., min_free_bytes: _Optional[int] = ..., is_over_quota: _Optional[bool] = ..., is_disk_low: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("node_id",)

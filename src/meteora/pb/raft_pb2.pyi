@@ -20,6 +20,12 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRE_CANDIDATE: _ClassVar[Role]
     CANDIDATE: _ClassVar[Role]
     LEADER: _ClassVar[Role]
+
+class AlarmKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NO_ALARM: _ClassVar[AlarmKind]
+    QUOTA: _ClassVar[AlarmKind]
+    DISK_SPACE: _ClassVar[AlarmKind]
 AddNode: ConfChangeType
 RemoveNode: ConfChangeType
 AddLearnerNode: ConfChangeType
@@ -27,6 +33,9 @@ FOLLOWER: Role
 PRE_CANDIDATE: Role
 CANDIDATE: Role
 LEADER: Role
+NO_ALARM: AlarmKind
+QUOTA: AlarmKind
+DISK_SPACE: AlarmKind
 
 class ConfChange(_message.Message):
     __slots__ = ("id", "change_type", "node_id", "context", "force", "instance_id")
@@ -97,7 +106,7 @@ class Member(_message.Message):
     def __init__(self, id: _Optional[int] = ..., address: _Optional[_Union[_common_pb2.NodeAddress, _Mapping]] = ..., learner: _Optional[bool] = ..., instance_id: _Optional[int] = ...) -> None: ...
 
 class NodeStatusReply(_message.Message):
-    __slots__ = ("cluster_id", "node_id", "role", "leader_id", "term", "commit_index", "applied_index", "last_index", "members", "version", "differing", "level", "supported_level", "older_members")
+    __slots__ = ("cluster_id", "node_id", "role", "leader_id", "term", "commit_index", "applied_index", "last_index", "members", "version", "differing", "level", "supported_level", "older_members", "alarms", "stored_bytes", "quota_bytes", "free_bytes", "min_free_bytes")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +121,11 @@ class NodeStatusReply(_message.Message):
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     SUPPORTED_LEVEL_FIELD_NUMBER: _ClassVar[int]
     OLDER_MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MIN_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     cluster_id: int
     node_id: int
     role: Role
@@ -126,4 +140,19 @@ class NodeStatusReply(_message.Message):
     level: int
     supported_level: int
     older_members: str
-    def __init__(self, cluster_id: _Optional[int] = ..., node_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., leader_id: _Optional[int] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., differing: _Optional[_Iterable[int]] = ..., level: _Optional[int] = ..., supported_level: _Optional[int] = ..., older_members: _Optional[str] = ...) -> None: ...
+    alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
+    stored_bytes: int
+    quota_bytes: int
+    free_bytes: int
+    min_free_bytes: int
+    def __init__(self, cluster_id: _Optional[int] = ..., node_id: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., leader_id: _Optional[int] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., last_index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., differing: _Optional[_Iterable[int]] = ..., level: _Optional[int] = ..., supported_level: _Optional[int] = ..., older_members: _Optional[str] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., stored_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., min_free_bytes: _Optional[int] = ...) -> None: ...
+
+class Alarm(_message.Message):
+    __slots__ = ("node_id", "kind", "message")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    node_id: int
+    kind: AlarmKind
+    message: str
+    def __init__(self, node_id: _Optional[int] = ..., kind: _Optional[_Union[AlarmKind, str]] = ..., message: _Optional[str] = ...) -> None: ...

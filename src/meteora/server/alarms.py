@@ -71,12 +71,19 @@ def slow_disk(view: View) -> Iterator[str]:
         yield f"The disk of this node is slow: a write to the log took up to {seconds:.1f} s in the last half minute."
 
 
+def no_room(view: View) -> Iterator[str]:
+    """Puts are refused, on all members, until there is room again."""
+    for alarm in view.node.alarms:
+        yield f"Node {alarm.node_id}: {alarm.message}"
+
+
 ALARMS: Final[Sequence[Callable[[View], Iterator[str]]]] = (
     no_leader,
     unreachable_members,
     differing_states,
     growing_lags,
     slow_disk,
+    no_room,
 )
 """In the order in which they are shown."""
 

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from grpc_health.v1 import health, health_pb2
@@ -59,6 +60,7 @@ from meteora.server.stepping_back import step_back
 from meteora.server.tls import NodeTls, open_tls
 from meteora.storage.data_directory import DataDirectory
 from meteora.storage.data_directory import Identity as StoredIdentity
+from meteora.storage.disk_space import disk_space
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.rocks import is_database
@@ -297,6 +299,9 @@ class Server:
             lease_reads=config.lease_reads,
             clock=seconds_awake_or_not,
             random_below=random.SystemRandom().randrange,
+            quota_bytes=config.quota_bytes,
+            min_free_bytes=config.min_free_bytes,
+            disk_space=partial(disk_space, self._directory.path),
         )
         self.node = Node(settings, log, state_machine, snapshots)
         transport = self._transport = GrpcTransport(identity, self.node, self._dialler)

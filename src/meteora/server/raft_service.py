@@ -9,6 +9,7 @@ import meteora
 from meteora.errors import RequestError
 from meteora.features import SUPPORTED_LEVEL
 from meteora.node.node import Node
+from meteora.node.room import Shortage
 from meteora.pb import common_pb2, raft_pb2
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer
 from meteora.raft import RoleName
@@ -23,6 +24,8 @@ _ROLES = {
     RoleName.CANDIDATE: raft_pb2.CANDIDATE,
     RoleName.LEADER: raft_pb2.LEADER,
 }
+
+_ALARMS = {Shortage.QUOTA: raft_pb2.QUOTA, Shortage.DISK_SPACE: raft_pb2.DISK_SPACE}
 
 
 def was_forwarded(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
@@ -53,7 +56,7 @@ class RaftService(RaftServiceServicer):
         context: grpc.aio.ServicerContext[common_pb2.Null, raft_pb2.NodeStatusReply],  # noqa: ARG002  likewise
     ) -> raft_pb2.NodeStatusReply:
         """Where this node stands."""
-        status = self._node.status()
+        status, room = self._node.status(), self._node.room
         addresses = self._replies.status().address_map
         return raft_pb2.NodeStatusReply(
             cluster_id=self._cluster.cluster_id,
@@ -78,6 +81,14 @@ class RaftService(RaftServiceServicer):
             level=self._node.level,
             supported_level=SUPPORTED_LEVEL,
             older_members=self._node.older_members,
+            alarms=[
+                raft_pb2.Alarm(node_id=alarm.node_id, kind=_ALARMS[alarm.shortage], message=alarm.message)
+                for alarm in self._node.alarms
+            ],
+            stored_bytes=room.stored_bytes,
+            quota_bytes=room.quota_bytes,
+            free_bytes=room.free_bytes,
+            min_free_bytes=room.min_free_bytes,
         )
 
     async def ChangeConfig(  # noqa: N802  the method's name in the proto

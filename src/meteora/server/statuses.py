@@ -12,6 +12,7 @@ import grpc
 from meteora.errors import (
     ChangeRefused,
     InvalidRequest,
+    NoRoom,
     NotApplied,
     OutcomeUnknown,
     Overloaded,
@@ -29,6 +30,7 @@ _UNKNOWN = "unknown"
 _STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, str]] = {
     InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, _NOT_APPLIED),
     Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, _NOT_APPLIED),
+    NoRoom: (grpc.StatusCode.RESOURCE_EXHAUSTED, _NOT_APPLIED),
     NotApplied: (grpc.StatusCode.UNAVAILABLE, _NOT_APPLIED),
     OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, _UNKNOWN),
     Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, _NOT_APPLIED),

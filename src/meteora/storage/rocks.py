@@ -15,8 +15,8 @@ knows them, and a test for each (tests/unit/storage/test_rocks.py) tells when a 
 - every failure is a plain `Exception` with a text: `_classified` reads it, once.
 
 `Rocks.write`, `get`, `ingest`, the opening and all of `TableWriter` hold the GIL while RocksDB works; `sync_wal`,
-`flush`, `close` and `get_many` release it. Opening and `ingest` wait for a few fsyncs of little data, some 10 ms.
-Any thread may call anything, but `close` wants to be alone, and a `Scan` belongs to one thread.
+`flush`, `merge`, `close` and `get_many` release it. Opening and `ingest` wait for a few fsyncs of little data, some
+10 ms. Any thread may call anything, but `close` wants to be alone, and a `Scan` belongs to one thread.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakSet
 
 from rocksdict import (
     AccessType,
     BlockBasedOptions,
     Cache,
+    CompactOptions,
     DBCompressionType,
     DBRecoveryMode,
     IngestExternalFileOptions,
@@ -100,6 +101,18 @@ KEY_VALUE: Final = Profile(
     bloom_bits_per_key=10,
     compressed=True,
 )
+
+
+class Table(NamedTuple):
+    """A file of pairs, sorted by key, that is part of a database."""
+
+    level: int
+    """What is in a table hides what tables of higher numbers have under the same key. 0: tables that may overlap."""
+    size_bytes: int
+    first_key: bytes
+    last_key: bytes
+    deletions: int
+    """Of keys that lower levels may still have."""
 
 
 class WriteBatch:
@@ -344,6 +357,35 @@ class Rocks:
             raise _classified(error, self._path) from error
         self._scans.add(scan)
         return scan
+
+    def merge(self, lower: bytes, upper: bytes) -> None:
+        """Merge the tables with keys from lower up to upper into one level, so that what was deleted takes no room.
+
+        Beside what RocksDB merges by itself. It can't be called off, and may take some seconds; other threads run
+        meanwhile.
+        """
+        options = CompactOptions()
+        options.set_exclusive_manual_compaction(False)
+        try:
+            self._database.compact_range(lower, upper, options)
+        except Exception as error:
+            raise _classified(error, self._path) from error
+
+    def stored_bytes(self) -> int:
+        """What the tables take on the disk, and what is yet to become tables, in memory. Quick."""
+        return sum(self.property_value(name) or 0 for name in ("live-sst-files-size", "cur-size-all-mem-tables"))
+
+    def has_unflushed_deletions(self) -> bool:
+        """Whether anything was deleted since the last flush. Quick."""
+        names = ("num-deletes-active-mem-table", "num-deletes-imm-mem-tables")
+        return any(self.property_value(name) for name in names)
+
+    def tables(self) -> list[Table]:
+        """All tables."""
+        return [
+            Table(table["level"], table["size"], table["start_key"], table["end_key"], table["num_deletions"])
+            for table in self._database.live_files()
+        ]
 
     def table_bounds(self) -> list[bytes]:
         """The first and last keys of all tables, ascending: where a scan can go on after a table that is damaged."""

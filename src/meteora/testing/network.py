@@ -15,7 +15,7 @@ from meteora.raft.message import Message
 from meteora.testing.loop import Process, SimulatedLoop
 from meteora.testing.snapshot_streams import SnapshotEndpoint, send_snapshot
 from meteora.transport.incoming import PeerReceiver
-from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, Refusal, SnapshotNotSent, Transport
+from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, Refusal, Room, SnapshotNotSent, Transport
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 """As the real transport's."""
@@ -122,6 +122,11 @@ class SimulatedTransport(Transport):
         for stream in self._streams.values():
             stream.report(report)
 
+    def tell_room(self, room: Room) -> None:
+        """Likewise."""
+        for stream in self._streams.values():
+            stream.report(room)
+
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """Open, close and re-point streams."""
         for peer, stream in list(self._streams.items()):
@@ -152,8 +157,8 @@ class SimulatedTransport(Transport):
         self.set_peers({})
 
 
-Packet = list[Message] | bytes
-"""Messages, or a report of a state."""
+Packet = list[Message] | bytes | Room
+"""Messages, or a report of a state, or of room."""
 
 
 class _Stream:
@@ -183,7 +188,7 @@ class _Stream:
         else:
             self._queue += packet
 
-    def report(self, report: bytes) -> None:
+    def report(self, report: bytes | Room) -> None:
         if self._is_open:
             self._transmit(report)
 
@@ -331,6 +336,8 @@ class _Stream:
         sender = self._owner.identity.node_id
         if isinstance(packet, bytes):
             endpoint.inbox.reported(sender, packet)
+        elif isinstance(packet, Room):
+            endpoint.inbox.room_told(sender, packet)
         else:
             self._network.watch_delivery(packet)
             endpoint.inbox.receive(sender, packet)

@@ -14,7 +14,7 @@ from meteora.pb import peer_pb2
 from meteora.raft.entry import Entry, decode_entry
 from meteora.raft.errors import CorruptEntry
 from meteora.raft.message import Message, MessageKind
-from meteora.transport.interface import Identity
+from meteora.transport.interface import Identity, Room
 
 PROTOCOL_VERSION = 1
 """Raised when an older release would misread what this one sends: it is then refused instead."""
@@ -69,7 +69,11 @@ def encode_message(message: Message, encoded: EncodedEntries) -> peer_pb2.Messag
 
 
 def encode_batch(
-    identity: Identity, receiver: int, messages: Iterable[peer_pb2.Message], state_report: bytes = b""
+    identity: Identity,
+    receiver: int,
+    messages: Iterable[peer_pb2.Message],
+    state_report: bytes = b"",
+    room: Room | None = None,
 ) -> peer_pb2.Batch:
     """What travels as one gRPC message. With nothing in it, it is an introduction."""
     return peer_pb2.Batch(
@@ -79,12 +83,18 @@ def encode_batch(
         receiver=receiver,
         messages=messages,
         state_report=state_report,
+        room=None if room is None else peer_pb2.Room(**room._asdict()),
     )
 
 
 def decode_messages(batch: peer_pb2.Batch) -> list[Message]:
     """The messages of a batch, all checked. Raises `MalformedBatch` if any of them can't be read."""
     return [_decode_message(message, batch.sender, batch.receiver) for message in batch.messages]
+
+
+def decode_room(room: peer_pb2.Room) -> Room:
+    """What a peer says of its room."""
+    return Room(*[getattr(room, field) for field in Room._fields])
 
 
 def _encode_once(entry: Entry, encoded: EncodedEntries) -> bytes:

@@ -27,6 +27,7 @@ from meteora.transport.codec import (
     VERSION_METADATA_KEY,
     MalformedBatch,
     decode_messages,
+    decode_room,
 )
 from meteora.transport.interface import (
     REMOVALS,
@@ -141,6 +142,8 @@ class PeerReceiver(PeerServiceServicer):
             self._inbox.receive(batch.sender, messages)
         if batch.state_report:
             self._inbox.reported(batch.sender, batch.state_report)
+        if batch.HasField("room"):
+            self._inbox.room_told(batch.sender, decode_room(batch.room))
 
     def _count(self, batch: peer_pb2.Batch) -> None:
         received = self.received_bytes

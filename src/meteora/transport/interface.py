@@ -44,6 +44,20 @@ class Refusal(StrEnum):
 REMOVALS = frozenset({Refusal.REMOVED_SENDER, Refusal.REMOVED_LONG_AGO})
 
 
+class Room(NamedTuple):
+    """What a member has stored, and may store, by its own account; 0 stands for no bound."""
+
+    stored_bytes: int = 0
+    quota_bytes: int = 0
+    free_bytes: int = 0
+    """On its disk."""
+    min_free_bytes: int = 0
+    """What has to stay free there."""
+    is_over_quota: bool = False
+    """Not the same as what the numbers say, so that it doesn't change all the time; likewise the next."""
+    is_disk_low: bool = False
+
+
 class SnapshotNotSent(MeteoraError):
     """A snapshot did not get to its receiver, or not all of it. What did stays there: the next attempt goes on."""
 
@@ -115,6 +129,9 @@ class Transport(Protocol):
     def report(self, report: bytes) -> None:
         """Passes what the node says of its state on to every peer. A newer one replaces it; any may be lost."""
 
+    def tell_room(self, room: Room) -> None:
+        """Passes on what room the node has, as `report` does."""
+
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """Makes these the peers: node id to Raft address (host:port) of every other member.
 
@@ -151,6 +168,9 @@ class Inbox(Protocol):
 
     def reported(self, sender: int, report: bytes) -> None:
         """What a peer says of its state, as its node gave it to `Transport.report`."""
+
+    def room_told(self, sender: int, room: Room) -> None:
+        """What room a peer says that it has."""
 
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         """A leader of `term` offers a snapshot. Raises `MeteoraError` if it is not wanted, or not now."""

@@ -30,7 +30,7 @@ from meteora.transport.codec import (
     encode_batch,
 )
 from meteora.transport.dialler import Dialler
-from meteora.transport.interface import REMOVALS, Identity, Inbox, Refusal
+from meteora.transport.interface import REMOVALS, Identity, Inbox, Refusal, Room
 from meteora.transport.queue import OutgoingQueue
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -102,6 +102,7 @@ class PeerLink:
         self._queue = OutgoingQueue()
         self.sent_bytes = 0
         self._report = b""
+        self._room: Room | None = None
         self._call: OutgoingCall | None = None
         """The open stream, once this node was let in."""
         self._is_pausing = self._is_flush_due = False
@@ -133,13 +134,19 @@ class PeerLink:
             self._report = report
             self.flush()
 
+    def tell_room(self, room: Room) -> None:
+        """Sends what room the node has with the next batch, if the peer can be reached."""
+        if not self._is_pausing:
+            self._room = room
+            self.flush()
+
     async def _run(self) -> None:
         while True:
             self._is_pausing = self._is_loss_told = False
             ending = await self._attempt()
             self._is_pausing = True
             self._queue.clear()
-            self._report = b""
+            self._report, self._room = b"", None
             self._tell_loss()
             self._tell_ending(ending)
             await asyncio.sleep(self._back_off.next_seconds())
@@ -206,12 +213,12 @@ class PeerLink:
         if call is None:
             return
         stream = call.stream
-        while not stream.queue and not call.is_over and (self._queue or self._report):
+        while not stream.queue and not call.is_over and (self._queue or self._report or self._room):
             messages = self._queue.take()
-            report, self._report = self._report, b""
+            report, room, self._report, self._room = self._report, self._room, b"", None
             if not self._queue:
                 self._is_loss_told = False
-            batch = encode_batch(self._identity, self._peer, messages, report).SerializeToString()
+            batch = encode_batch(self._identity, self._peer, messages, report, room).SerializeToString()
             self.sent_bytes += len(batch)
             call.send(batch)
             # To the socket now; and what it takes makes room for the next one.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from meteora.raft.message import Message
 from meteora.transport.codec import EncodedEntries
 from meteora.transport.dialler import Dialler
-from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, SnapshotNotSent
+from meteora.transport.interface import Identity, Inbox, OutgoingSnapshot, Room, SnapshotNotSent
 from meteora.transport.link import PeerLink
 from meteora.transport.snapshots import send_snapshot
 
@@ -41,6 +41,11 @@ class GrpcTransport:
         """See `Transport.report`."""
         for link in self._links.values():
             link.report(report)
+
+    def tell_room(self, room: Room) -> None:
+        """See `Transport.tell_room`."""
+        for link in self._links.values():
+            link.tell_room(room)
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         """See `Transport.set_peers`."""

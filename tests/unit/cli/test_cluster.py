@@ -28,10 +28,12 @@ def test_status_is_a_table_for_people(run: Run) -> None:
 def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
     with dead_endpoint() as dead:
         node.knows({1: node.endpoint, 2: dead}, 1)
+        node.room = (7, 9)
         status, out, _ = run("status", "-a", node.endpoint, "-o", "json")
     nothing_known = dict.fromkeys(
         ["term", "commit_index", "applied_index", "last_index", "version", "level", "differing"]
     )
+    room_unknown = dict.fromkeys(["stored_bytes", "quota_bytes", "free_bytes", "min_free_bytes"])
     dead_raft = f"127.0.0.1:{int(dead.rpartition(':')[2]) + 1}"
     assert status == 0
     assert json.loads(out) == {
@@ -39,6 +41,7 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
         "leader_id": 1,
         "level": 0,
         "older_members": "",
+        "alarms": [],
         "members": [
             {
                 "id": 1,
@@ -54,6 +57,10 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
                 "version": "0.1.0",
                 "level": 0,
                 "differing": [],
+                "stored_bytes": 7,
+                "quota_bytes": 9,
+                "free_bytes": 0,
+                "min_free_bytes": 0,
             },
             {
                 "id": 2,
@@ -63,9 +70,16 @@ def test_status_is_json_for_programs(run: Run, node: Remote) -> None:
                 "raft_address": dead_raft,
                 "reachable": False,
                 **nothing_known,
+                **room_unknown,
             },
         ],
     }
+
+
+def test_why_puts_are_refused_is_told(run: Run, node: Remote) -> None:
+    node.alarm = "node 1 is full: delete something"
+    out = run("status", "-a", node.endpoint).out.decode()
+    assert out.splitlines()[-1] == "Puts are refused: node 1 is full: delete something."
 
 
 def test_states_that_differ_are_told(run: Run, node: Remote) -> None:

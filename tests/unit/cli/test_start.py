@@ -20,6 +20,8 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
     (["--initial-cluster"], "METEORA_INITIAL_CLUSTER", "a:1,b:2", "initial_cluster", ("a:1", "b:2")),
     (["--advertise-address"], "METEORA_ADVERTISE_ADDRESS", "a", "advertise_address", "a"),
     (["--max-request-bytes"], "METEORA_MAX_REQUEST_BYTES", "10", "max_request_bytes", 10),
+    (["--quota-bytes"], "METEORA_QUOTA_BYTES", "0", "quota_bytes", 0),
+    (["--min-free-bytes"], "METEORA_MIN_FREE_BYTES", "10", "min_free_bytes", 10),
     (["--snapshot-catchup-entries"], "METEORA_SNAPSHOT_CATCHUP_ENTRIES", "7", "snapshot_catchup_entries", 7),
     (["--request-timeout-seconds"], "METEORA_REQUEST_TIMEOUT_SECONDS", "0.5", "request_timeout_seconds", 0.5),
     (["--auth-token-ttl-seconds"], "METEORA_AUTH_TOKEN_TTL_SECONDS", "60", "auth_token_ttl_seconds", 60.0),

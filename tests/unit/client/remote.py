@@ -73,6 +73,9 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
         self.advertised: dict[int, str] = {}
         self.learners: set[int] = set()
         self.differing: set[int] = set()
+        self.room = (0, 0)
+        """What it says that it stores, and may store."""
+        self.alarm = ""
         self.leader_id = 0
         self._threads = ThreadPoolExecutor(max_workers=16)
         # Clients may ping as often as they like, as at a node: otherwise one that waits is cut off after some seconds.
@@ -129,6 +132,9 @@ class Remote(kv_pb2_grpc.KvServiceServicer, raft_pb2_grpc.RaftServiceServicer):
     def NodeStatus(self, request: common_pb2.Null, context: grpc.ServicerContext) -> raft_pb2.NodeStatusReply:
         status = node_status(self.node_id, self.leader_id, self.advertised, self.learners)
         status.differing.extend(sorted(self.differing))
+        status.stored_bytes, status.quota_bytes = self.room
+        if self.alarm:
+            status.alarms.add(node_id=self.node_id, kind=raft_pb2.QUOTA, message=self.alarm)
         return status
 
     def _step(self, request: Request) -> Step:

@@ -1,4 +1,4 @@
-from meteora.client.cluster_status import cluster_status
+from meteora.client.cluster_status import NodeRoom, cluster_status
 from meteora.client.fate import Failure, Fate
 from meteora.pb import raft_pb2
 from tests.unit.client.remote import node_status
@@ -61,3 +61,20 @@ def test_a_node_that_campaigns_is_a_candidate() -> None:
     first = node_status(1, 0, MEMBERS)
     first.role = raft_pb2.PRE_CANDIDATE
     assert cluster_status(first, {}).members[0].role == "candidate"
+
+
+def test_alarms_are_told_once_in_the_words_of_the_member_itself() -> None:
+    first, second = node_status(1, 1, MEMBERS), node_status(2, 1, MEMBERS)
+    first.alarms.add(node_id=2, kind=raft_pb2.QUOTA, message="somewhat old")
+    first.alarms.add(node_id=3, kind=raft_pb2.DISK_SPACE, message="not heard")
+    second.alarms.add(node_id=2, kind=raft_pb2.QUOTA, message="new")
+    assert cluster_status(first, {1: first, 2: second}).alarms == ("new", "not heard")
+    assert cluster_status(second, {1: first, 2: second}).alarms == ("new", "not heard")
+
+
+def test_what_a_node_stores_is_known_if_it_says_so() -> None:
+    first, second = node_status(1, 1, MEMBERS), node_status(2, 1, MEMBERS)
+    first.stored_bytes, first.quota_bytes, first.free_bytes, first.min_free_bytes = 1, 2, 3, 4
+    members = cluster_status(first, {1: first, 2: second}).members
+    assert members[0].room == NodeRoom(stored_bytes=1, quota_bytes=2, free_bytes=3, min_free_bytes=4)
+    assert members[1].room is None

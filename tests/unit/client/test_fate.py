@@ -2,8 +2,8 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from meteora.client.fate import Fate, failure_of_error, failure_of_state, failure_of_status
-from meteora.errors import ChangeRefused, InvalidRequest, RequestError
+from meteora.client.fate import Failure, Fate, failure_of_error, failure_of_state, failure_of_status
+from meteora.errors import NO_ROOM, ChangeRefused, InvalidRequest, NoRoom, RequestError
 from meteora.pb import common_pb2
 
 
@@ -119,3 +119,8 @@ def test_the_outcome_is_read_from_the_trailing_metadata() -> None:
 
 def test_an_error_without_metadata_leaves_the_outcome_open() -> None:
     assert failure_of_error(grpc.aio.AioRpcError(StatusCode.UNAVAILABLE)).fate is Fate.UNKNOWN
+
+
+def test_a_put_for_which_there_is_no_room_is_refused_and_not_tried_again() -> None:
+    failure = failure_of_status(StatusCode.RESOURCE_EXHAUSTED, f"{NO_ROOM}: node 1 is full", "not-applied")
+    assert failure == Failure(Fate.REFUSED, f"{NO_ROOM}: node 1 is full", NoRoom)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from meteora.errors import MeteoraError, StorageError
 from meteora.features import FIRST_RELEASE, Release
@@ -17,9 +18,10 @@ from meteora.node.members import encode_context
 from meteora.node.recovery import replay
 from meteora.node.snapshots import Snapshots
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, HardState, Message, MessageKind
+from meteora.storage.disk_space import DiskSpace
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
-from meteora.transport.interface import IncomingSnapshot, OutgoingSnapshot, SnapshotNotSent
+from meteora.transport.interface import IncomingSnapshot, OutgoingSnapshot, Room, SnapshotNotSent
 
 TICK_SECONDS = 0.02
 ELECTION_TICKS = 10
@@ -51,6 +53,10 @@ class Network:
     def report(self, sender: int, receiver: int, report: bytes) -> None:
         if not {sender, receiver} & self.cut_off and receiver in self.nodes:
             asyncio.get_running_loop().call_soon(self.nodes[receiver].reported, sender, report)
+
+    def tell_room(self, sender: int, receiver: int, room: Room) -> None:
+        if not {sender, receiver} & self.cut_off and receiver in self.nodes:
+            asyncio.get_running_loop().call_soon(self.nodes[receiver].room_told, sender, room)
 
     def introduce(self, sender: int, receiver: int) -> None:
         """A stream is opened, or refused."""
@@ -90,6 +96,10 @@ class Line:
     def report(self, report: bytes) -> None:
         for peer in self.peers:
             self._network.report(self._node_id, peer, report)
+
+    def tell_room(self, room: Room) -> None:
+        for peer in self.peers:
+            self._network.tell_room(self._node_id, peer, room)
 
     def set_peers(self, addresses: Mapping[int, str]) -> None:
         newcomers = addresses.keys() - self.peers.keys()
@@ -171,6 +181,9 @@ async def running(
     clock: Callable[[], float] | None = None,
     random_below: Callable[[int], int] = random.randrange,
     release: Release = FIRST_RELEASE,
+    quota_bytes: int = 0,
+    min_free_bytes: int | None = 0,
+    disk_space: Callable[[], DiskSpace] | None = None,
 ) -> AsyncIterator[Running]:
     """Node `node_id` with its disk in `folder`, founded with these voters if it is empty; none: not yet a member.
 
@@ -199,6 +212,9 @@ async def running(
             clock=clock or time.monotonic,
             random_below=random_below,
             release=release,
+            quota_bytes=quota_bytes,
+            min_free_bytes=min_free_bytes,
+            disk_space=disk_space,
         )
         snapshot_disk = DiskThread("snapshots")
         parts.callback(snapshot_disk.close)
@@ -253,8 +269,10 @@ async def three(
     snapshot_catchup_entries: int = 1_000_000,
     clock: Callable[[], float] | None = None,
     release: Release = FIRST_RELEASE,
+    min_free_bytes: int | None = 0,
+    disk_spaces: Mapping[int, Callable[[], DiskSpace]] = MappingProxyType({}),
 ) -> AsyncIterator[Trio]:
-    """Three voters, once all of them know the leader."""
+    """Three voters, once all of them know the leader. `disk_spaces`: how each looks at its disk, if it does."""
     network = Network()
     async with AsyncExitStack() as stack:
         nodes = [
@@ -267,6 +285,8 @@ async def three(
                     snapshot_catchup_entries=snapshot_catchup_entries,
                     clock=clock,
                     release=release,
+                    min_free_bytes=min_free_bytes,
+                    disk_space=disk_spaces.get(node_id),
                 )
             )
             for node_id in (1, 2, 3)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meteora.errors import NotApplied, OutcomeUnknown, Overloaded
+from meteora.errors import NO_ROOM, NoRoom, NotApplied, OutcomeUnknown, Overloaded
 from meteora.kv.command import COMMAND_OVERHEAD_BYTES, Command, Operation
 from meteora.kv.sessions import Outcome
 from meteora.kv.state_machine import Applied
@@ -420,5 +420,42 @@ def test_an_own_write_names_the_oldest_one_that_may_still_be_sent_again() -> Non
         writes.applied(applied(1, 3, client_id=SESSION))
         writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)
         assert [each.first_outstanding for each in batch(writes)] == [2]
+
+    with_writes(story)
+
+
+# Room
+
+
+def test_while_puts_are_refused_deletes_are_taken() -> None:
+    def story(writes: PendingWrites) -> None:
+        writes.refusal = "the disk is full"
+        with pytest.raises(NoRoom, match=f"{NO_ROOM}: the disk is full"):
+            writes.add(put(1), DEADLINE)
+        with pytest.raises(NoRoom):
+            writes.add_own(Operation.PUT, b"k", b"v", DEADLINE)
+        writes.add_own(Operation.DELETE, b"k", b"", DEADLINE)
+        assert (len(writes), writes.failed) == (1, 2)
+
+    with_writes(story)
+
+
+def test_of_a_put_that_is_refused_when_it_is_tried_again_nobody_knows_whether_it_was_applied() -> None:
+    def story(writes: PendingWrites) -> None:
+        writes.refusal = "the disk is full"
+        with pytest.raises(OutcomeUnknown, match="the disk is full"):
+            writes.add(put(1, retry=True), DEADLINE)
+
+    with_writes(story)
+
+
+def test_who_asks_again_for_a_put_that_is_under_way_waits_with_the_first() -> None:
+    def story(writes: PendingWrites) -> None:
+        writes.add(put(1), DEADLINE)
+        writes.refusal = "the disk is full"
+        again = writes.add(put(1, retry=True), DEADLINE)
+        batch(writes)
+        writes.applied(applied(1))
+        assert again.done()
 
     with_writes(story)

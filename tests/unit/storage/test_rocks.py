@@ -1,6 +1,7 @@
 """The wrapper, and each edge of rocksdict that it is there for: that it is still there, and that nobody is cut."""
 
 import math
+import random
 import resource
 import shutil
 import subprocess
@@ -633,3 +634,46 @@ def test_how_many_pairs_there_are_is_known_about(rocks: Rocks) -> None:
     assert rocks.estimated_pairs() == 100
     rocks.flush()
     assert rocks.estimated_pairs() == 100
+
+
+# Merging
+
+
+def overwritten(path: Path) -> Rocks:
+    """A database of one table, half of which is deleted by another."""
+    database = Rocks(path, KEY_VALUE)
+    fill(database, 100, random.Random(1).randbytes(10_000))
+    database.flush()
+    batch = WriteBatch()
+    for number in range(50):
+        batch.delete(numbered_key(number))
+    database.write(batch)
+    return database
+
+
+def test_what_was_deleted_takes_no_room_once_it_is_merged(tmp_path: Path) -> None:
+    database = overwritten(tmp_path / "db")
+    database.flush()
+    before = database.stored_bytes()
+    database.merge(*EVERYTHING)
+    assert database.stored_bytes() < 0.6 * before
+    assert [table.deletions for table in database.tables()] == [0]
+    assert database.get(numbered_key(50)) is not None
+    assert database.get(numbered_key(49)) is None
+    database.close()
+
+
+def test_deletions_are_known_before_and_after_they_are_flushed(tmp_path: Path) -> None:
+    database = overwritten(tmp_path / "db")
+    assert database.has_unflushed_deletions()
+    database.flush()
+    assert not database.has_unflushed_deletions()
+    deleting = [table for table in database.tables() if table.deletions]
+    assert [(table.first_key, table.last_key) for table in deleting] == [(numbered_key(0), numbered_key(49))]
+    database.close()
+
+
+def test_what_is_stored_counts_what_is_in_memory(rocks: Rocks) -> None:
+    before = rocks.stored_bytes()
+    fill(rocks, 100, bytes(10_000))
+    assert rocks.stored_bytes() >= before + 100 * 10_000

@@ -7,7 +7,7 @@ from meteora.features import Release
 from meteora.raft.message import Message, MessageKind
 from meteora.testing.loop import Process, SimulatedLoop
 from meteora.testing.network import Network, SimulatedTransport
-from meteora.transport.interface import Identity, IncomingSnapshot, Refusal
+from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, Room
 
 CLUSTER_ID = 7
 
@@ -20,6 +20,7 @@ class Inbox:
         self.introductions: list[int] = []
         self.lost: list[int] = []
         self.reports: list[tuple[int, bytes]] = []
+        self.rooms: list[tuple[int, Room]] = []
         self.refusals: list[Refusal] = []
         self.refuses: Refusal | None = None
 
@@ -37,6 +38,9 @@ class Inbox:
 
     def reported(self, sender: int, report: bytes) -> None:
         self.reports.append((sender, report))
+
+    def room_told(self, sender: int, room: Room) -> None:
+        self.rooms.append((sender, room))
 
     def unreachable(self, peer: int) -> None:
         self.lost.append(peer)

@@ -16,7 +16,7 @@ from meteora.raft.message import Message, MessageKind
 from meteora.transport.channel import SERVER_OPTIONS
 from meteora.transport.dialler import Dialler
 from meteora.transport.incoming import PeerReceiver
-from meteora.transport.interface import Identity, IncomingSnapshot, Refusal
+from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, Room
 from meteora.transport.outgoing import GrpcTransport
 
 CLUSTER = 0x5EED
@@ -30,6 +30,7 @@ class RecordingInbox:
         self.batches: list[tuple[int, list[Message]]] = []
         self.lost: list[int] = []
         self.reports: list[tuple[int, bytes]] = []
+        self.rooms: list[tuple[int, Room]] = []
         self.refused_by: list[tuple[int, Refusal, str]] = []
         self.refusals: dict[int, Refusal] = {}
         self.instance_ids: dict[int, int] = {}
@@ -59,6 +60,9 @@ class RecordingInbox:
 
     def reported(self, sender: int, report: bytes) -> None:
         self.reports.append((sender, report))
+
+    def room_told(self, sender: int, room: Room) -> None:
+        self.rooms.append((sender, room))
 
     def unreachable(self, peer: int) -> None:
         self.lost.append(peer)

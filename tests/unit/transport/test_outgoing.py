@@ -8,6 +8,7 @@ from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer
 from meteora.raft.message import MessageKind
 from meteora.transport.dialler import Dialler
+from meteora.transport.interface import Room
 from meteora.transport.outgoing import GrpcTransport
 from meteora.transport.queue import MAX_QUEUED_BYTES
 from tests.unit.transport.peers import (
@@ -48,6 +49,20 @@ class SlowPeer(PeerServiceServicer):
         await self.may_read.wait()
         async for batch in request_iterator:
             self.messages += batch.messages
+
+
+def test_what_room_a_node_has_arrives_although_nothing_else_is_sent() -> None:
+    room = Room(1, 2, 3, 4, is_over_quota=True, is_disk_low=False)
+
+    async def story() -> None:
+        inbox = RecordingInbox()
+        async with listening(inbox) as address, sending(RecordingInbox(), {2: address}) as transport:
+            transport.tell_room(room)
+            await until(lambda: inbox.rooms)
+            assert inbox.rooms == [(1, room)]
+            assert inbox.reports == []
+
+    asyncio.run(story())
 
 
 def test_a_report_arrives_although_nothing_else_is_sent() -> None:
