@@ -74,7 +74,7 @@ def slow_disk(view: View) -> Iterator[str]:
 def no_room(view: View) -> Iterator[str]:
     """Puts are refused, on all members, until there is room again."""
     for alarm in view.node.alarms:
-        yield f"Node {alarm.node_id}: {alarm.message}"
+        yield f"Puts are refused: {alarm.message}."
 
 
 ALARMS: Final[Sequence[Callable[[View], Iterator[str]]]] = (

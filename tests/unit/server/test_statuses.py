@@ -8,6 +8,7 @@ from meteora import errors
 from meteora.errors import (
     ChangeRefused,
     InvalidRequest,
+    NoRoom,
     NotApplied,
     OutcomeUnknown,
     Overloaded,
@@ -20,6 +21,7 @@ from meteora.server.statuses import OUTCOME_KEY, abort, error_of
 CODES = {
     InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "not-applied"),
     Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied"),
+    NoRoom: (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied"),
     NotApplied: (grpc.StatusCode.UNAVAILABLE, "not-applied"),
     OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, "unknown"),
     ChangeRefused: (grpc.StatusCode.FAILED_PRECONDITION, "not-applied"),
