@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import grpc
 
 from meteora.errors import (
+    NO_ROOM,
     ChangeRefused,
     InvalidRequest,
     NoRoom,
@@ -26,6 +27,9 @@ OUTCOME_KEY = "meteora-outcome"
 
 _NOT_APPLIED = "not-applied"
 _UNKNOWN = "unknown"
+
+NOT_APPLIED_METADATA = ((OUTCOME_KEY, _NOT_APPLIED),)
+"""For calls of which nothing was done."""
 
 _STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, str]] = {
     InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, _NOT_APPLIED),
@@ -56,6 +60,8 @@ def error_of(failure: grpc.aio.AioRpcError, what: str) -> RequestError:
     """The error that another node answered with, or that calling it came to; `what` was asked of it."""
     outcome = dict(failure.trailing_metadata() or ()).get(OUTCOME_KEY)
     detail = f"{what}: {failure.details() or failure.code().name}"
+    if outcome is not None and (failure.details() or "").startswith(NO_ROOM):
+        return NoRoom(detail)
     for error, (code, _) in _STATUSES.items():
         if code is failure.code() and outcome is not None:
             return error(detail)

@@ -8,6 +8,7 @@ from meteora import errors
 from meteora.errors import (
     ChangeRefused,
     InvalidRequest,
+    NoRoom,
     NotApplied,
     OutcomeUnknown,
     Overloaded,
@@ -20,6 +21,7 @@ from meteora.server.statuses import OUTCOME_KEY, abort, error_of
 CODES = {
     InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "not-applied"),
     Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied"),
+    NoRoom: (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied"),
     NotApplied: (grpc.StatusCode.UNAVAILABLE, "not-applied"),
     OutcomeUnknown: (grpc.StatusCode.DEADLINE_EXCEEDED, "unknown"),
     ChangeRefused: (grpc.StatusCode.FAILED_PRECONDITION, "not-applied"),
@@ -62,8 +64,9 @@ def test_every_error_of_a_request_has_a_status() -> None:
 
 @pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
 def test_an_error_that_another_node_answered_with_is_the_same_error_here(kind: type[RequestError]) -> None:
-    error = error_of(failure(CODES[kind][0], "what happened", CODES[kind][1]), "the leader, node 2, answered")
-    assert (type(error), str(error)) == (kind, "the leader, node 2, answered: what happened")
+    said = f"{errors.NO_ROOM}: what happened" if kind is NoRoom else "what happened"
+    error = error_of(failure(CODES[kind][0], said, CODES[kind][1]), "the leader, node 2, answered")
+    assert (type(error), str(error)) == (kind, f"the leader, node 2, answered: {said}")
 
 
 @pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
