@@ -33,6 +33,9 @@ _REQUEST_BYTES = WholeNumber(
     "BYTES", "number of bytes", HIGHEST_MAX_REQUEST_BYTES, reason="32 MiB, what members pass on to others"
 )
 
+_CONNECTIONS = WholeNumber("COUNT", "number of connections", 1_000_000)
+_REQUESTS = WholeNumber("COUNT", "number of requests", 1_000_000)
+_BUFFERED_BYTES = WholeNumber("BYTES", "number of bytes", 1 << 40, minimum=1 << 20, reason="1 MiB to 1 TiB")
 _ROOM_BYTES = WholeNumber("BYTES", "number of bytes", (1 << 63) - 1, minimum=0)
 
 
@@ -122,6 +125,26 @@ class NodeConfig:
         kind=_ROOM_BYTES,
         meaning="What has to stay free on this node's disk. Below, puts are refused on all nodes until there is room "
         "again; 0: nothing. Unless it is set, it is 5 % of the disk, but from 256 MiB to 1 GiB, and a quarter at most.",
+    )
+    max_connections: int = setting(
+        10_000,
+        "--max-connections",
+        kind=_CONNECTIONS,
+        meaning="Connections to the KV port at a time; one more is closed. Fewer if this process may not open so many "
+        "files.",
+    )
+    max_concurrent_requests: int = setting(
+        16_384,
+        "--max-concurrent-requests",
+        kind=_REQUESTS,
+        meaning="Requests at a time on all connections to the KV port; one more is refused.",
+    )
+    max_buffered_bytes: int = setting(
+        256 << 20,
+        "--max-buffered-bytes",
+        kind=_BUFFERED_BYTES,
+        meaning="What is kept in memory for all clients together, of requests that have not come whole and of answers "
+        "that are not read. Beyond, who has kept the node waiting for longest is cut off.",
     )
     request_timeout_seconds: float = setting(
         5.0,

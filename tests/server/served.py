@@ -25,6 +25,7 @@ from meteora.pb.kv_pb2_grpc import KvServiceStub
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, HardState
+from meteora.rpc import Pressure
 from meteora.server.assembly import Server
 from meteora.storage.data_directory import DataDirectory
 from meteora.storage.disk_thread import DiskThread
@@ -105,6 +106,11 @@ class ServedNode:
     def node(self) -> Node:
         """Only to be looked at."""
         return self._server.node
+
+    @property
+    def pressure(self) -> Pressure:
+        """On the KV port."""
+        return self._server.kv_server.pressure
 
     def run(self, work: Callable[[Server], Coroutine[Any, Any, _T]]) -> _T:
         """What `work`, done with this node where it runs, returns."""

@@ -1,14 +1,35 @@
-"""What a node does at its limits, over the wire, on either server."""
+"""What a node does at its limits, over the wire.
 
+Room is looked after on either server; the rest is ours only, but for the number of requests, of which grpcio says less.
+"""
+
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from meteora.config import RpcServerKind
 from meteora.errors import NO_ROOM
+from meteora.http2 import encode_headers
+from meteora.http2.frames import DATA, END_HEADERS, HEADERS, PREFACE, frame, settings_frame
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
+from meteora.pb.raft_pb2_grpc import RaftServiceStub
+from meteora.rpc import frame as framed
 from tests.server.served import CALL_SECONDS, ServedNode, refusal_of, served_cluster, wait_until
+
+PUT_BLOCK = encode_headers(
+    [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", b"/meteora.kv.KvService/Put"),
+        (b"content-type", b"application/grpc"),
+        (b"te", b"trailers"),
+    ]
+)
 
 # Room
 
@@ -56,3 +77,98 @@ def test_the_status_of_a_node_tells_the_alarm_and_the_numbers(crammed: ServedNod
     assert status.alarms[0].message.startswith("the disk of node 1 has ")
     assert 0 < status.free_bytes < status.min_free_bytes == 1 << 62
     assert 0 < status.stored_bytes < status.quota_bytes == 8 << 30
+
+
+# Requests and connections
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[ServedNode]:
+    """A node that takes few requests, few connections, and few bytes."""
+    with served_cluster(
+        tmp_path_factory.mktemp("narrow"),
+        free_port,
+        1,
+        "http2",
+        max_concurrent_requests=4,
+        max_connections=8,
+        max_request_bytes=1 << 20,
+        max_buffered_bytes=8 << 20,
+    ) as cluster:
+        yield cluster.nodes[0]
+
+
+def begun(node: ServedNode, count: int) -> list[grpc.Call]:
+    """Calls that last until they are cancelled."""
+    watch = HealthStub(node.channel).Watch
+    calls = [watch(HealthCheckRequest(service=""), timeout=CALL_SECONDS) for _ in range(count)]
+    for call in calls:
+        next(iter(call))
+    return calls
+
+
+def test_one_request_too_many_is_refused_and_was_certainly_not_applied(narrow: ServedNode) -> None:
+    calls = begun(narrow, 4)
+    code, details, outcome = refusal_of(lambda: narrow.put(b"key", b"value"))
+    assert (code, outcome) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied")
+    assert details == "more than 4 requests at a time: try again later"
+    for call in calls:
+        call.cancel()
+    wait_until(lambda: narrow.pressure.requests == 0, "the calls have ended")
+    assert narrow.put(b"key", b"value").state == common_pb2.OK
+
+
+def test_status_and_health_are_told_although_there_are_too_many_requests(narrow: ServedNode) -> None:
+    calls = begun(narrow, 4)
+    stub = RaftServiceStub(narrow.channel)
+    assert stub.NodeStatus(common_pb2.Null(), timeout=CALL_SECONDS).node_id == 1
+    assert HealthStub(narrow.channel).Check(HealthCheckRequest(service=""), timeout=CALL_SECONDS).status == 1
+    for call in calls:
+        call.cancel()
+    wait_until(lambda: narrow.pressure.requests == 0, "the calls have ended")
+
+
+def test_on_grpcio_one_request_too_many_is_refused_as_well(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> None:
+    folder = tmp_path_factory.mktemp("grpcio")
+    with served_cluster(folder, free_port, 1, "grpcio", max_concurrent_requests=2) as cluster:
+        calls = begun(cluster.nodes[0], 2)
+        assert refusal_of(lambda: cluster.nodes[0].put(b"key", b"value"))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for call in calls:
+            call.cancel()
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=CALL_SECONDS)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether the other end has closed it without a word."""
+    return client.recv(1) == b""
+
+
+def test_clients_that_fill_the_kv_port_take_nothing_of_the_raft_port(narrow: ServedNode) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(narrow.config.kv_port)) for _ in range(8)]
+        with connect(narrow.config.kv_port) as late:
+            assert is_closed(late)
+        assert narrow.pressure.refused_connections >= 1
+        assert narrow.raft.Status(common_pb2.Null(), timeout=CALL_SECONDS).state == common_pb2.OK
+        assert len(clients) == 8
+    wait_until(lambda: narrow.put(b"key", b"value").state == common_pb2.OK, "there is room again")
+
+
+def test_half_sent_bodies_of_many_clients_are_bounded_and_an_honest_client_is_served(narrow: ServedNode) -> None:
+    value = bytes(1 << 20)
+    body = framed(kv_pb2.PutReq(key=b"key", value=value).SerializeToString())
+    piece = frame(DATA, 0, 1, body[:16_000])
+    with ExitStack() as stack:
+        for _ in range(3):
+            client = stack.enter_context(connect(narrow.config.kv_port))
+            client.sendall(PREFACE + settings_frame({}) + frame(HEADERS, END_HEADERS, 1, PUT_BLOCK))
+            client.sendall(piece * (len(body) // 16_000 - 1))
+        wait_until(lambda: narrow.pressure.held_bytes > 2 << 20, "they have said half")
+        assert narrow.put(b"key", value).state == common_pb2.OK
+        assert narrow.pressure.held_bytes <= 8 << 20
+    wait_until(lambda: narrow.pressure.held_bytes == 0, "nothing is left of them")

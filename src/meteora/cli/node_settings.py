@@ -145,6 +145,15 @@ def _check_pair(prefix: str, cert: Path | None, key: Path | None, *, is_auto: bo
         )
 
 
+def _with_room_for_a_request(config: NodeConfig) -> NodeConfig:
+    if config.max_buffered_bytes < 4 * config.max_request_bytes:
+        raise ConfigurationError(
+            f"--max-buffered-bytes {config.max_buffered_bytes} is less than four requests of --max-request-bytes "
+            f"{config.max_request_bytes}: a few clients at a time have to be served"
+        )
+    return config
+
+
 _STEPS: Final = (
     _with_address,
     _with_advertise_address,
@@ -152,6 +161,7 @@ _STEPS: Final = (
     _with_initial_cluster,
     _with_two_ports,
     _with_another_peer,
+    _with_room_for_a_request,
     _with_tls,
     _with_peer_tls,
 )

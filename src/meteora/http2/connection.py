@@ -11,6 +11,7 @@ Invariants:
 import asyncio
 import socket
 import struct
+from collections import deque
 from typing import Final, cast
 
 from meteora.http2 import frames
@@ -37,7 +38,7 @@ from meteora.http2.frames import (
     StreamFault,
 )
 from meteora.http2.headers import MAX_HEADERS_BYTES, TABLE_EMPTIED, HeaderDecoder
-from meteora.http2.stream import STREAM_WINDOW_BYTES, Stream, StreamEnded
+from meteora.http2.stream import STREAM_WINDOW_BYTES, Stream, StreamEnded, add_piece
 from meteora.observability.logs import get_logger
 from meteora.tls import TlsFailure
 
@@ -47,6 +48,9 @@ to the others."""
 
 MAX_FRAME_BYTES: Final = 256 << 10
 """The longest payload that is taken: a few frames for a large value, and no more than this to hold till it is whole."""
+
+LONG_FRAME_BYTES: Final = 16 << 10
+"""A frame up to this may be incomplete on every connection: no more is looked at."""
 
 MAX_CONTROL_FRAMES: Final = 10_000
 """Answers to a peer's pings, settings and broken streams, and headers, none of which wait in a stream: so many may wait
@@ -91,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._is_flush_due = self._is_paused = self._is_table_emptied = self._is_closing = False
         self._waiting: dict[int, Stream] = {}
         """Streams with something to send, whose turn is yet to come."""
-        self._parts: list[bytes] = []
+        self._parts: deque[bytes | bytearray] = deque()
         """Of a frame that is not whole yet."""
         self._parts_bytes = self._wanted_bytes = 0
         self._block: list[bytes] = []
@@ -367,12 +371,14 @@ class Connection(asyncio.Protocol):
     def _receive(self, data: bytes) -> None:
         """Puts frames together that came in parts."""
         if self._parts:
-            self._parts.append(data)
+            add_piece(self._parts, data)
             self._parts_bytes += len(data)
             if self._parts_bytes < self._wanted_bytes:
                 return
             data = b"".join(self._parts)
             self._parts.clear()
+            if self._wanted_bytes > LONG_FRAME_BYTES:
+                self._note_part(0)
         taken = self._take_frames(data)
         if taken < len(data) and not self._is_closing:
             rest = data[taken:]
@@ -381,6 +387,11 @@ class Connection(asyncio.Protocol):
             self._wanted_bytes = HEAD_BYTES
             if len(rest) >= HEAD_BYTES:
                 self._wanted_bytes += int.from_bytes(rest[:3])
+                if self._wanted_bytes > LONG_FRAME_BYTES:
+                    self._note_part(self._wanted_bytes)
+
+    def _note_part(self, wanted_bytes: int) -> None:
+        """A long frame is not whole yet; 0: it is."""
 
     def _take_frames(self, data: bytes) -> int:
         """Takes all frames that are whole; how many bytes those are."""
@@ -428,6 +439,8 @@ class Connection(asyncio.Protocol):
         if flags & PADDED:
             payload = frames.without_padding(payload)
             stream.return_room(size - len(payload))
+        if size <= 1 and not payload and not flags & END_STREAM:
+            self._on_reset()
         self._on_data(stream, payload, is_end=flags & END_STREAM != 0)
 
     def _take_headers(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -8,9 +8,10 @@ socket, with no task and nothing to wait for.
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 from meteora.http2 import frames
+from meteora.http2.bounds import Bounds, HeldBytes
 from meteora.http2.connection import Connection, opening_frames
 from meteora.http2.frames import (
     DATA,
@@ -25,7 +26,8 @@ from meteora.http2.frames import (
     StreamFault,
 )
 from meteora.http2.headers import Headers, check_request, check_trailers, content_length_of
-from meteora.http2.stream import Stream
+from meteora.http2.stream import Stream, StreamEnded
+from meteora.observability.logs import OnceLog, get_logger
 from meteora.tls import IncomingTls, PeerCertificate
 
 MAX_STREAMS: Final = 1024
@@ -34,8 +36,8 @@ MAX_STREAMS: Final = 1024
 MAX_RESETS: Final = 4 * MAX_STREAMS
 RESETS_SECONDS: Final = 10.0
 """Requests that a client may give up on one connection within these seconds, or make this end give up by what breaks a
-rule. One that does more makes work on purpose ("rapid reset", CVE-2023-44487; "MadeYouReset", CVE-2025-8671), and is
-cut off."""
+rule; frames of data without any, that end nothing, count as well. One that does more makes work on purpose ("rapid
+reset", CVE-2023-44487; "MadeYouReset", CVE-2025-8671; "empty frames", CVE-2019-9518), and is cut off."""
 
 OPENING_SECONDS: Final = 10.0
 """For a client to say that it speaks HTTP/2, and how."""
@@ -46,9 +48,18 @@ WHOLE_BYTES: Final = 256 << 10
 SWEEP_SECONDS: Final = 2.0
 """Between looks at who keeps us waiting: a body that is not whole by the second one is not waited for as a whole."""
 
+RESERVED_REQUESTS: Final = 256
+"""Beyond those that an endpoint takes, for what tells operators and probes what is going on."""
+
+TOLD_AGAIN_SECONDS: Final = 60.0
+"""Between log lines about clients that are turned away."""
+
 _KNOWN_BYTES: Final = 1024
 _MAX_KNOWN: Final = 256
 """Blocks of headers that are remembered for a connection: how long each may be, and how many."""
+
+MAX_KNOWN: Final = 65_536
+"""The same, for all connections of an endpoint: some 3 KiB each at most. Others are decoded each time."""
 
 _MAX_GIVEN_UP: Final = MAX_RESETS
 """Streams that were given up and are remembered: what a client may have on its way to so many was sent long ago."""
@@ -63,6 +74,9 @@ _BAD_REQUEST: Final = (
 )
 
 
+_log = get_logger("http2")
+
+
 class Route(NamedTuple):
     """Where a request's headers lead."""
 
@@ -71,6 +85,11 @@ class Route(NamedTuple):
     whole: Callable[["ServerStream", bytes], bool] | None = None
     """Called with the stream and the whole body, if that is not long, and comes soon. False, before anything was done,
     if the request is to be `opened` after all."""
+    refuse: Callable[["ServerStream", str], None] | None = None
+    """Answers a request that there is no room for, with the reason, before anything was done. Without it the stream is
+    reset."""
+    is_reserved: bool = False
+    """Whether it is served although there are too many requests."""
 
 
 class Known(NamedTuple):
@@ -112,7 +131,7 @@ OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None, PeerCertificate
 class ServerStream(Stream):
     """One request, and its response."""
 
-    __slots__ = ("_is_swept", "body_bytes", "is_opened", "known")
+    __slots__ = ("_has_begun", "_is_swept", "_kept_bytes", "_queued_bytes", "body_bytes", "is_opened", "known")
 
     connection: "ServerConnection"
 
@@ -122,7 +141,10 @@ class ServerStream(Stream):
         self.is_opened = False
         self.body_bytes = 0
         """Received so far."""
-        self._is_swept = False
+        self._is_swept = self._has_begun = False
+        """The latter: to answer."""
+        self._kept_bytes = self._queued_bytes = 0
+        """Held of what was read, and of what is to be sent."""
 
     @property
     def peer(self) -> tuple[str, int] | None:
@@ -165,6 +187,66 @@ class ServerStream(Stream):
             self.send(body)
             self.send_headers(trailers, is_end=True)
 
+    # What is held for the client
+
+    def feed(self, data: bytes) -> None:
+        """As `Stream`."""
+        if data:
+            self._hold(len(data))
+        super().feed(data)
+
+    def take(self) -> bytes:
+        """As `Stream`."""
+        data = super().take()
+        self._release(len(data))
+        return data
+
+    def keep(self, count: int) -> None:
+        """So many bytes of those that were read are part of a message that is yet to become whole."""
+        more, self._kept_bytes = count - self._kept_bytes, count
+        if more > 0:
+            self._hold(more)
+        else:
+            self._release(-more)
+
+    def send_headers(self, block: bytes, *, is_end: bool = False) -> None:
+        """As `Stream`."""
+        self._has_begun = True
+        super().send_headers(block, is_end=is_end)
+
+    def send(self, data: bytes, *, is_end: bool = False) -> None:
+        """As `Stream`."""
+        super().send(data, is_end=is_end)
+        if self.queue:
+            self._queued_bytes += len(data)
+            self._hold(len(data))
+
+    def note_drained(self) -> None:
+        """As `Stream`."""
+        if self._queued_bytes:
+            count, self._queued_bytes = self._queued_bytes, 0
+            self._release(count)
+        super().note_drained()
+
+    def _hold(self, count: int) -> None:
+        if self.connection.streams.get(self.id) is self:
+            self.is_holding = True
+            self.connection.held.hold(self, count)
+
+    def _release(self, count: int) -> None:
+        if self.is_holding:
+            self.connection.held.release(self, count)
+
+    def let_go(self) -> None:
+        """Gives the request up, because others need the room."""
+        reason = "this node keeps too much for its clients already: try again later"
+        refuse = self.known.route.refuse
+        if refuse is None or self._has_begun:
+            self.reset(ErrorCode.ENHANCE_YOUR_CALM, reason)
+            return
+        refuse(self, reason)
+        self.end(StreamEnded(reason, ErrorCode.ENHANCE_YOUR_CALM))
+
     def open(self) -> None:
         """Hands the request on, with what there is of its body."""
         self.is_opened = True
@@ -180,6 +262,7 @@ class ServerStream(Stream):
         if not self._is_returned:
             self.connection.return_room(len(body))
         self._received = None
+        self._release(len(body))
         return True
 
     def abandon(self) -> None:
@@ -219,6 +302,9 @@ class ServerConnection(Connection):
         """Host and port of the client."""
         self.certificate: PeerCertificate | None = None
         """What the client has shown, and was verified; None if there is no TLS, or it has shown none."""
+        self.held = endpoint.held
+        self._part_bytes = self._unread_bytes = 0
+        """Held of a frame that is not whole, and of what the client does not read."""
         self._other: OtherConnection | None = None
         """Set if the client speaks another protocol: who it is handed to."""
 
@@ -256,6 +342,8 @@ class ServerConnection(Connection):
         """Called by asyncio, once, last."""
         super().connection_lost(exc)
         self._endpoint.connections.discard(self)
+        self._forget_known()
+        self.held.drop(self)
         if self._other is not None:
             self._other.connection_lost()
 
@@ -266,14 +354,42 @@ class ServerConnection(Connection):
     def pause_writing(self) -> None:
         """Called by asyncio."""
         super().pause_writing()
+        self._hold_unread(self._transport.get_write_buffer_size())
         if self._other is not None:
             self._other.pause_writing()
 
     def resume_writing(self) -> None:
         """Called by asyncio."""
+        self.held.release(self, self._unread_bytes)
+        self._unread_bytes = 0
         super().resume_writing()
         if self._other is not None:
             self._other.resume_writing()
+
+    # What is held for the client
+
+    def _hold_unread(self, count: int) -> None:
+        self._unread_bytes += count
+        self.held.hold(self, count)
+
+    def _note_part(self, wanted_bytes: int) -> None:
+        more, self._part_bytes = wanted_bytes - self._part_bytes, wanted_bytes
+        if more > 0:
+            self.held.hold(self, more)
+        else:
+            self.held.release(self, -more)
+
+    def _write_control(self, data: bytes) -> None:
+        if self._is_paused:
+            self._hold_unread(len(data))
+        super()._write_control(data)
+
+    def let_go(self) -> None:
+        """Gives the client up, because others need the room."""
+        if self._is_paused:
+            self.abort()  # It would not read why.
+        else:
+            self.fail(ErrorCode.ENHANCE_YOUR_CALM, "this node keeps too much for its clients already")
 
     def _hand_over(self, said: bytes) -> None:
         """The client speaks another protocol."""
@@ -318,10 +434,19 @@ class ServerConnection(Connection):
             stream.sweep()
 
     def _forget(self, stream: Stream) -> None:
+        self._endpoint.requests -= stream.id in self.streams
+        if stream.is_holding:
+            self.held.drop(cast(ServerStream, stream))
         super()._forget(stream)
         if self._is_leaving:
             # Behind what is still to be said of this stream.
             self.loop.call_soon(self._end_if_idle)
+
+    def _end_streams(self, ending: StreamEnded) -> None:
+        self._endpoint.requests -= len(self.streams)
+        for stream in self.streams.values():
+            self.held.drop(cast(ServerStream, stream))
+        super()._end_streams(ending)
 
     def _last_stream_id(self) -> int:
         return self._last_taken_id
@@ -348,10 +473,27 @@ class ServerConnection(Connection):
             known = self._know(block, headers)
         if len(self.streams) >= MAX_STREAMS:
             raise StreamFault(ErrorCode.REFUSED_STREAM, f"more than {MAX_STREAMS} requests at a time")
+        endpoint = self._endpoint
+        if endpoint.requests >= endpoint.bounds.max_requests and not endpoint.has_reserve_for(known.route):
+            self._turn_away(ServerStream(self, stream_id, self._peer_stream_window, known))
+            return
         self._open(ServerStream(self, stream_id, self._peer_stream_window, known), is_end=is_end)
+
+    def _turn_away(self, stream: ServerStream) -> None:
+        endpoint = self._endpoint
+        endpoint.refused_requests += 1
+        reason = f"more than {endpoint.bounds.max_requests} requests at a time: try again later"
+        endpoint.told.warning("requests are refused", "requests", reason=reason)
+        refuse = stream.known.route.refuse
+        if refuse is None:
+            raise StreamFault(ErrorCode.REFUSED_STREAM, reason)
+        self.streams[stream.id] = stream
+        endpoint.requests += 1
+        refuse(stream, reason)
 
     def _open(self, stream: ServerStream, *, is_end: bool) -> None:
         self.streams[stream.id] = stream
+        self._endpoint.requests += 1
         if is_end:
             if stream.known.content_length:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a body that is shorter than it was said to be")
@@ -365,16 +507,22 @@ class ServerConnection(Connection):
         headers = self._decoder.decode(block)
         self._is_lasting = self._decoder.generation == generation
         if not self._is_lasting:
-            self._known.clear()
+            self._forget_known()
         return headers
+
+    def _forget_known(self) -> None:
+        self._endpoint.known -= len(self._known)
+        self._known.clear()
 
     def _know(self, block: bytes, headers: Headers) -> Known:
         check_request(headers)
         known = Known(self._endpoint.route(headers), content_length_of(headers))
         if self._is_lasting and len(block) <= _KNOWN_BYTES:
             if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            self._known[block] = known
+                self._forget_known()
+            if self._endpoint.known < MAX_KNOWN:
+                self._endpoint.known += 1
+                self._known[block] = known
         return known
 
     def _take_trailers(self, stream_id: int, headers: Headers | None, *, is_end: bool) -> None:
@@ -429,7 +577,8 @@ class ServerConnection(Connection):
         self._resets += 1
         if self._resets > MAX_RESETS:
             raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} requests given up in {RESETS_SECONDS:g} s"
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"more than {MAX_RESETS} requests given up, or frames with nothing in them, in {RESETS_SECONDS:g} s",
             )
 
     # Responses
@@ -455,9 +604,20 @@ class Endpoint:
     clients are let in by that.
     """
 
-    def __init__(self, route: Callable[[Headers], Route], tls: IncomingTls | None = None) -> None:
+    def __init__(
+        self, route: Callable[[Headers], Route], tls: IncomingTls | None = None, bounds: Bounds | None = None
+    ) -> None:
         self.route = route
         self._tls = tls
+        self.bounds = bounds or Bounds()
+        self.held = HeldBytes(self.bounds.max_held_bytes)
+        self.requests = 0
+        """Under way on all connections."""
+        self.known = 0
+        """Blocks of headers that are remembered on all connections."""
+        self.refused_connections = self.refused_requests = 0
+        """Since it was made, because there were too many."""
+        self.told = OnceLog(_log, again_after_seconds=TOLD_AGAIN_SECONDS)
         self.open_other: OpenOther | None = None
         """Takes over the connections of clients that speak another protocol. Without it they are told that nobody here
         does."""
@@ -472,7 +632,17 @@ class Endpoint:
         self._server = await loop.create_server(self._accept, sock=listener, backlog=backlog)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
+    def has_reserve_for(self, route: Route) -> bool:
+        """Whether a request is served although there are too many."""
+        return route.is_reserved and self.requests < self.bounds.max_requests + RESERVED_REQUESTS
+
     def _accept(self) -> asyncio.Protocol:
+        handshakes = 0 if self._tls is None else self._tls.handshakes
+        if len(self.connections) + handshakes >= self.bounds.max_connections:
+            self.refused_connections += 1
+            reason = f"more than {self.bounds.max_connections} at a time"
+            self.told.warning("connections are refused", "connections", reason=reason)
+            return _TurnedAway()
         if self._tls is None:
             return ServerConnection(self)
         return self._tls.new_layer(lambda: ServerConnection(self), _farewell)
@@ -503,6 +673,14 @@ class Endpoint:
     async def _wait_for_end(self, seconds: float) -> None:
         if self.connections:
             await asyncio.wait([connection.closed for connection in self.connections], timeout=seconds)
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection that is closed as soon as it is made: what it speaks is not known yet."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        transport.close()
 
 
 def _farewell(said: bytes, reason: str) -> bytes:

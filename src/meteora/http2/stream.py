@@ -21,6 +21,21 @@ _RETURN_BYTES: Final = STREAM_WINDOW_BYTES // 4
 """Room is given back in pieces of this size: a frame for each piece that is read would be as many frames again."""
 
 
+SHORT_BYTES: Final = 4 << 10
+"""Pieces are put together up to this: each costs some 40 bytes beside itself, a multiple of what may be in it."""
+
+
+def add_piece(pieces: "deque[bytes | bytearray]", data: bytes) -> None:
+    """Puts what was received behind what is there, in as few pieces as it takes without copying much."""
+    if not pieces or len(pieces[-1]) >= SHORT_BYTES:
+        pieces.append(data)
+        return
+    last = pieces[-1]
+    if isinstance(last, bytes):
+        last = pieces[-1] = bytearray(last)
+    last += data
+
+
 class StreamEnded(Exception):
     """The stream ended before its time: the peer, this end, or the connection gave it up. It says why."""
 
@@ -42,6 +57,7 @@ class Stream:
         "connection",
         "ending",
         "id",
+        "is_holding",
         "is_local_done",
         "is_remote_done",
         "on_drained",
@@ -61,6 +77,8 @@ class Stream:
         self.receive_window = STREAM_WINDOW_BYTES
         self.is_local_done = self.is_remote_done = False
         """Whether this end, or the peer, has sent all that it will."""
+        self.is_holding = False
+        """Whether bytes may be held for it: see `meteora.http2.bounds`."""
         self.ending: StreamEnded | None = None
         """Set if the stream ended before its time."""
         self.on_ended: Callable[[], object] | None = None
@@ -75,7 +93,7 @@ class Stream:
         self.on_drained: Callable[[], object] | None = None
         """Called once, when all is sent that was queued."""
         self._drained: asyncio.Future[None] | None = None
-        self._received: deque[bytes] | None = None
+        self._received: deque[bytes | bytearray] | None = None
         self._reader: asyncio.Future[None] | None = None
         self._unreturned_bytes = 0
         self._is_returned = False
@@ -144,7 +162,7 @@ class Stream:
                 self.connection.return_room(len(data))
             if self._received is None:
                 self._received = deque()
-            self._received.append(data)
+            add_piece(self._received, data)
         self.wake_reader()
 
     def wake_reader(self) -> None:
@@ -169,7 +187,7 @@ class Stream:
     def take(self) -> bytes:
         """The next data of those that wait to be read."""
         assert self._received
-        data = self._received.popleft()
+        data = bytes(self._received.popleft())
         if not self._is_returned:
             self.return_room(len(data))
         return data

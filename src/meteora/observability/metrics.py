@@ -119,6 +119,17 @@ KEYS_ESTIMATE: Final = _gauge("kv_keys_estimate", "RocksDB's estimate of how man
 LIVE_BYTES_ESTIMATE: Final = _gauge(
     "kv_live_bytes_estimate", "RocksDB's estimate of the data that are stored, in bytes."
 )
+STORED_BYTES: Final = _gauge(
+    "kv_stored_bytes", "What the data take on this node's disk, in bytes; what was deleted counts until it is merged."
+)
+QUOTA_BYTES: Final = _gauge(
+    "server_quota_backend_bytes", "What the data may take (--quota-bytes), in bytes; 0: no quota."
+)
+FREE_BYTES: Final = _gauge("disk_free_bytes", "What is free on this node's disk, in bytes; 0 if nobody looks.")
+MIN_FREE_BYTES: Final = _gauge("disk_min_free_bytes", "What has to stay free there (--min-free-bytes), in bytes.")
+ALARM: Final = _gauge(
+    "server_alarm", "1 for each reason why puts are refused: a voter, and what it is short of.", "member", "kind"
+)
 ROCKSDB: Final = _gauge(
     "rocksdb_property",
     "A property of RocksDB's own, by its name without rocksdb., of log and state.",
@@ -154,6 +165,24 @@ SNAPSHOTS_INSTALLED: Final = _counter(
 # HTTP
 HTTP_CONNECTIONS: Final = _gauge(
     "http_connections", "Connections that are open on the KV port, by the version of HTTP.", "version"
+)
+
+HTTP_HELD_BYTES: Final = _gauge(
+    "http_held_bytes",
+    "Kept for clients of the port: of what they have sent half of, and of what they don't read, in bytes.",
+    "port",
+)
+HTTP_REQUESTS_UNDER_WAY: Final = _gauge("http_requests_under_way", "Requests under way, by port.", "port")
+HTTP_REFUSED_CONNECTIONS: Final = _counter(
+    "http_refused_connections_total", "Connections that were closed because there were too many, by port.", "port"
+)
+HTTP_REFUSED_REQUESTS: Final = _counter(
+    "http_refused_requests_total", "Requests that were refused because there were too many, by port.", "port"
+)
+HTTP_GIVEN_UP: Final = _counter(
+    "http_given_up_total",
+    "Requests and connections that were given up to make room for others' bytes, by port.",
+    "port",
 )
 
 # TLS

@@ -3,7 +3,7 @@
 Rule: what is no gRPC request is answered in HTTP's terms, what is one in gRPC's; the connection lives on either way.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -13,11 +13,13 @@ import grpc
 from meteora.http2 import Header, Headers, Route, ServerStream, encode_headers
 from meteora.rpc.call import send_status
 from meteora.rpc.direct import Direct, DirectMethod
-from meteora.rpc.metadata import MetadataValue, decode_metadata
+from meteora.rpc.metadata import MetadataValue, decode_metadata, encode_metadata
 from meteora.rpc.method import Handler, Method, method_of, methods_of
 from meteora.rpc.running import Running, stopping
 from meteora.rpc.serving import serve_streaming, serve_unary
 from meteora.rpc.status import CallFailed, number_of, status_headers
+
+_EXHAUSTED: Final = number_of(grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -33,7 +35,16 @@ class CallDetails:
 class Application:
     """Serves what is registered. `max_message_bytes` is the longest request taken, compressed or not."""
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        max_message_bytes: int,
+        *,
+        reserved_services: Collection[str] = (),
+        refusal_metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """`reserved_services` are served although there are too many requests; others' are refused, and told this."""
+        self._reserved = frozenset(reserved_services)
+        self._refusal_headers = encode_metadata(refusal_metadata)
         self.running = Running(max_message_bytes)
         self._methods: dict[str, Method] = {}
         self._direct: dict[str, DirectMethod] = {}
@@ -76,7 +87,15 @@ class Application:
         headers = [header for header in request if not header[0].startswith(b":")]
         opened = partial(self._serve, path, headers)
         direct = self._direct.get(path)
-        return Route(opened) if direct is None else direct.route(headers, opened)
+        route = Route(opened) if direct is None else direct.route(headers, opened)
+        is_reserved = path[1:].partition("/")[0] in self._reserved
+        return route._replace(refuse=partial(self._refuse, path), is_reserved=is_reserved)
+
+    def _refuse(self, path: str, stream: ServerStream, reason: str) -> None:
+        """Ends a call of which nothing was done."""
+        if path in self._methods and not stream.is_opened:
+            self._methods[path].counts.count(_EXHAUSTED)
+        send_status(stream, status_headers(_EXHAUSTED, reason) + self._refusal_headers)
 
     def _serve(self, path: str, headers: Headers, stream: ServerStream) -> None:
         try:

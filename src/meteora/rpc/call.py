@@ -99,7 +99,7 @@ class Call:
         """What takes the messages from the request."""
         if self._reader is None:
             encoding = self._header(b"grpc-encoding") or b"identity"
-            self._reader = MessageReader(self._read, encoding, self.max_message_bytes)
+            self._reader = MessageReader(self._read, encoding, self.max_message_bytes, self.stream.keep)
         return self._reader
 
     async def _read(self) -> bytes | None:

@@ -47,10 +47,15 @@ def whole_message(body: bytes, max_message_bytes: int) -> bytes | None:
 class MessageReader:
     """Takes the messages from the body of one request, one at a time."""
 
-    __slots__ = ("_buffer", "_encoding", "_is_ended", "_max_message_bytes", "_read")
+    __slots__ = ("_buffer", "_encoding", "_is_ended", "_keep", "_kept_bytes", "_max_message_bytes", "_read")
 
-    def __init__(self, read: Read, encoding: bytes, max_message_bytes: int) -> None:
+    def __init__(
+        self, read: Read, encoding: bytes, max_message_bytes: int, keep: Callable[[int], None] | None = None
+    ) -> None:
+        """`keep` is told how many bytes of a message are here that is not whole, whenever that changes."""
         self._read = read
+        self._keep = keep
+        self._kept_bytes = 0
         self._encoding = encoding
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
@@ -78,6 +83,13 @@ class MessageReader:
 
     def next_whole(self) -> bytes | None:
         """The next message, if all of it is here. Raises `CallFailed` for one that can't be taken."""
+        message = self._next_whole()
+        if self._keep is not None and len(self._buffer) != self._kept_bytes:
+            self._kept_bytes = len(self._buffer)
+            self._keep(self._kept_bytes)
+        return message
+
+    def _next_whole(self) -> bytes | None:
         here = len(self._buffer) - PREFIX_BYTES
         if here < 0:
             return None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import grpc
 
+from meteora.http2 import Bounds
 from meteora.rpc import listener
 from meteora.rpc.direct import Direct
 from meteora.rpc.grpcio_requests import with_readable_requests
@@ -59,10 +60,18 @@ class _Calls(grpc.aio.ServerInterceptor):
 class GrpcioServer(RpcServer):
     """An `RpcServer` on `grpc.aio`."""
 
-    def __init__(self, host: str, port: int, max_message_bytes: int, tls: IncomingTls | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        max_message_bytes: int,
+        tls: IncomingTls | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
+        self._max_requests = None if bounds is None else bounds.max_requests
         self._options = (*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes))
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
         self._method_handlers: list[tuple[str, Mapping[str, Handler]]] = []
@@ -100,7 +109,12 @@ class GrpcioServer(RpcServer):
         """Returns when clients can call. Raises `AddressInUse`."""
         self.bind()
         # Created here and no sooner, because grpcio never frees one that was not started.
-        server = grpc.aio.server(handlers=self._generic_handlers, interceptors=[self._calls], options=self._options)
+        server = grpc.aio.server(
+            handlers=self._generic_handlers,
+            interceptors=[self._calls],
+            options=self._options,
+            maximum_concurrent_rpcs=self._max_requests,
+        )
         for service_name, method_handlers in self._method_handlers:
             server.add_registered_method_handlers(service_name, method_handlers)
         try:

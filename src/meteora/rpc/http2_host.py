@@ -2,20 +2,20 @@
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import grpc
 
 from meteora.http1 import Http1Gateway
-from meteora.http2 import Endpoint
+from meteora.http2 import Bounds, Endpoint
 from meteora.observability.histogram import CallCounts
 from meteora.rpc import listener
 from meteora.rpc.application import Application
 from meteora.rpc.connect import add_connect_methods
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
-from meteora.rpc.server import RpcServer
+from meteora.rpc.server import Pressure, RpcServer
 from meteora.tls import IncomingTls
 from meteora.web import Http2Gateway, WebApplication
 
@@ -26,11 +26,23 @@ FLUSH_SECONDS: Final = 1.0
 class Http2Server(RpcServer):
     """An `RpcServer` on our own HTTP/2."""
 
-    def __init__(self, host: str, port: int, max_message_bytes: int, tls: IncomingTls | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        max_message_bytes: int,
+        tls: IncomingTls | None = None,
+        bounds: Bounds | None = None,
+        *,
+        reserved_services: Collection[str] = (),
+        refusal_metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._host = host
         self._port = port
-        self._application = Application(max_message_bytes)
-        self._endpoint = Endpoint(self._application.route, tls)
+        self._application = Application(
+            max_message_bytes, reserved_services=reserved_services, refusal_metadata=refusal_metadata
+        )
+        self._endpoint = Endpoint(self._application.route, tls, bounds)
         self._listener: socket.socket | None = None
         self._web: WebApplication | None = None
         self._http1: Http1Gateway | None = None
@@ -71,6 +83,18 @@ class Http2Server(RpcServer):
         """Connections that are open, by the version of HTTP."""
         of_http1 = 0 if self._http1 is None else len(self._http1.connections)
         return {"1.1": of_http1, "2": len(self._endpoint.connections) - of_http1}
+
+    @property
+    def pressure(self) -> Pressure:
+        """How near it is to its bounds, and what that has cost."""
+        endpoint = self._endpoint
+        return Pressure(
+            requests=endpoint.requests,
+            held_bytes=endpoint.held.total,
+            refused_connections=endpoint.refused_connections,
+            refused_requests=endpoint.refused_requests,
+            given_up=endpoint.held.let_go,
+        )
 
     def bind(self) -> None:
         """Takes the port. Raises `AddressInUse`."""

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
@@ -10,6 +11,20 @@ from meteora.observability.histogram import CallCounts
 from meteora.rpc.direct import Direct
 from meteora.rpc.method import Handler
 from meteora.web import WebApplication
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """How near a server is to its bounds, and what they have cost its clients since it was made."""
+
+    requests: int = 0
+    """Under way."""
+    held_bytes: int = 0
+    """Of what clients have sent half of, and of what they don't read."""
+    refused_connections: int = 0
+    refused_requests: int = 0
+    given_up: int = 0
+    """Connections and requests that had to make room for others' bytes."""
 
 
 class RpcServer(grpc.aio.Server):
@@ -44,6 +59,11 @@ class RpcServer(grpc.aio.Server):
     def connection_counts(self) -> Mapping[str, int]:
         """Connections that are open, by the version of HTTP; empty where nobody counts."""
         return {}
+
+    @property
+    def pressure(self) -> Pressure:
+        """How near it is to its bounds; nothing where nobody counts."""
+        return Pressure()
 
     @property
     @abc.abstractmethod

@@ -37,7 +37,8 @@ from meteora.pb.kv_pb2_grpc import add_KvServiceServicer_to_server
 from meteora.pb.maintenance_pb2_grpc import add_MaintenanceServiceServicer_to_server
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import add_RaftServiceServicer_to_server
-from meteora.rpc import RpcServer, create_rpc_server, longest_body_bytes
+from meteora.rpc import Bounds, RpcServer, create_rpc_server, longest_body_bytes
+from meteora.server import file_handles
 from meteora.server.access import Gate
 from meteora.server.administration import Administration
 from meteora.server.auth_service import AuthService
@@ -56,6 +57,7 @@ from meteora.server.raft_service import RaftService
 from meteora.server.recent import RecentWork
 from meteora.server.replies import Replies
 from meteora.server.status_page import StatusPage
+from meteora.server.statuses import NOT_APPLIED_METADATA
 from meteora.server.stepping_back import step_back
 from meteora.server.tls import NodeTls, open_tls
 from meteora.storage.data_directory import DataDirectory
@@ -75,6 +77,10 @@ MESSAGE_OVERHEAD_BYTES = 64 * 1024
 MAX_PEER_MESSAGE_BYTES = 64 << 20
 """A batch between peers: several appends, of which one may hold a single entry of the largest size."""
 
+RAFT_BOUNDS = Bounds(max_connections=256, max_requests=4_096, max_held_bytes=4 * MAX_PEER_MESSAGE_BYTES)
+"""Of the Raft port: each peer has a connection or two, and other programs little to do there. What clients do on the KV
+port takes nothing of it."""
+
 GRACE_SECONDS = 1.0
 """For requests that are being answered when the node stops. Those that are not by then are given up."""
 
@@ -92,6 +98,9 @@ _OF_KV_PORT = (_KV_SERVICE, "meteora.auth.AuthService", "meteora.maintenance.Mai
 _SHARED_SERVICE = "meteora.raft.RaftService"
 """On both: clients know KV addresses only, and ask for the members there."""
 
+_RESERVED_SERVICES = (_SHARED_SERVICE, health.SERVICE_NAME)
+"""On the KV port: they tell what is going on when there is too much of it."""
+
 _log = get_logger("server")
 
 
@@ -105,6 +114,8 @@ class Server:
         self._directory: DataDirectory
         self.tls: NodeTls
         """Of its two ports, with what was counted there."""
+        self.kv_server: RpcServer
+        """What listens for clients."""
         self._dialler: Dialler
         self._has_just_joined = False
         """In this run."""
@@ -373,7 +384,16 @@ class Server:
         kv_bytes = self._kv_message_bytes
         kind, host = config.rpc_server, config.address
         raft_server = self._create_raft_server()
-        kv_server = create_rpc_server(kind, host, config.kv_port, max_message_bytes=kv_bytes, tls=self.tls.kv)
+        kv_server = self.kv_server = create_rpc_server(
+            kind,
+            host,
+            config.kv_port,
+            max_message_bytes=kv_bytes,
+            tls=self.tls.kv,
+            bounds=self._kv_bounds(),
+            reserved_services=_RESERVED_SERVICES,
+            refusal_metadata=NOT_APPLIED_METADATA,
+        )
         for server in (raft_server, kv_server):
             self._parts.push_async_callback(server.stop, 0.0)
             server.bind()
@@ -387,6 +407,25 @@ class Server:
             config.raft_port,
             max_message_bytes=MAX_PEER_MESSAGE_BYTES,
             tls=self.tls.raft,
+            bounds=RAFT_BOUNDS,
+            refusal_metadata=NOT_APPLIED_METADATA,
+        )
+
+    def _kv_bounds(self) -> Bounds:
+        config, handles = self._config, file_handles.limit()
+        connections = file_handles.connections_within(handles, config.max_connections)
+        if connections < config.max_connections:
+            _log.warning(
+                "fewer connections are taken than --max-connections says: this process may not open more files "
+                "(ulimit -n, LimitNOFILE=)",
+                max_connections=config.max_connections,
+                taken=connections,
+                files=handles,
+            )
+        return Bounds(
+            max_connections=connections,
+            max_requests=config.max_concurrent_requests,
+            max_held_bytes=config.max_buffered_bytes,
         )
 
     def _register(self, raft_server: RpcServer, kv_server: RpcServer) -> None:

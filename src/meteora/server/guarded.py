@@ -16,7 +16,7 @@ import grpc
 
 from meteora.errors import RequestError
 from meteora.observability.histogram import CallCounts
-from meteora.rpc import Direct, RpcServer
+from meteora.rpc import Direct, Pressure, RpcServer
 from meteora.server.access import Gate, authorization_of
 from meteora.server.deadlines import deadline_of
 from meteora.server.statuses import abort
@@ -89,6 +89,11 @@ class GuardedServer(RpcServer):
     def connection_counts(self) -> Mapping[str, int]:
         """Those of the server."""
         return self._server.connection_counts
+
+    @property
+    def pressure(self) -> Pressure:
+        """That of the server."""
+        return self._server.pressure
 
     @property
     def port(self) -> int:

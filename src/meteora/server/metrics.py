@@ -77,6 +77,8 @@ class NodeMetrics:
             yield from _requests(port, server)
         for version, count in self._servers["kv"].connection_counts.items():
             yield metrics.HTTP_CONNECTIONS, (version,), count
+        for port, server in self._servers.items():
+            yield from _pressure(port, server)
         for port, incoming in (("kv", self._tls.kv), ("raft", self._tls.raft)):
             if incoming is not None:
                 yield from _handshakes(port, incoming.counters)
@@ -117,6 +119,13 @@ class NodeMetrics:
         node = self._node
         yield metrics.KEYS_ESTIMATE, (), node.database_property("state", "estimate-num-keys") or 0
         yield metrics.LIVE_BYTES_ESTIMATE, (), node.database_property("state", "estimate-live-data-size") or 0
+        room = node.room
+        yield metrics.STORED_BYTES, (), room.stored_bytes
+        yield metrics.QUOTA_BYTES, (), room.quota_bytes
+        yield metrics.FREE_BYTES, (), room.free_bytes
+        yield metrics.MIN_FREE_BYTES, (), room.min_free_bytes
+        for alarm in node.alarms:
+            yield metrics.ALARM, (str(alarm.node_id), alarm.shortage), 1
         for database in ("log", "state"):
             for name in DATABASE_PROPERTIES:
                 value = node.database_property(database, name)
@@ -148,6 +157,15 @@ def _handshakes(port: str, counters: TlsCounters) -> Iterator[Sample]:
     yield metrics.TLS_FAILED_RELOADS, (port,), counters.failed_reloads
     if counters.expires_at is not None:
         yield metrics.TLS_CERTIFICATE_EXPIRY, (port,), counters.expires_at.timestamp()
+
+
+def _pressure(port: str, server: RpcServer) -> Iterator[Sample]:
+    pressure = server.pressure
+    yield metrics.HTTP_HELD_BYTES, (port,), pressure.held_bytes
+    yield metrics.HTTP_REQUESTS_UNDER_WAY, (port,), pressure.requests
+    yield metrics.HTTP_REFUSED_CONNECTIONS, (port,), pressure.refused_connections
+    yield metrics.HTTP_REFUSED_REQUESTS, (port,), pressure.refused_requests
+    yield metrics.HTTP_GIVEN_UP, (port,), pressure.given_up
 
 
 def _requests(port: str, server: RpcServer) -> Iterator[Sample]:

@@ -28,6 +28,9 @@ OUTCOME_KEY = "meteora-outcome"
 _NOT_APPLIED = "not-applied"
 _UNKNOWN = "unknown"
 
+NOT_APPLIED_METADATA = ((OUTCOME_KEY, _NOT_APPLIED),)
+"""For calls of which nothing was done."""
+
 _STATUSES: dict[type[RequestError], tuple[grpc.StatusCode, str]] = {
     InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, _NOT_APPLIED),
     Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, _NOT_APPLIED),

@@ -40,6 +40,11 @@ class IncomingTls:
         """What became of those who came."""
         return self.certificates.counters
 
+    @property
+    def handshakes(self) -> int:
+        """How many are under way, or refused and yet to read why."""
+        return len(self._under_way)
+
     def new_layer(self, inside: Inside, farewell: Farewell) -> TlsLayer:
         """For a connection that was just accepted; `farewell` is for who is not let in."""
         return TlsLayer(self.certificates.current.server, _Entrance(self, inside, farewell))

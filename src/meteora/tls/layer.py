@@ -266,6 +266,10 @@ class TlsLayer(asyncio.Protocol):
         """As asyncio's."""
         self._transport.set_write_buffer_limits(high, low)
 
+    def get_write_buffer_size(self) -> int:
+        """As asyncio's, encrypted."""
+        return self._transport.get_write_buffer_size()
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As asyncio's; `certificate` is the other end's."""
         return self.certificate if name == "certificate" else self._transport.get_extra_info(name, default)

@@ -28,7 +28,7 @@ class Http2Gateway:
 
     def route(self, headers: Headers) -> Route:
         """Where the headers of a request lead: an `Endpoint`'s route."""
-        return Route(partial(self._opened, headers))
+        return Route(partial(self._opened, headers), refuse=_refuse)
 
     def _opened(self, headers: Headers, stream: ServerStream) -> None:
         task = self._application.run(self._serve(headers, stream))
@@ -95,6 +95,12 @@ class Http2Gateway:
                 stream.send(piece)
                 await _drained(stream)
         stream.send(b"", is_end=True)
+
+
+def _refuse(stream: ServerStream, reason: str) -> None:
+    response = text_response(503, reason)
+    stream.send_headers(encode_headers([(b":status", b"503"), *response.head()]))
+    stream.send(response.body, is_end=True)
 
 
 async def _drained(stream: ServerStream) -> None:

@@ -12,6 +12,7 @@ import h2.events
 import uvloop
 
 from meteora.http2 import (
+    Bounds,
     ClientConnection,
     Endpoint,
     Headers,
@@ -146,18 +147,21 @@ class Serving(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(application: Application, *, send_buffer_bytes: int | None = None) -> AsyncIterator[Serving]:
-    """An endpoint; whoever talked to it must have gone at the end."""
+async def serving(
+    application: Application, *, send_buffer_bytes: int | None = None, bounds: Bounds | None = None
+) -> AsyncIterator[Serving]:
+    """An endpoint; whoever talked to it must have gone at the end, and left nothing behind."""
     listener = socket.create_server((HOST, 0))
     if send_buffer_bytes is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
-    endpoint = Endpoint(application.route)
+    endpoint = Endpoint(application.route, bounds=bounds)
     await endpoint.start(listener)
     try:
         yield Serving(endpoint, listener.getsockname()[1])
     finally:
         await endpoint.stop(PATIENCE_SECONDS)
         assert not endpoint.connections
+        assert (endpoint.requests, endpoint.known, endpoint.held.total) == (0, 0, 0)
 
 
 # Frames made by hand

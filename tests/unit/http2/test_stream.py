@@ -1,6 +1,7 @@
 """One request and its response, as they are sent and read at either end."""
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 
 import h2.events
@@ -18,7 +19,7 @@ from meteora.http2.frames import (
     Setting,
     settings_frame,
 )
-from meteora.http2.stream import STREAM_WINDOW_BYTES
+from meteora.http2.stream import SHORT_BYTES, STREAM_WINDOW_BYTES, add_piece
 from tests.unit.http2.peers import (
     PATIENCE_SECONDS,
     REQUEST,
@@ -240,9 +241,20 @@ def test_what_was_received_is_read_in_order_and_then_its_end() -> None:
         async with client_of_peer() as (client, peer):
             stream = client.request(REQUEST)
             peer.send(head_of(1, RESPONSE), data_of(1, b"one"), data_of(1, b"two", END_STREAM))
-            assert [await stream.read(), await stream.read(), await stream.read()] == [b"one", b"two", None]
+            await until(lambda: stream.is_remote_done)
+            assert [await stream.read(), await stream.read()] == [b"onetwo", None]
 
     run(story())
+
+
+def test_short_pieces_are_put_together_and_long_ones_are_not_copied() -> None:
+    pieces: deque[bytes | bytearray] = deque()
+    for data in (b"a", b"b", bytes(SHORT_BYTES), b"c", b"d", bytes(3 * SHORT_BYTES)):
+        add_piece(pieces, data)
+    assert [len(piece) for piece in pieces] == [SHORT_BYTES + 2, 3 * SHORT_BYTES + 2]
+    assert pieces[0][:2] == b"ab"
+    add_piece(pieces, long := bytes(SHORT_BYTES))
+    assert pieces[-1] is long
 
 
 def test_empty_data_are_nothing_to_read() -> None:

@@ -1,0 +1,511 @@
+"""What all clients together may have: connections, requests, and bytes that are held for them."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from meteora.http2 import Bounds, Route, ServerStream, bounds, encode_headers
+from meteora.http2 import server as server_module
+from meteora.http2.bounds import STALE_SECONDS, HeldBytes
+from meteora.http2.connection import MAX_FRAME_BYTES
+from meteora.http2.frames import DATA, END_STREAM, HEADERS, RST_STREAM, ErrorCode, Setting, frame, settings_frame
+from meteora.http2.server import MAX_RESETS, RESERVED_REQUESTS, WHOLE_BYTES
+from meteora.http2.stream import STREAM_WINDOW_BYTES
+from tests.unit.http2.peers import (
+    RESPONSE,
+    TRAILERS,
+    Application,
+    Peer,
+    data_of,
+    hanging,
+    head_of,
+    peer_of,
+    request_frames,
+    room_of,
+    run,
+    serving,
+    socket_to,
+    until,
+)
+
+PIECE_BYTES = 10_000
+
+# The bytes that are held
+
+
+class Client:
+    """Somebody that bytes are held for."""
+
+    def __init__(self) -> None:
+        self.has_let_go = False
+
+    def let_go(self) -> None:
+        self.has_let_go = True
+
+
+class Held:
+    """Bytes that are held, and a clock."""
+
+    def __init__(self, max_bytes: int = 100) -> None:
+        self.now = 0.0
+        self.held = HeldBytes(max_bytes, lambda: self.now)
+        self.old, self.young = Client(), Client()
+
+
+def test_up_to_the_bound_nobody_lets_go() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.now = 1000.0
+    story.held.hold(story.young, 40)
+    assert (story.held.total, story.held.let_go) == (100, 0)
+
+
+def test_who_has_been_held_for_long_makes_room() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.now = STALE_SECONDS + 1
+    story.held.hold(story.young, 41)
+    assert (story.old.has_let_go, story.young.has_let_go) == (True, False)
+    assert (story.held.total, story.held.let_go) == (41, 1)
+
+
+def test_if_nobody_has_been_held_for_long_the_newcomer_has_to_come_again() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.now = STALE_SECONDS - 1
+    story.held.hold(story.young, 41)
+    assert (story.old.has_let_go, story.young.has_let_go) == (False, True)
+    assert (story.held.total, story.held.let_go) == (60, 1)
+
+
+def test_who_was_held_and_came_back_is_not_held_for_long() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.held.release(story.old, 60)
+    story.now = STALE_SECONDS + 1
+    story.held.hold(story.old, 60)
+    story.held.hold(story.young, 41)
+    assert (story.old.has_let_go, story.young.has_let_go) == (False, True)
+
+
+def test_who_keeps_a_byte_is_held_since_the_first() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.held.release(story.old, 59)
+    story.now = STALE_SECONDS + 1
+    story.held.hold(story.old, 59)
+    story.held.hold(story.young, 41)
+    assert story.old.has_let_go
+
+
+def test_as_many_let_go_as_it_takes() -> None:
+    story, others = Held(), [Client() for _ in range(10)]
+    for each in others:
+        story.held.hold(each, 10)
+    story.now = STALE_SECONDS + 1
+    story.held.hold(story.young, 35)
+    assert [each.has_let_go for each in others] == [True] * 4 + [False] * 6
+    assert story.held.total == 95
+
+
+def test_who_wants_more_than_there_is_gets_nothing_and_costs_others_nothing_young() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.held.hold(story.young, 1000)
+    assert (story.old.has_let_go, story.young.has_let_go, story.held.total) == (False, True, 60)
+
+
+def test_what_was_let_go_may_be_released_again() -> None:
+    story = Held()
+    story.held.hold(story.young, 101)
+    story.held.release(story.young, 101)
+    story.held.drop(story.young)
+    assert story.held.total == 0
+
+
+# Connections
+
+
+def test_one_connection_too_many_is_closed_and_the_others_stay() -> None:
+    async def story() -> None:
+        async with serving(Application(), bounds=Bounds(max_connections=2)) as (endpoint, port):
+            async with peer_of(port) as first, peer_of(port) as second:
+                async with socket_to(port) as third:
+                    assert await third.reader.read() == b""
+                assert endpoint.refused_connections == 1
+                for peer in (first, second):
+                    peer.send(request_frames(1, b"body"))
+                    assert await peer.response(1) == b"body"
+            await until(lambda: not endpoint.connections)
+            async with peer_of(port) as again:
+                await again.answered()
+
+    run(story())
+
+
+# Requests
+
+
+class Refusing(Application):
+    """Refuses in its own words; what is asked at /reserved is served beyond the bound."""
+
+    def __init__(self, *, takes_whole: bool = True) -> None:
+        super().__init__(takes_whole=takes_whole)
+        self.refused: list[str] = []
+
+    def route(self, headers: Any) -> Route:
+        is_reserved = (b":path", b"/reserved") in headers
+        return super().route(headers)._replace(refuse=self._refuse, is_reserved=is_reserved)
+
+    def _refuse(self, stream: ServerStream, reason: str) -> None:
+        self.refused.append(reason)
+        stream.send_headers(REFUSED, is_end=True)
+
+
+REFUSED = encode_headers([(b":status", b"503")])
+RESERVED_BLOCK = encode_headers([(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/reserved")])
+
+
+def refusing_and_hanging() -> Refusing:
+    return Refusing(takes_whole=False)
+
+
+async def finish(application: Application) -> None:
+    """Answers all that is opened."""
+    for stream in application.opened:
+        stream.respond(RESPONSE, b"late", TRAILERS)
+
+
+def test_one_request_too_many_is_refused_at_once_and_taken_when_there_is_room() -> None:
+    application = refusing_and_hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_requests=3)) as (endpoint, port),
+            peer_of(port) as first,
+            peer_of(port) as second,
+        ):
+            first.send(request_frames(1), request_frames(3))
+            await first.answered()
+            second.send(head_of(1), head_of(3))
+            refusal = await second.expect(HEADERS, 3)
+            assert (refusal.payload, refusal.is_last) == (REFUSED, True)
+            assert (endpoint.requests, endpoint.refused_requests) == (3, 1)
+            # What it has yet to send is not wanted any more, and is no mistake.
+            assert (await second.expect(RST_STREAM, 3)).code == ErrorCode.NO_ERROR
+            second.send(data_of(3, b"body", END_STREAM))
+            await second.answered()
+            await finish(application)
+            second.send(request_frames(5))
+            await until(lambda: len(application.opened) == 4)
+            assert application.refused == ["more than 3 requests at a time: try again later"]
+
+    run(story())
+
+
+def test_a_request_too_many_whose_route_has_no_words_for_it_is_reset() -> None:
+    async def story() -> None:
+        async with serving(hanging(), bounds=Bounds(max_requests=1)) as (_, port), peer_of(port) as peer:
+            peer.send(request_frames(1), request_frames(3))
+            assert (await peer.expect(RST_STREAM, 3)).code == ErrorCode.REFUSED_STREAM
+
+    run(story())
+
+
+def test_what_is_reserved_is_served_although_there_are_too_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "RESERVED_REQUESTS", 2)
+    application = refusing_and_hanging()
+
+    async def story() -> None:
+        async with serving(application, bounds=Bounds(max_requests=1)) as (_, port), peer_of(port) as peer:
+            peer.send(request_frames(1), *[request_frames(each, block=RESERVED_BLOCK) for each in (3, 5, 7)])
+            await peer.expect(HEADERS, 7)
+            assert [stream.id for stream in application.opened] == [1, 3, 5]
+
+    assert RESERVED_REQUESTS > 0
+    run(story())
+
+
+def test_requests_of_clients_that_have_gone_count_no_more() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port):
+            async with peer_of(port) as peer:
+                peer.send(request_frames(1), head_of(3))
+                await until(lambda: endpoint.requests == 2)
+            await until(lambda: endpoint.requests == 0)
+
+    run(story())
+
+
+# Half a body
+
+
+def pieces_of(stream_id: int, count: int) -> bytes:
+    """The beginning of a request, and so many bytes of its body, in short frames."""
+    return head_of(stream_id) + data_of(stream_id, bytes(PIECE_BYTES)) * (count // PIECE_BYTES)
+
+
+def test_a_body_that_is_not_whole_is_held_and_no_more_once_it_is() -> None:
+    async def story() -> None:
+        async with serving(Application()) as (endpoint, port), peer_of(port) as peer:
+            peer.send(head_of(1), data_of(1, bytes(1000)), data_of(1, bytes(500)))
+            await until(lambda: endpoint.held.total == 1500)
+            peer.send(data_of(1, bytes(100), END_STREAM))
+            assert len(await peer.response(1)) == 1600
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_a_body_that_is_read_is_held_no_more() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            peer.send(head_of(1), data_of(1, bytes(1000)))
+            await until(lambda: endpoint.held.total == 1000)
+            application.opened[0].take()
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_what_was_read_for_a_message_that_is_not_whole_is_held() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            peer.send(head_of(1), data_of(1, bytes(1000)))
+            await until(lambda: endpoint.held.total == 1000)
+            stream = application.opened[0]
+            stream.take()
+            stream.keep(1000)
+            assert endpoint.held.total == 1000
+            stream.keep(300)
+            assert endpoint.held.total == 300
+            stream.keep(0)
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_what_was_read_of_a_stream_that_is_over_is_not_held() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            peer.send(head_of(1), data_of(1, bytes(1000)))
+            await until(lambda: endpoint.held.total == 1000)
+            stream = application.opened[0]
+            stream.take()
+            stream.reset(ErrorCode.CANCEL, "enough")
+            stream.keep(1000)
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_a_client_with_too_much_of_half_bodies_is_refused_and_others_are_served() -> None:
+    application = Refusing()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=250_000)) as (endpoint, port),
+            peer_of(port) as greedy,
+            peer_of(port) as honest,
+        ):
+            greedy.send(*[pieces_of(each, 100_000) for each in (1, 3, 5)])
+            assert (await greedy.expect(HEADERS, 5)).payload == REFUSED
+            assert endpoint.held.total == 200_000
+            honest.send(request_frames(1, b"body"))
+            assert await honest.response(1) == b"body"
+            assert application.refused == ["this node keeps too much for its clients already: try again later"]
+            assert endpoint.held.let_go == 1
+
+    run(story())
+
+
+def test_half_a_body_of_long_ago_makes_room_for_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "STALE_SECONDS", -1.0)
+    application = Refusing()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=250_000)) as (_, port),
+            peer_of(port) as slow,
+            peer_of(port) as honest,
+        ):
+            slow.send(pieces_of(1, 220_000))
+            await slow.answered()
+            honest.send(pieces_of(1, 40_000), data_of(1, b"end", END_STREAM))
+            assert len(await honest.response(1)) == 40_003
+            assert (await slow.expect(HEADERS, 1)).payload == REFUSED
+
+    run(story())
+
+
+def test_who_has_begun_to_be_answered_is_reset() -> None:
+    application = refusing_and_hanging()
+
+    async def story() -> None:
+        async with serving(application, bounds=Bounds(max_held_bytes=250_000)) as (_, port), peer_of(port) as peer:
+            peer.send(head_of(1), data_of(1, b"first"))
+            await until(lambda: application.opened)
+            application.opened[0].send_headers(RESPONSE)
+            peer.send(data_of(1, bytes(PIECE_BYTES)) * 26)
+            assert (await peer.expect(RST_STREAM, 1)).code == ErrorCode.ENHANCE_YOUR_CALM
+            assert application.ended == [1]
+
+    run(story())
+
+
+def test_frames_that_are_not_whole_count() -> None:
+    async def story() -> None:
+        async with (
+            serving(Application(), bounds=Bounds(max_held_bytes=3 * MAX_FRAME_BYTES)) as (endpoint, port),
+            AsyncExitStack() as stack,
+        ):
+            peers = [await stack.enter_async_context(peer_of(port)) for _ in range(4)]
+            for peer in peers:
+                peer.send(head_of(1), frame(DATA, 0, 1, bytes(WHOLE_BYTES))[:-1])
+            await until(lambda: endpoint.held.let_go == 2)
+            assert endpoint.held.total <= 3 * MAX_FRAME_BYTES
+
+    run(story())
+
+
+def test_a_frame_that_became_whole_counts_no_more_as_a_part() -> None:
+    whole = frame(DATA, END_STREAM, 1, bytes(50_000))
+
+    async def story() -> None:
+        async with serving(Application()) as (endpoint, port), peer_of(port) as peer:
+            peer.send(head_of(1), whole[:25_000])
+            await until(lambda: endpoint.held.total == len(whole))
+            peer.send(whole[25_000:])
+            assert len(await peer.response(1)) == 50_000
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+# What is not read
+
+
+def test_answers_that_a_client_has_no_room_for_are_held_until_it_has() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            peer.send(request_frames(1))
+            await until(lambda: application.opened)
+            application.opened[0].respond(RESPONSE, bytes(200_000), TRAILERS)
+            assert endpoint.held.total == 200_000
+            peer.send(room_of(0, 300_000), room_of(1, 300_000))
+            assert len(await peer.response(1)) == 200_000
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_a_client_that_reads_no_answers_is_given_up_at_the_bound_and_others_are_served() -> None:
+    application = refusing_and_hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=500_000)) as (endpoint, port),
+            peer_of(port) as deaf,
+            peer_of(port) as honest,
+        ):
+            deaf.send(*[request_frames(each) for each in (1, 3, 5)])
+            await until(lambda: len(application.opened) == 3)
+            for stream in application.opened:
+                stream.respond(RESPONSE, bytes(200_000), TRAILERS)
+            assert (await deaf.expect(RST_STREAM, 5)).code == ErrorCode.ENHANCE_YOUR_CALM
+            assert endpoint.held.total == 400_000
+            honest.send(request_frames(1))
+            await until(lambda: len(application.opened) == 4)
+            application.opened[3].respond(RESPONSE, b"body", TRAILERS)
+            assert await honest.response(1) == b"body"
+
+    run(story())
+
+
+async def fill_socket(peer: Peer, application: Application, endpoint: Any) -> None:
+    """Lets a client that does not read have so many answers that the socket takes no more."""
+    peer.send(room_of(0, 1 << 30), settings_frame({Setting.INITIAL_WINDOW_SIZE: 1 << 30}), request_frames(1))
+    await until(lambda: application.opened)
+    stream = application.opened[0]
+    stream.send_headers(RESPONSE)
+    while stream.ending is None and not endpoint.held.total:
+        stream.send(bytes(100_000))
+        await asyncio.sleep(0)
+
+
+def test_what_waits_in_the_socket_s_buffer_is_held() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application, send_buffer_bytes=4096) as (endpoint, port):
+            async with peer_of(port) as peer:
+                await fill_socket(peer, application, endpoint)
+                assert endpoint.held.total > 0
+            await until(lambda: endpoint.held.total == 0)
+
+    run(story())
+
+
+def test_a_client_that_reads_again_is_held_no_more() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application, send_buffer_bytes=4096) as (endpoint, port), peer_of(port) as peer:
+            await fill_socket(peer, application, endpoint)
+            application.opened[0].send(b"", is_end=True)
+            await peer.response(1)
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+# Work on purpose
+
+
+def test_frames_with_nothing_in_them_cut_a_client_off_that_sends_too_many() -> None:
+    async def story() -> None:
+        async with serving(hanging()) as (_, port), peer_of(port) as peer:
+            peer.send(head_of(1), *[data_of(1, b"")] * (MAX_RESETS + 1))
+            assert await peer.cut_off() == ErrorCode.ENHANCE_YOUR_CALM
+
+    run(story())
+
+
+def test_many_short_frames_are_kept_in_few_pieces() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            count = 50_000
+            assert 2 * count < STREAM_WINDOW_BYTES
+            peer.send(head_of(1), *[data_of(1, b"ab")] * count)
+            await until(lambda: endpoint.held.total == 2 * count)
+            assert len(application.opened[0].take()) > 4_000
+
+    run(story())
+
+
+def test_blocks_of_headers_are_remembered_up_to_a_bound_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_KNOWN", 2)
+
+    async def story() -> None:
+        async with serving(Application()) as (endpoint, port), peer_of(port) as peer:
+            for number in range(5):
+                block = encode_headers([(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/%d" % number)])
+                peer.send(request_frames(2 * number + 1, b"body", block))
+                assert await peer.response(2 * number + 1) == b"body"
+            assert endpoint.known == 2
+
+    run(story())
