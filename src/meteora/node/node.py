@@ -158,6 +158,8 @@ class NodeSettings:
     random_below: Callable[[int], int]
     release: Release = OWN_RELEASE
     """What this node runs, and so which feature level it supports."""
+    reads_at_once: int = 1_024
+    """Values that are read together at most: they are all in memory then."""
     quota_bytes: int = 0
     """Of the state; 0: none."""
     min_free_bytes: int | None = 0
@@ -1184,17 +1186,23 @@ class Node:
     # Reading
 
     def _answer_reads(self) -> None:
-        reads = self._reads.take_applied(self._state_machine.applied_index)
-        if reads:
-            self._own(self._read(reads))
+        parts = self._reads.take_applied(self._state_machine.applied_index, self._settings.reads_at_once)
+        if parts:
+            self._own(self._read(parts))
 
-    async def _read(self, reads: list[PendingRead]) -> None:
-        try:
-            values = await self._state_machine.get_many([read.key for read in reads])
-        except Exception as error:
-            self._reads.fail(reads, _why_failed(error))
-            raise
-        self._reads.finish(reads, values)
+    async def _read(self, parts: deque[list[PendingRead]]) -> None:
+        """One part after another, so that not all values are in memory at the same time."""
+        while parts:
+            # Nothing here leads to those that were finished before: their values may be long.
+            reads = parts.popleft()
+            try:
+                values = await self._state_machine.get_many([read.key for read in reads])
+            except Exception as error:
+                for each in (reads, *parts):
+                    self._reads.fail(each, _why_failed(error))
+                raise
+            self._reads.finish(reads, values)
+            del reads, values
 
     # Leadership
 

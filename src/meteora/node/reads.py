@@ -7,12 +7,17 @@ the next one. A round that is lost is asked again under a new context.
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Sequence
 
 from meteora.errors import NotApplied, Overloaded
 
 MAX_PENDING_READS = 65_536
 """Some hundred times what keeps a core busy; more would only wait longer."""
+
+LONG_KEY_BYTES = 1024
+MAX_LONG_KEYS_BYTES = 64 << 20
+"""Of the keys longer than that which wait: no less than the others may come to."""
 
 _CONTEXT = struct.Struct(">QQQ")
 
@@ -50,6 +55,7 @@ class ReadRounds:
         self._confirmed: list[tuple[int, list[PendingRead]]] = []
         self._looked_up: list[list[PendingRead]] = []
         """As they were taken out together."""
+        self._long_keys_bytes = 0
 
     def __len__(self) -> int:
         total = len(self._waiting) + len(self._asked)
@@ -64,8 +70,22 @@ class ReadRounds:
         if len(self) >= MAX_PENDING_READS:
             raise Overloaded(f"{len(self)} reads are pending already: try again later")
         read = PendingRead(key, deadline, self._loop.create_future())
+        if len(key) > LONG_KEY_BYTES:
+            self._count_long_key(read)
         self._waiting.append(read)
         return read.result
+
+    def _count_long_key(self, read: PendingRead) -> None:
+        """Raises `Overloaded` if too many are pending."""
+        size_bytes = len(read.key)
+        if self._long_keys_bytes + size_bytes > MAX_LONG_KEYS_BYTES:
+            raise Overloaded(f"reads with {self._long_keys_bytes} bytes of long keys are pending: try again later")
+        self._long_keys_bytes += size_bytes
+
+        def count_no_more(_: asyncio.Future[bytes | None]) -> None:
+            self._long_keys_bytes -= size_bytes
+
+        read.result.add_done_callback(count_no_more)
 
     def add_stale(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """Queue a read of the state as it is: it waits for no round. Returns and raises as `add` does."""
@@ -98,15 +118,18 @@ class ReadRounds:
             self._waiting = self._asked + self._waiting
             self._asked = []
 
-    def take_applied(self, applied: int) -> list[PendingRead]:
-        """Take the reads that may be answered from a state that has `applied`: they are looked up until `finish`."""
+    def take_applied(self, applied: int, at_once: int) -> "deque[list[PendingRead]]":
+        """Take the reads that may be answered from a state that has `applied`: they are looked up until `finish`.
+
+        In parts of `at_once` at most, each to be finished by itself.
+        """
         ready = [read for index, reads in self._confirmed if index <= applied for read in reads]
         if ready:
             self._confirmed = [(index, reads) for index, reads in self._confirmed if index > applied]
         taken = [read for read in ready if not read.result.done()]
-        if taken:
-            self._looked_up.append(taken)
-        return taken
+        parts = deque(taken[start : start + at_once] for start in range(0, len(taken), at_once))
+        self._looked_up += parts
+        return parts
 
     def finish(self, taken: list[PendingRead], values: Sequence[bytes | None]) -> None:
         """These reads, which were taken together, were looked up."""

@@ -77,6 +77,9 @@ MESSAGE_OVERHEAD_BYTES = 64 * 1024
 MAX_PEER_MESSAGE_BYTES = 64 << 20
 """A batch between peers: several appends, of which one may hold a single entry of the largest size."""
 
+READ_BYTES = 128 << 20
+"""Of values that are read from the disk together, if all of them are as long as they may be."""
+
 RAFT_BOUNDS = Bounds(max_connections=256, max_requests=4_096, max_held_bytes=4 * MAX_PEER_MESSAGE_BYTES)
 """Of the Raft port: each peer has a connection or two, and other programs little to do there. What clients do on the KV
 port takes nothing of it."""
@@ -310,6 +313,7 @@ class Server:
             lease_reads=config.lease_reads,
             clock=seconds_awake_or_not,
             random_below=random.SystemRandom().randrange,
+            reads_at_once=max(READ_BYTES // config.max_request_bytes, 1),
             quota_bytes=config.quota_bytes,
             min_free_bytes=config.min_free_bytes,
             disk_space=partial(disk_space, self._directory.path),

@@ -8,7 +8,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -62,8 +62,7 @@ class Batches:
         try:
             for operation in operations:
                 batch.begin(operation)
-            await batch.wait()
-            return self._replies.batch(batch.results())
+            return self._replies.batch(await batch.results())
         finally:
             batch.abandon()
 
@@ -149,26 +148,26 @@ class _Batch:
             return self._refuse(False)
         return _Queued(self._node.get(request.key, self._deadline), partial(self._read_checked, request.key))
 
-    async def wait(self) -> None:
-        """Until every operation has come to an end."""
+    async def results(self) -> list[kv_pb2.Result]:
+        """What became of each operation, once every one has come to an end."""
         # Most of them end together, so that the first that is waited for is the last. What is waited for in this way
-        # is not cancelled with the call, and no error is raised from it.
-        for each in self._begun:
-            if isinstance(each, _Queued) and not each.future.done():
-                await asyncio.wait((each.future,))
-
-    def results(self) -> Iterator[kv_pb2.Result]:
-        """What became of each operation."""
-        for each in self._begun:
+        # is not cancelled with the call, and no error is raised from it. What was read is let go of at once, if there
+        # is no room for it in the reply: all values together may be much.
+        results: list[kv_pb2.Result] = []
+        for position, each in enumerate(self._begun):
             if isinstance(each, kv_pb2.Result):
-                yield each
+                results.append(each)
                 continue
-            error = each.future.exception()
-            yield self._result(each) if error is None else _failed(error)
+            if not each.future.done():
+                await asyncio.wait((each.future,))
+            results.append(self._result(each))
+            self._begun[position] = results[-1]
+        return results
 
     def _result(self, each: _Queued) -> kv_pb2.Result:
         try:
-            return each.result(each.future.result())
+            error = each.future.exception()
+            return each.result(each.future.result()) if error is None else _failed(error)
         except RequestError as error:
             return _failed(error)
 

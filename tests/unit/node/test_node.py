@@ -220,6 +220,19 @@ def test_one_write_too_many_is_refused_at_once(tmp_path: Path) -> None:
     leaderless(tmp_path, story)
 
 
+def test_reads_that_come_together_are_all_answered_although_few_are_looked_up_at_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, Network(), reads_at_once=3) as one:
+            await one.until_leading()
+            keys = [b"key%d" % number for number in range(20)]
+            for key in keys:
+                await one.put(key, b"value of " + key)
+            values = await asyncio.gather(*[one.node.get(key, soon()) for key in keys])
+            assert values == [b"value of " + key for key in keys]
+
+    asyncio.run(story())
+
+
 def test_one_read_too_many_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reads, "MAX_PENDING_READS", 10)
 

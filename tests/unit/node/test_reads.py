@@ -8,6 +8,7 @@ from meteora.node import reads as module
 from meteora.node.reads import ReadRounds
 
 DEADLINE = 100.0
+AT_ONCE = 100
 
 
 def with_rounds(story: Callable[[ReadRounds], None]) -> None:
@@ -18,7 +19,7 @@ def with_rounds(story: Callable[[ReadRounds], None]) -> None:
 
 
 def answerable(rounds: ReadRounds, applied: int) -> list[bytes]:
-    return [read.key for read in rounds.take_applied(applied)]
+    return [read.key for part in rounds.take_applied(applied, AT_ONCE) for read in part]
 
 
 def test_all_reads_that_wait_share_one_round() -> None:
@@ -61,7 +62,7 @@ def test_a_read_is_taken_once() -> None:
     def story(rounds: ReadRounds) -> None:
         rounds.add(b"a", DEADLINE)
         rounds.confirm(rounds.begin_round(now=1.0), index=4)
-        rounds.take_applied(4)
+        rounds.take_applied(4, AT_ONCE)
         assert answerable(rounds, 5) == []
 
     with_rounds(story)
@@ -158,7 +159,7 @@ def test_a_read_that_is_not_answered_in_time_was_certainly_not_done() -> None:
 def in_each_stage(rounds: ReadRounds, deadline: float) -> list[asyncio.Future[bytes | None]]:
     """A read that is looked up, one that is confirmed, one that is asked for, one that waits."""
     looked_up = rounds.add_stale(b"k", deadline)
-    rounds.take_applied(0)
+    rounds.take_applied(0, AT_ONCE)
     confirmed = rounds.add(b"a", deadline)
     rounds.confirm(rounds.begin_round(now=1.0), index=4)
     asked = rounds.add(b"b", deadline)
@@ -230,7 +231,7 @@ def test_reads_are_bounded_wherever_they_are(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_was_looked_up_answers_who_still_waits_and_takes_up_no_place_any_more() -> None:
     def story(rounds: ReadRounds) -> None:
         kept, gone = rounds.add_stale(b"a", DEADLINE), rounds.add_stale(b"b", DEADLINE)
-        taken = rounds.take_applied(0)
+        (taken,) = rounds.take_applied(0, AT_ONCE)
         gone.cancel()
         rounds.finish(taken, [b"1", b"2"])
         assert kept.result() == b"1"
@@ -242,7 +243,8 @@ def test_what_was_looked_up_answers_who_still_waits_and_takes_up_no_place_any_mo
 def test_what_can_not_be_looked_up_is_told_why_and_takes_up_no_place_any_more() -> None:
     def story(rounds: ReadRounds) -> None:
         result = rounds.add_stale(b"a", DEADLINE)
-        rounds.fail(rounds.take_applied(0), "the node has failed")
+        (taken,) = rounds.take_applied(0, AT_ONCE)
+        rounds.fail(taken, "the node has failed")
         assert "the node has failed" in str(result.exception())
         assert len(rounds) == 0
 
@@ -258,3 +260,34 @@ def test_a_read_that_was_refused_leaves_nothing_behind(monkeypatch: pytest.Monke
         assert len(rounds) == 0
 
     with_rounds(story)
+
+
+def test_reads_are_looked_up_in_parts_each_of_which_is_finished_by_itself() -> None:
+    def story(rounds: ReadRounds) -> None:
+        results = [rounds.add_stale(key, DEADLINE) for key in (b"a", b"b", b"c")]
+        first, second = rounds.take_applied(0, 2)
+        assert ([read.key for read in first], [read.key for read in second]) == ([b"a", b"b"], [b"c"])
+        rounds.finish(first, [b"1", b"2"])
+        assert [result.done() for result in results] == [True, True, False]
+        assert len(rounds) == 1
+        rounds.finish(second, [b"3"])
+        assert len(rounds) == 0
+
+    with_rounds(story)
+
+
+def test_long_keys_are_bounded_until_they_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LONG_KEYS_BYTES", 2 * 2000)
+
+    async def story() -> None:
+        rounds = ReadRounds(asyncio.get_running_loop(), node_id=1, instance_id=5)
+        first, _ = rounds.add(bytes(2000), DEADLINE), rounds.add(bytes(2000), DEADLINE)
+        with pytest.raises(Overloaded, match="reads with 4000 bytes of long keys are pending: try again later"):
+            rounds.add(bytes(2000), DEADLINE)
+        assert len(rounds) == 2
+        rounds.add(b"short", DEADLINE)
+        first.cancel()
+        await asyncio.sleep(0)
+        rounds.add(bytes(2000), DEADLINE)
+
+    asyncio.run(story())
