@@ -3,8 +3,8 @@
 Bytes are held for a client while only that client can end it: by sending the rest of a message, or by reading what it
 was sent. What comes and goes in one turn of the event loop is not counted.
 
-Rule: at the bound, who has been held for longest lets go, if that is long: who is honest is done in a moment. If nobody
-has, there is much to do, and the newcomer has to come again.
+Rule: at the bound, those make room who have been held for long: who is honest is done in a moment. If that is not
+enough, those connections do for which most is held, so that a few can't keep the others out.
 """
 
 import time
@@ -14,6 +14,9 @@ from typing import Final, Protocol
 
 STALE_SECONDS: Final = 5.0
 """Who has kept us waiting for longer makes room for others."""
+
+ROOM_SHARE: Final = 8
+"""Once the bound is reached, an eighth of it is made free: looking for who has most costs something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,20 @@ class Bounds:
 class Holder(Protocol):
     """What bytes are held for; told apart by identity."""
 
+    @property
+    def owner(self) -> object:
+        """The connection that it belongs to, or is."""
+
     def let_go(self) -> None:
         """Gives up what it has begun: nothing is held for it any more."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """What is held for one holder."""
+
+    since: float
+    count: int = 0
 
 
 class HeldBytes:
@@ -44,41 +59,51 @@ class HeldBytes:
         self.total = 0
         self.let_go = 0
         """How many holders had to."""
-        self._held: dict[Holder, int] = {}
+        self._shares: dict[Holder, _Share] = {}
         """In the order in which they came."""
-        self._since: dict[Holder, float] = {}
 
     def hold(self, holder: Holder, count: int) -> None:
         """So many bytes more are held for `holder`, which may have to let go of all within this call."""
-        if holder not in self._held:
-            self._held[holder] = 0
-            self._since[holder] = self._clock()
-        self._held[holder] += count
+        share = self._shares.get(holder)
+        if share is None:
+            share = self._shares[holder] = _Share(self._clock())
+        share.count += count
         self.total += count
         if self.total > self._max_bytes:
-            self._make_room(holder)
+            self._make_room()
 
     def release(self, holder: Holder, count: int) -> None:
         """So many bytes are held for it no more. Nothing if it had to let go meanwhile."""
-        held = self._held.get(holder, 0)
-        if held <= count:
+        share = self._shares.get(holder)
+        if share is None or share.count <= count:
             self.drop(holder)
         else:
-            self._held[holder] = held - count
+            share.count -= count
             self.total -= count
 
     def drop(self, holder: Holder) -> None:
         """Nothing is held for it any more."""
-        self.total -= self._held.pop(holder, 0)
-        self._since.pop(holder, None)
+        share = self._shares.pop(holder, None)
+        if share is not None:
+            self.total -= share.count
 
-    def _make_room(self, newcomer: Holder) -> None:
-        while self.total > self._max_bytes:
-            longest = next(iter(self._held))
-            is_stale = self._clock() - self._since[longest] > STALE_SECONDS
-            loser = longest if is_stale else newcomer
-            self.drop(loser)
-            self.let_go += 1
-            loser.let_go()
-            if loser is newcomer:
+    def _make_room(self) -> None:
+        enough = self._max_bytes - self._max_bytes // ROOM_SHARE
+        stale_since = self._clock() - STALE_SECONDS
+        stale = [holder for holder, share in self._shares.items() if share.since < stale_since]
+        for holder in (*stale, *self._greediest()):
+            if self.total <= enough:
                 return
+            # Who let go may have taken others with it.
+            if holder in self._shares:
+                self.drop(holder)
+                self.let_go += 1
+                holder.let_go()
+
+    def _greediest(self) -> list[Holder]:
+        """All, those of the connections first for which most is held, and of each the latest first."""
+        totals: dict[object, int] = {}
+        for holder, share in self._shares.items():
+            totals[holder.owner] = totals.get(holder.owner, 0) + share.count
+        latest_first = list(self._shares)[::-1]
+        return sorted(latest_first, key=lambda holder: totals[holder.owner], reverse=True)

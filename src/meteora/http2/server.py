@@ -237,6 +237,11 @@ class ServerStream(Stream):
         if self.is_holding:
             self.connection.held.release(self, count)
 
+    @property
+    def owner(self) -> "ServerConnection":
+        """Whose bytes they are."""
+        return self.connection
+
     def let_go(self) -> None:
         """Gives the request up, because others need the room."""
         reason = "this node keeps too much for its clients already: try again later"
@@ -383,6 +388,11 @@ class ServerConnection(Connection):
         if self._is_paused:
             self._hold_unread(len(data))
         super()._write_control(data)
+
+    @property
+    def owner(self) -> "ServerConnection":
+        """Whose bytes they are."""
+        return self
 
     def let_go(self) -> None:
         """Gives the client up, because others need the room."""

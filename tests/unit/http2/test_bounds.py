@@ -38,7 +38,8 @@ PIECE_BYTES = 10_000
 class Client:
     """Somebody that bytes are held for."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: object = None) -> None:
+        self.owner = owner or self
         self.has_let_go = False
 
     def let_go(self) -> None:
@@ -48,79 +49,115 @@ class Client:
 class Held:
     """Bytes that are held, and a clock."""
 
-    def __init__(self, max_bytes: int = 100) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self.held = HeldBytes(max_bytes, lambda: self.now)
+        self.held = HeldBytes(MAX_BYTES, lambda: self.now)
         self.old, self.young = Client(), Client()
+
+    @property
+    def have_let_go(self) -> tuple[bool, bool]:
+        return self.old.has_let_go, self.young.has_let_go
+
+
+MAX_BYTES = 80
+ENOUGH_BYTES = 70
+"""What may stay once the bound was reached."""
 
 
 def test_up_to_the_bound_nobody_lets_go() -> None:
     story = Held()
     story.held.hold(story.old, 60)
     story.now = 1000.0
-    story.held.hold(story.young, 40)
-    assert (story.held.total, story.held.let_go) == (100, 0)
+    story.held.hold(story.young, MAX_BYTES - 60)
+    assert (story.held.total, story.held.let_go, story.have_let_go) == (MAX_BYTES, 0, (False, False))
 
 
-def test_who_has_been_held_for_long_makes_room() -> None:
+def test_who_has_been_held_for_long_makes_room_although_others_have_more() -> None:
     story = Held()
-    story.held.hold(story.old, 60)
+    story.held.hold(story.old, 20)
     story.now = STALE_SECONDS + 1
-    story.held.hold(story.young, 41)
-    assert (story.old.has_let_go, story.young.has_let_go) == (True, False)
-    assert (story.held.total, story.held.let_go) == (41, 1)
+    story.held.hold(story.young, 61)
+    assert story.have_let_go == (True, False)
+    assert (story.held.total, story.held.let_go) == (61, 1)
 
 
-def test_if_nobody_has_been_held_for_long_the_newcomer_has_to_come_again() -> None:
+def test_if_nobody_has_been_held_for_long_the_one_with_most_makes_room() -> None:
     story = Held()
     story.held.hold(story.old, 60)
     story.now = STALE_SECONDS - 1
-    story.held.hold(story.young, 41)
-    assert (story.old.has_let_go, story.young.has_let_go) == (False, True)
-    assert (story.held.total, story.held.let_go) == (60, 1)
+    story.held.hold(story.young, 21)
+    assert story.have_let_go == (True, False)
+    assert (story.held.total, story.held.let_go) == (21, 1)
+
+
+def test_who_wants_most_of_all_gets_nothing_and_costs_others_nothing() -> None:
+    story = Held()
+    story.held.hold(story.old, 60)
+    story.held.hold(story.young, 1000)
+    assert (story.have_let_go, story.held.total) == ((False, True), 60)
+
+
+def test_what_a_client_has_in_many_places_counts_together_and_the_latest_goes_first() -> None:
+    story, greedy = Held(), object()
+    parts = [Client(greedy) for _ in range(5)]
+    for each in parts:
+        story.held.hold(each, 10)
+    story.held.hold(story.young, 31)
+    assert [each.has_let_go for each in parts] == [False, False, False, True, True]
+    assert not story.young.has_let_go
 
 
 def test_who_was_held_and_came_back_is_not_held_for_long() -> None:
     story = Held()
-    story.held.hold(story.old, 60)
-    story.held.release(story.old, 60)
+    story.held.hold(story.old, 20)
+    story.held.release(story.old, 20)
     story.now = STALE_SECONDS + 1
-    story.held.hold(story.old, 60)
-    story.held.hold(story.young, 41)
-    assert (story.old.has_let_go, story.young.has_let_go) == (False, True)
+    story.held.hold(story.old, 20)
+    story.held.hold(story.young, 61)
+    assert story.have_let_go == (False, True)
 
 
 def test_who_keeps_a_byte_is_held_since_the_first() -> None:
     story = Held()
-    story.held.hold(story.old, 60)
-    story.held.release(story.old, 59)
+    story.held.hold(story.old, 20)
+    story.held.release(story.old, 19)
     story.now = STALE_SECONDS + 1
-    story.held.hold(story.old, 59)
-    story.held.hold(story.young, 41)
-    assert story.old.has_let_go
+    story.held.hold(story.old, 19)
+    story.held.hold(story.young, 61)
+    assert story.have_let_go == (True, False)
 
 
-def test_as_many_let_go_as_it_takes() -> None:
-    story, others = Held(), [Client() for _ in range(10)]
+def test_as_many_let_go_as_it_takes_to_have_some_room_again() -> None:
+    story, others = Held(), [Client() for _ in range(8)]
     for each in others:
         story.held.hold(each, 10)
     story.now = STALE_SECONDS + 1
-    story.held.hold(story.young, 35)
-    assert [each.has_let_go for each in others] == [True] * 4 + [False] * 6
-    assert story.held.total == 95
+    story.held.hold(story.young, 15)
+    assert [each.has_let_go for each in others] == [True] * 3 + [False] * 5
+    assert story.held.total == 65 <= ENOUGH_BYTES
 
 
-def test_who_wants_more_than_there_is_gets_nothing_and_costs_others_nothing_young() -> None:
+def test_who_takes_others_along_makes_room_with_them() -> None:
     story = Held()
-    story.held.hold(story.old, 60)
-    story.held.hold(story.young, 1000)
-    assert (story.old.has_let_go, story.young.has_let_go, story.held.total) == (False, True, 60)
+
+    class Connection(Client):
+        def let_go(self) -> None:
+            super().let_go()
+            story.held.drop(stream)
+
+    connection = Connection()
+    stream = Client(connection)
+    story.held.hold(stream, 30)
+    story.held.hold(connection, 30)
+    story.held.hold(story.young, 25)
+    assert (connection.has_let_go, stream.has_let_go) == (True, False)
+    assert (story.held.total, story.held.let_go) == (25, 1)
 
 
 def test_what_was_let_go_may_be_released_again() -> None:
     story = Held()
-    story.held.hold(story.young, 101)
-    story.held.release(story.young, 101)
+    story.held.hold(story.young, MAX_BYTES + 1)
+    story.held.release(story.young, MAX_BYTES + 1)
     story.held.drop(story.young)
     assert story.held.total == 0
 
