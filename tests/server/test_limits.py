@@ -18,6 +18,7 @@ from meteora.http2 import encode_headers
 from meteora.http2.frames import DATA, END_HEADERS, HEADERS, PREFACE, frame, settings_frame
 from meteora.pb import common_pb2, kv_pb2, raft_pb2
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
+from meteora.rpc import admission
 from meteora.rpc import frame as framed
 from tests.server.served import CALL_SECONDS, ServedNode, refusal_of, served_cluster, wait_until
 
@@ -137,6 +138,16 @@ def test_on_grpcio_one_request_too_many_is_refused_as_well(
         assert refusal_of(lambda: cluster.nodes[0].put(b"key", b"value"))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
         for call in calls:
             call.cancel()
+
+
+def test_of_long_requests_that_wait_only_so_many_are_kept(narrow: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_BYTES", 100_000)
+    batch = kv_pb2.BatchReq(operations=[kv_pb2.Operation(put=kv_pb2.PutReq(key=b"key", value=bytes(100_000)))])
+    code, details, outcome = refusal_of(lambda: narrow.kv.Batch(batch, timeout=CALL_SECONDS))
+    assert (code, outcome) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied")
+    assert details == "too many long requests are being served: try again later"
+    batch.operations[0].put.value = bytes(50_000)
+    assert narrow.kv.Batch(batch, timeout=CALL_SECONDS).results[0].state == common_pb2.OK
 
 
 def connect(port: int) -> socket.socket:

@@ -393,6 +393,9 @@ class Connection(asyncio.Protocol):
     def _note_part(self, wanted_bytes: int) -> None:
         """A long frame is not whole yet; 0: it is."""
 
+    def _note_block(self, count: int) -> None:
+        """So many more bytes of headers are here that are not whole yet; 0: they are."""
+
     def _take_frames(self, data: bytes) -> int:
         """Takes all frames that are whole; how many bytes those are."""
         unpack, position, size = HEAD.unpack_from, 0, len(data)
@@ -494,6 +497,7 @@ class Connection(asyncio.Protocol):
 
     def _begin_block(self, flags: int, stream_id: int, part: bytes) -> None:
         self._block = [part]
+        self._note_block(HEAD_BYTES + len(part))
         self._block_stream_id, self._block_flags, self._block_bytes = stream_id, flags, len(part)
 
     def _continue_block(self, flags: int, part: bytes) -> None:
@@ -504,7 +508,9 @@ class Connection(asyncio.Protocol):
         if self._block_bytes > MAX_HEADERS_BYTES:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {MAX_HEADERS_BYTES} bytes")
         self._block.append(part)
+        self._note_block(HEAD_BYTES + len(part))
         if flags & END_HEADERS:
+            self._note_block(0)
             block, self._block = b"".join(self._block), []
             self._take_headers(self._block_flags & END_STREAM, self._block_stream_id, block)
 

@@ -308,8 +308,8 @@ class ServerConnection(Connection):
         self.certificate: PeerCertificate | None = None
         """What the client has shown, and was verified; None if there is no TLS, or it has shown none."""
         self.held = endpoint.held
-        self._part_bytes = self._unread_bytes = 0
-        """Held of a frame that is not whole, and of what the client does not read."""
+        self._part_bytes = self._held_block_bytes = self._unread_bytes = 0
+        """Held of a frame that is not whole, of headers that are not, and of what the client does not read."""
         self._other: OtherConnection | None = None
         """Set if the client speaks another protocol: who it is handed to."""
 
@@ -383,6 +383,14 @@ class ServerConnection(Connection):
             self.held.hold(self, more)
         else:
             self.held.release(self, -more)
+
+    def _note_block(self, count: int) -> None:
+        if count:
+            self._held_block_bytes += count
+            self.held.hold(self, count)
+        else:
+            self.held.release(self, self._held_block_bytes)
+            self._held_block_bytes = 0
 
     def _write_control(self, data: bytes) -> None:
         if self._is_paused:

@@ -105,7 +105,11 @@ MAX_FORWARDED_BYTES = 64 << 20
 """Of proposals that followers sent and that wait to be appended; beyond, they are dropped, and sent again by them."""
 
 MAX_UNAPPLIED_ENTRIES = 1_000
+MAX_UNAPPLIED_BYTES = 64 << 20
 """Committed entries that may wait while RocksDB holds writes back; beyond, the leader is let know by silence."""
+
+FEW_ENTRIES = 32
+"""Are never too many, however long they are."""
 
 PROMOTION_LAG_ENTRIES = 100
 """A learner that is this close to the commit index has caught up: what it lacks is on its way."""
@@ -850,7 +854,10 @@ class Node:
     @property
     def _applies_too_slowly(self) -> bool:
         """Whether committed entries pile up: then nothing more is taken in, as if it had been lost on the way."""
-        return len(self._to_apply) > MAX_UNAPPLIED_ENTRIES
+        count = len(self._to_apply)
+        return count > FEW_ENTRIES and (
+            count > MAX_UNAPPLIED_ENTRIES or sum(len(entry.data) for entry in self._to_apply) > MAX_UNAPPLIED_BYTES
+        )
 
     def _take_forwarded(self, message: Message) -> None:
         for entry in message.entries:

@@ -128,7 +128,7 @@ QUOTA_BYTES: Final = _gauge(
 FREE_BYTES: Final = _gauge("disk_free_bytes", "What is free on this node's disk, in bytes; 0 if nobody looks.")
 MIN_FREE_BYTES: Final = _gauge("disk_min_free_bytes", "What has to stay free there (--min-free-bytes), in bytes.")
 ALARM: Final = _gauge(
-    "server_alarm", "1 for each reason why puts are refused: a voter, and what it is short of.", "member", "kind"
+    "server_alarm", "1 if puts are refused because that voter is short of that, else 0.", "member", "kind"
 )
 ROCKSDB: Final = _gauge(
     "rocksdb_property",

@@ -1,11 +1,11 @@
 """gRPC: hosts standard grpcio servicers on our own HTTP/2, many times as fast as grpcio's server.
 
 `application` finds what is called and `serving` calls it, or `direct` where there is a shorter way; `running` knows
-what is under way; `call` and `context` are one call, from within and as its handler sees it; `framing`, `metadata`,
-`deadline` and `status` are the protocol. `http2_host` puts that on `meteora.http2`; `grpcio_host` serves the same
-servicers by grpcio itself, where `grpcio_requests` refuses what can't be read. `server` is what others know of either.
-`outgoing` is a call from this end, and `channel` makes such calls for grpcio's generated stubs. `connect` serves unary
-calls as plain HTTP requests.
+what is under way, and `admission` how much memory that takes; `call` and `context` are one call, from within and as its
+handler sees it; `framing`, `metadata`, `deadline` and `status` are the protocol. `http2_host` puts that on
+`meteora.http2`; `grpcio_host` serves the same servicers by grpcio itself, where `grpcio_requests` refuses what can't be
+read. `server` is what others know of either. `outgoing` is a call from this end, and `channel` makes such calls for
+grpcio's generated stubs. `connect` serves unary calls as plain HTTP requests.
 
 Rule: a servicer can't tell the hosts apart, and neither can a client that keeps to the protocol.
 """

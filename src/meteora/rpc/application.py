@@ -45,7 +45,7 @@ class Application:
         """`reserved_services` are served although there are too many requests; others' are refused, and told this."""
         self._reserved = frozenset(reserved_services)
         self._refusal_headers = encode_metadata(refusal_metadata)
-        self.running = Running(max_message_bytes)
+        self.running = Running(max_message_bytes, self._refusal_headers)
         self._methods: dict[str, Method] = {}
         self._direct: dict[str, DirectMethod] = {}
         self._generic_handlers: list[grpc.GenericRpcHandler] = []

@@ -18,6 +18,7 @@ import grpc
 from meteora.http2 import Header, Headers, ServerStream, StreamEnded, encode_headers
 from meteora.observability.histogram import MEASURED_OF
 from meteora.observability.logs import get_logger
+from meteora.rpc.admission import Admission, TurnedAway
 from meteora.rpc.deadline import parse_timeout_seconds
 from meteora.rpc.framing import ACCEPTED_ENCODINGS, MessageReader, UnknownEncoding, frame
 from meteora.rpc.method import Method
@@ -40,6 +41,8 @@ class Call:
     """One call of a method, from the headers of its request to the trailers of its response."""
 
     __slots__ = (
+        "_admission",
+        "_admitted_bytes",
         "_deadline",
         "_done_callbacks",
         "_has_ended",
@@ -69,6 +72,7 @@ class Call:
         *,
         max_message_bytes: int,
         running: "set[Call]",
+        admission: Admission,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.method = method
@@ -80,6 +84,8 @@ class Call:
         self._headers = headers
         self._reader: MessageReader | None = None
         self._running = running
+        self._admission = admission
+        self._admitted_bytes = 0
         self._loop = loop
         self._status = OK
         self._status_details = ""
@@ -120,6 +126,12 @@ class Call:
         timeout = self._header(b"grpc-timeout")
         if timeout is not None:
             self._limit_time(parse_timeout_seconds(timeout))
+
+    async def read_only(self) -> bytes:
+        """The one message of the request, which stays in memory until the call is answered. Raises `CallFailed`."""
+        message = await self.reader.read_only()
+        self._admitted_bytes = self._admission.enter(len(message))
+        return message
 
     def _measure(self) -> None:
         method, counts = self.method, self.method.counts
@@ -207,6 +219,7 @@ class Call:
         """To be called last, however the call ended."""
         self._has_ended = True
         self._running.discard(self)
+        self._admission.leave(self._admitted_bytes)
         counts = self.method.counts
         if self.stream in counts.measured:
             counts.end(self.stream)
@@ -225,6 +238,8 @@ class Call:
         if failure is self._interruption and self.task is not None:
             # The cancellation was ours and has done its work: this task goes on.
             self.task.uncancel()
+        if isinstance(failure, TurnedAway):
+            self._trailers += self._admission.refusal_headers
         if isinstance(failure, UnknownEncoding):
             self._trailers.append((b"grpc-accept-encoding", ACCEPTED_ENCODINGS))
         self._end(number_of(failure.code), failure.details)

@@ -85,6 +85,7 @@ class ConnectCall(CallContext):
             headers,
             max_message_bytes=running.max_message_bytes,
             running=running.calls,
+            admission=running.admission,
             loop=running.loop,
         )
         self.leading: Headers = []
@@ -135,6 +136,21 @@ class ConnectMethod:
             if self._running.is_stopping:
                 raise stopping()
             headers = _call_headers(request)
+            admitted_bytes = self._running.admission.enter(self._bytes_of(request))
+        except CallFailed as failure:
+            return _error(failure, [])
+        try:
+            return await self._serve_admitted(request, headers, kind)
+        finally:
+            self._running.admission.leave(admitted_bytes)
+
+    def _bytes_of(self, request: Request) -> int:
+        """What its message may come to."""
+        is_compressed = request.header(b"content-encoding") not in {None, b"identity"}
+        return self._running.max_message_bytes if is_compressed else len(request.body)
+
+    async def _serve_admitted(self, request: Request, headers: Headers, kind: bytes) -> Response:
+        try:
             message = await _apart(len(request.body), self._read, request, kind)
         except CallFailed as failure:
             return _error(failure, [])

@@ -12,6 +12,7 @@ import grpc
 
 from meteora.http2 import Headers, ServerStream
 from meteora.observability.logs import get_logger
+from meteora.rpc.admission import Admission
 from meteora.rpc.call import Call
 from meteora.rpc.context import CallContext
 from meteora.rpc.method import Method
@@ -23,8 +24,9 @@ _log = get_logger("rpc")
 class Running:
     """The calls of one server. `max_message_bytes` is the longest request that they take, compressed or not."""
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, refusal_headers: Headers | None = None) -> None:
         self.max_message_bytes = max_message_bytes
+        self.admission = Admission(refusal_headers or [])
         self.is_stopping = False
         self.loop: asyncio.AbstractEventLoop
         """Where requests are served; to be set before the first. Each call would look for it several times."""
@@ -42,6 +44,7 @@ class Running:
             headers,
             max_message_bytes=self.max_message_bytes,
             running=self.calls,
+            admission=self.admission,
             loop=self.loop,
         )
 

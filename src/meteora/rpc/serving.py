@@ -11,7 +11,7 @@ async def serve_unary(context: CallContext) -> None:
     method = context.method
     try:
         context.begin()
-        message = await context.reader.read_only()
+        message = await context.read_only()
         await context.answer(await method.behaviour(method.parse(message), context))
     except BaseException as error:
         if not context.fail(error):
@@ -25,7 +25,7 @@ async def serve_streaming(context: CallContext) -> None:
     method = context.method
     try:
         context.begin()
-        request = Requests(context) if method.request_streaming else method.parse(await context.reader.read_only())
+        request = Requests(context) if method.request_streaming else method.parse(await context.read_only())
         outcome = method.behaviour(request, context)
         if method.response_streaming:
             await _write_all(outcome, context)

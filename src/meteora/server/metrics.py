@@ -8,6 +8,7 @@ import grpc
 
 import meteora
 from meteora.node.node import Node
+from meteora.node.room import Shortage
 from meteora.observability import metrics
 from meteora.observability.metrics import Exposition, Sample
 from meteora.rpc import RpcServer
@@ -124,8 +125,10 @@ class NodeMetrics:
         yield metrics.QUOTA_BYTES, (), room.quota_bytes
         yield metrics.FREE_BYTES, (), room.free_bytes
         yield metrics.MIN_FREE_BYTES, (), room.min_free_bytes
-        for alarm in node.alarms:
-            yield metrics.ALARM, (str(alarm.node_id), alarm.shortage), 1
+        alarms = {alarm[:2] for alarm in node.alarms}
+        for each in sorted(node.members.configuration.all_voters):
+            for shortage in Shortage:
+                yield metrics.ALARM, (str(each), shortage), (each, shortage) in alarms
         for database in ("log", "state"):
             for name in DATABASE_PROPERTIES:
                 value = node.database_property(database, name)

@@ -10,10 +10,23 @@ from meteora.http2 import Bounds, Route, ServerStream, bounds, encode_headers
 from meteora.http2 import server as server_module
 from meteora.http2.bounds import STALE_SECONDS, HeldBytes
 from meteora.http2.connection import MAX_FRAME_BYTES
-from meteora.http2.frames import DATA, END_STREAM, HEADERS, RST_STREAM, ErrorCode, Setting, frame, settings_frame
+from meteora.http2.frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEAD_BYTES,
+    HEADERS,
+    RST_STREAM,
+    ErrorCode,
+    Setting,
+    frame,
+    settings_frame,
+)
 from meteora.http2.server import MAX_RESETS, RESERVED_REQUESTS, WHOLE_BYTES
 from meteora.http2.stream import STREAM_WINDOW_BYTES
 from tests.unit.http2.peers import (
+    REQUEST_BLOCK,
     RESPONSE,
     TRAILERS,
     Application,
@@ -424,6 +437,18 @@ def test_a_frame_that_became_whole_counts_no_more_as_a_part() -> None:
             await until(lambda: endpoint.held.total == len(whole))
             peer.send(whole[25_000:])
             assert len(await peer.response(1)) == 50_000
+            assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_headers_that_are_not_whole_count() -> None:
+    async def story() -> None:
+        async with serving(Application()) as (endpoint, port), peer_of(port) as peer:
+            peer.send(frame(HEADERS, 0, 1, REQUEST_BLOCK), frame(CONTINUATION, 0, 1, b""))
+            await until(lambda: endpoint.held.total == len(REQUEST_BLOCK) + 2 * HEAD_BYTES)
+            peer.send(frame(CONTINUATION, END_HEADERS, 1, b""), data_of(1, b"body", END_STREAM))
+            assert await peer.response(1) == b"body"
             assert endpoint.held.total == 0
 
     run(story())

@@ -6,6 +6,7 @@ import pytest
 
 from meteora.http2 import Route, ServerStream
 from meteora.http2.server import Known
+from meteora.rpc.admission import Admission
 from meteora.rpc.context import CallContext
 from meteora.rpc.method import method_of
 from meteora.tls import PeerCertificate
@@ -30,7 +31,7 @@ def context_of(peer: tuple[str, int] | None = None, certificate: PeerCertificate
     loop.close()
     known = Known(Route(lambda _: None), content_length=None)
     stream = ServerStream(Connection(peer, certificate), 1, 0, known)  # type: ignore[arg-type]  all that the context asks it for
-    return CallContext(method, stream, [], max_message_bytes=100, running=set(), loop=loop)
+    return CallContext(method, stream, [], max_message_bytes=100, running=set(), admission=Admission([]), loop=loop)
 
 
 @pytest.mark.parametrize("name", [name for name in vars(grpc.aio.ServicerContext) if not name.startswith("_")])
