@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from meteora.client import Client
+from meteora.errors import NoRoom
 from meteora.pb import kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceStub
 from tests.cluster.load import Load, assert_kept
@@ -17,6 +18,9 @@ from tests.cluster.processes import CHANNEL_OPTIONS, START_SECONDS, ClusterProce
 pytestmark = pytest.mark.faults
 
 SMALL_DISK_MEBIBYTES = 48
+
+OTHERS_MEBIBYTES = 64
+"""What somebody else has on that disk is three times as much as is left to the node then: less than a quarter of it."""
 
 LARGE_VALUE = bytes(256 * 1024)
 
@@ -47,6 +51,16 @@ def _mount(disk: Path, options: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture
+def unguarded(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[ClusterProcesses]:
+    """A cluster of three that look at no disk before it is full."""
+    processes = ClusterProcesses(tmp_path, [free_port() for _ in range(6)], "--min-free-bytes", "0")
+    try:
+        yield processes.start()
+    finally:
+        processes.end()
+
+
+@pytest.fixture
 def cluster(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[ClusterProcesses]:
     """A cluster of three with the default settings."""
     processes = ClusterProcesses(tmp_path, [free_port() for _ in range(6)])
@@ -63,9 +77,33 @@ def _fill(endpoint: str) -> None:
             stub.Put(kv_pb2.PutReq(key=b"large%d" % number, value=LARGE_VALUE), timeout=START_SECONDS)
 
 
-def test_a_node_whose_disk_is_full_stops_and_goes_on_when_there_is_room(
+def _alarms(cluster: ClusterProcesses) -> set[int]:
+    """How many the nodes know."""
+    return {len(status.get("alarms", ())) for status in cluster.statuses().values()}
+
+
+def test_before_a_disk_is_full_puts_are_refused_and_they_are_taken_when_there_is_room(
     small_disk: Path, cluster: ClusterProcesses
 ) -> None:
+    assert _mount(small_disk, f"remount,size={4 * OTHERS_MEBIBYTES}m").returncode == 0
+    others = small_disk / "others"
+    with Client(cluster.endpoints) as client:
+        client.put(b"key", b"value")
+        others.write_bytes(bytes(OTHERS_MEBIBYTES << 20) * 3)
+        wait_until(lambda: _alarms(cluster) == {1}, "all nodes know that little room is left", START_SECONDS)
+        with pytest.raises(NoRoom, match="the disk of node 3 has"):
+            client.put(b"key", b"another")
+        assert client.get(b"key") == b"value"
+        client.delete(b"key")
+        others.unlink()
+        wait_until(lambda: _alarms(cluster) == {0}, "all nodes know that there is room again", START_SECONDS)
+        client.put(b"key", b"value")
+
+
+def test_a_node_whose_disk_is_full_stops_and_goes_on_when_there_is_room(
+    small_disk: Path, unguarded: ClusterProcesses
+) -> None:
+    cluster = unguarded
     full = cluster.node(3)
     with Load(cluster) as load:
         _fill(cluster.endpoints[0])

@@ -156,9 +156,8 @@ def test_every_metric_is_exported_with_its_help(nodes: ServedCluster) -> None:
         family = exported[metric.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (metric.kind, metric.help)
     silent = {metric.name for metric in METRICS if not exported[metric.name.removesuffix("_total")].samples}
-    # Nobody speaks TLS here (see test_https.py), and there is no alarm.
-    of_tls = {metric.name for metric in METRICS if metric.name.startswith("meteora_tls_")}
-    assert silent == of_tls | {"meteora_server_alarm"}
+    # Nobody speaks TLS here; see test_https.py.
+    assert silent == {metric.name for metric in METRICS if metric.name.startswith("meteora_tls_")}
 
 
 def test_metrics_of_ours_are_all_in_the_list(nodes: ServedCluster) -> None:

@@ -57,6 +57,12 @@ def test_a_node_can_join_another(address: str, peer: str) -> None:
     assert checked(NodeConfig(address=address, peer_raft_address=peer)).peer_raft_address == peer
 
 
+def test_what_is_kept_for_clients_has_room_for_some_requests() -> None:
+    with pytest.raises(ConfigurationError, match="--max-buffered-bytes 4000000 is less than four requests"):
+        checked(NodeConfig(max_buffered_bytes=4_000_000, max_request_bytes=1_000_001))
+    checked(NodeConfig(max_buffered_bytes=4_000_000, max_request_bytes=1_000_000))
+
+
 A, B, C = Path("a"), Path("b"), Path("c")
 
 

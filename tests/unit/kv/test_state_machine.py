@@ -1,6 +1,8 @@
 """What applying does, in which pieces, and what is left after a restart."""
 
 import asyncio
+import math
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -447,3 +449,64 @@ def test_a_state_of_a_later_level_is_not_opened(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ReleaseTooOld, match=str(tmp_path)):
         StateMachine.open(tmp_path / "kv")
+
+
+# Room
+
+
+def large(machine: StateMachine, count: int = 40) -> None:
+    """Puts keys with values of 50,000 bytes that can't be compressed, and has them in tables."""
+    chance = random.Random(1)
+    for index in range(1, count + 1):
+        machine.apply([entry_of(index, put(b"key%d" % index, chance.randbytes(50_000)))])
+    asyncio.run(machine.flush())
+
+
+def reclaimed(machine: StateMachine, *, is_urgent: bool = True, free_bytes: float = math.inf) -> int:
+    """What is stored after the machine has given back what was deleted."""
+    asyncio.run(machine.reclaim(is_urgent=is_urgent, is_thorough=False, free_bytes=free_bytes))
+    return machine.stored_bytes
+
+
+def test_what_was_deleted_gives_its_room_back_and_the_rest_is_still_there(tmp_path: Path) -> None:
+    with opened(tmp_path) as machine:
+        large(machine)
+        before, values = machine.stored_bytes, everything_in(machine)
+        machine.apply([entry_of(41, *[delete(b"key%d" % number) for number in range(1, 31)])])
+        assert reclaimed(machine) < before / 2
+        assert everything_in(machine) == {key: values[key] for key in (b"key%d" % n for n in range(31, 41))}
+
+
+def test_what_was_deleted_just_now_is_not_flushed_for_it_unless_that_is_urgent(tmp_path: Path) -> None:
+    with opened(tmp_path) as machine:
+        large(machine)
+        machine.apply([entry_of(41, *[delete(b"key%d" % number) for number in range(1, 31)])])
+        before = machine.stored_bytes
+        assert reclaimed(machine, is_urgent=False) == before
+        assert reclaimed(machine, is_urgent=True) < before
+
+
+def test_nothing_is_merged_for_which_there_is_no_room_on_the_disk(tmp_path: Path) -> None:
+    with opened(tmp_path) as machine:
+        large(machine)
+        before = machine.stored_bytes
+        machine.apply([entry_of(41, *[delete(b"key%d" % number) for number in range(1, 31)])])
+        assert reclaimed(machine, free_bytes=before / 2) >= before * 0.99
+
+
+def test_what_is_abandoned_gives_back_no_more(tmp_path: Path) -> None:
+    async def story(machine: StateMachine) -> int:
+        await machine.flush()
+        before = machine.stored_bytes
+        reclaiming = asyncio.create_task(machine.reclaim(is_urgent=False, is_thorough=False, free_bytes=math.inf))
+        await asyncio.sleep(0)
+        machine.abandon_snapshots()
+        await reclaiming
+        return before
+
+    with opened(tmp_path) as machine:
+        large(machine)
+        machine.apply([entry_of(41, *[delete(b"key%d" % number) for number in range(1, 31)])])
+        before = asyncio.run(story(machine))
+        assert machine.stored_bytes == before
+        assert reclaimed(machine) < before / 2

@@ -115,6 +115,19 @@ def test_a_report_arrives_as_what_it_is() -> None:
     run(story)
 
 
+def test_what_room_a_node_has_arrives_as_what_it_is() -> None:
+    room = Room(stored_bytes=1, is_over_quota=True)
+
+    async def story(network: Network) -> None:
+        one, two = await two_that_talk(network)
+        network.loop.call_in(one.process, 0.0, one.transport.tell_room, room)
+        await asyncio.sleep(1.0)
+        assert two.inbox.rooms == [(1, room)]
+        assert two.inbox.reports == []
+
+    run(story)
+
+
 def test_what_is_sent_before_the_stream_is_open_waits_for_it() -> None:
     async def story(network: Network) -> None:
         one, two = Node(network, 1), Node(network, 2)
