@@ -5,7 +5,7 @@ Room is looked after on either server; the rest is ours only, but for the number
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
@@ -108,25 +108,44 @@ def begun(node: ServedNode, count: int) -> list[grpc.Call]:
     return calls
 
 
+@contextmanager
+def half_requests(node: ServedNode, count: int) -> Iterator[None]:
+    """Puts whose bodies are yet to come."""
+    with connect(node.config.kv_port) as client:
+        heads = b"".join(frame(HEADERS, END_HEADERS, 2 * number + 1, PUT_BLOCK) for number in range(count))
+        client.sendall(PREFACE + settings_frame({}) + heads)
+        wait_until(lambda: node.pressure.requests >= count, "they have begun")
+        yield
+    wait_until(lambda: node.pressure.requests == 0, "they have ended")
+
+
 def test_one_request_too_many_is_refused_and_was_certainly_not_applied(narrow: ServedNode) -> None:
-    calls = begun(narrow, 4)
-    code, details, outcome = refusal_of(lambda: narrow.put(b"key", b"value"))
-    assert (code, outcome) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied")
-    assert details == "more than 4 requests at a time: try again later"
-    for call in calls:
-        call.cancel()
-    wait_until(lambda: narrow.pressure.requests == 0, "the calls have ended")
+    with half_requests(narrow, 4):
+        code, details, outcome = refusal_of(lambda: narrow.put(b"key", b"value"))
+        assert (code, outcome) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "not-applied")
+        assert details == "more than 4 requests at a time: try again later"
     assert narrow.put(b"key", b"value").state == common_pb2.OK
 
 
+def test_half_requests_do_not_keep_others_out_for_long(narrow: ServedNode) -> None:
+    with half_requests(narrow, 4):
+        with pytest.raises(grpc.RpcError):
+            narrow.put(b"key", b"value")
+        wait_until(lambda: _is_taken(narrow), "those that came no further have made room")
+
+
+def _is_taken(node: ServedNode) -> bool:
+    try:
+        return node.put(b"key", b"value").state == common_pb2.OK
+    except grpc.RpcError:
+        return False
+
+
 def test_status_and_health_are_told_although_there_are_too_many_requests(narrow: ServedNode) -> None:
-    calls = begun(narrow, 4)
-    stub = RaftServiceStub(narrow.channel)
-    assert stub.NodeStatus(common_pb2.Null(), timeout=CALL_SECONDS).node_id == 1
-    assert HealthStub(narrow.channel).Check(HealthCheckRequest(service=""), timeout=CALL_SECONDS).status == 1
-    for call in calls:
-        call.cancel()
-    wait_until(lambda: narrow.pressure.requests == 0, "the calls have ended")
+    with half_requests(narrow, 4):
+        stub = RaftServiceStub(narrow.channel)
+        assert stub.NodeStatus(common_pb2.Null(), timeout=CALL_SECONDS).node_id == 1
+        assert HealthStub(narrow.channel).Check(HealthCheckRequest(service=""), timeout=CALL_SECONDS).status == 1
 
 
 def test_on_grpcio_one_request_too_many_is_refused_as_well(

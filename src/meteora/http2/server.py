@@ -7,7 +7,7 @@ socket, with no task and nothing to wait for.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple, Protocol, cast
 
 from meteora.http2 import frames
@@ -48,8 +48,12 @@ WHOLE_BYTES: Final = 256 << 10
 SWEEP_SECONDS: Final = 2.0
 """Between looks at who keeps us waiting: a body that is not whole by the second one is not waited for as a whole."""
 
-RESERVED_REQUESTS: Final = 256
-"""Beyond those that an endpoint takes, for what tells operators and probes what is going on."""
+RESERVED_REQUESTS: Final = 4096
+"""Beyond those that an endpoint takes, on all connections, for what tells operators, probes and clients what is going
+on: neither takes places from the other."""
+
+IDLE_SHARE: Final = 8
+"""Of the connections that there may be, no more than an eighth are ended at a time for being idle."""
 
 TOLD_AGAIN_SECONDS: Final = 60.0
 """Between log lines about clients that are turned away."""
@@ -89,7 +93,7 @@ class Route(NamedTuple):
     """Answers a request that there is no room for, with the reason, before anything was done. Without it the stream is
     reset."""
     is_reserved: bool = False
-    """Whether it is served although there are too many requests."""
+    """Whether it has places of its own, and is served although there are too many other requests."""
 
 
 class Known(NamedTuple):
@@ -131,7 +135,7 @@ OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None, PeerCertificate
 class ServerStream(Stream):
     """One request, and its response."""
 
-    __slots__ = ("_has_begun", "_is_swept", "_kept_bytes", "_queued_bytes", "body_bytes", "is_opened", "known")
+    __slots__ = ("_has_begun", "_kept_bytes", "_queued_bytes", "_swept_bytes", "body_bytes", "is_opened", "known")
 
     connection: "ServerConnection"
 
@@ -141,8 +145,10 @@ class ServerStream(Stream):
         self.is_opened = False
         self.body_bytes = 0
         """Received so far."""
-        self._is_swept = self._has_begun = False
-        """The latter: to answer."""
+        self._swept_bytes = -1
+        """What was received at the last look."""
+        self._has_begun = False
+        """To answer."""
         self._kept_bytes = self._queued_bytes = 0
         """Held of what was read, and of what is to be sent."""
 
@@ -242,9 +248,8 @@ class ServerStream(Stream):
         """Whose bytes they are."""
         return self.connection
 
-    def let_go(self) -> None:
+    def let_go(self, reason: str = "this node keeps too much for its clients already: try again later") -> None:
         """Gives the request up, because others need the room."""
-        reason = "this node keeps too much for its clients already: try again later"
         refuse = self.known.route.refuse
         if refuse is None or self._has_begun:
             self.reset(ErrorCode.ENHANCE_YOUR_CALM, reason)
@@ -274,11 +279,20 @@ class ServerStream(Stream):
         """Gives up a response that can't be brought to its end."""
         self.reset(ErrorCode.INTERNAL_ERROR, "the response can't be finished")
 
-    def sweep(self) -> None:
-        """Called now and then: waits no longer for a body that does not become whole."""
-        if self._is_swept and not self.is_opened and not self.is_remote_done:
+    def sweep(self, *, is_crowded: bool) -> bool:
+        """Called now and then: waits no longer for a body that does not become whole. Whether it had to let go.
+
+        That it has if others were turned away, and nothing more came of it since the last look.
+        """
+        if self.is_remote_done:
+            return False
+        if is_crowded and self._swept_bytes == self.body_bytes:
+            self.let_go("others were turned away, and this request did not become whole: try again later")
+            return True
+        if self._swept_bytes >= 0 and not self.is_opened:
             self.open()
-        self._is_swept = True
+        self._swept_bytes = self.body_bytes
+        return False
 
 
 class ServerConnection(Connection):
@@ -300,6 +314,8 @@ class ServerConnection(Connection):
         self._is_leaving = False
         self._is_swept = False
         """Whether it was closing already at the last look."""
+        self._swept_id = -1
+        """The last stream that the client had opened then."""
         self._resets = 0
         self._resets_began = 0.0
         self._opening_ends = self.loop.time() + OPENING_SECONDS
@@ -447,12 +463,22 @@ class ServerConnection(Connection):
             # It was told, and does not read it.
             self.abort()
         self._is_swept = self._is_closing
+        self._sweep_streams(is_crowded=self._endpoint.is_crowded)
+
+    def _sweep_streams(self, *, is_crowded: bool) -> None:
         for stream in list(self.streams.values()):
             assert isinstance(stream, ServerStream)
-            stream.sweep()
+            self.held.let_go += stream.sweep(is_crowded=is_crowded)
+
+    def is_idle_again(self) -> bool:
+        """To be called now and then: whether nothing was asked since the last call, and nothing is under way."""
+        before, self._swept_id = self._swept_id, self._last_id
+        return before == self._last_id and not self.streams and self._other is None
 
     def _forget(self, stream: Stream) -> None:
-        self._endpoint.requests -= stream.id in self.streams
+        if stream.id in self.streams:
+            # All streams here are our own, which a cast would have to be called to say.
+            self._endpoint.requests[stream.known.route.is_reserved] -= 1  # type: ignore[attr-defined]
         if stream.is_holding:
             self.held.drop(cast(ServerStream, stream))
         super()._forget(stream)
@@ -461,9 +487,9 @@ class ServerConnection(Connection):
             self.loop.call_soon(self._end_if_idle)
 
     def _end_streams(self, ending: StreamEnded) -> None:
-        self._endpoint.requests -= len(self.streams)
-        for stream in self.streams.values():
-            self.held.drop(cast(ServerStream, stream))
+        for stream in cast(Collection[ServerStream], self.streams.values()):
+            self._endpoint.requests[stream.known.route.is_reserved] -= 1
+            self.held.drop(stream)
         super()._end_streams(ending)
 
     def _last_stream_id(self) -> int:
@@ -491,8 +517,8 @@ class ServerConnection(Connection):
             known = self._know(block, headers)
         if len(self.streams) >= MAX_STREAMS:
             raise StreamFault(ErrorCode.REFUSED_STREAM, f"more than {MAX_STREAMS} requests at a time")
-        endpoint = self._endpoint
-        if endpoint.requests >= endpoint.bounds.max_requests and not endpoint.has_reserve_for(known.route):
+        endpoint, is_reserved = self._endpoint, known.route.is_reserved
+        if endpoint.requests[is_reserved] >= endpoint.max_requests[is_reserved]:
             self._turn_away(ServerStream(self, stream_id, self._peer_stream_window, known))
             return
         self._open(ServerStream(self, stream_id, self._peer_stream_window, known), is_end=is_end)
@@ -500,18 +526,19 @@ class ServerConnection(Connection):
     def _turn_away(self, stream: ServerStream) -> None:
         endpoint = self._endpoint
         endpoint.refused_requests += 1
-        reason = f"more than {endpoint.bounds.max_requests} requests at a time: try again later"
+        is_reserved = stream.known.route.is_reserved
+        reason = f"more than {endpoint.max_requests[is_reserved]} requests at a time: try again later"
         endpoint.told.warning("requests are refused", "requests", reason=reason)
         refuse = stream.known.route.refuse
         if refuse is None:
             raise StreamFault(ErrorCode.REFUSED_STREAM, reason)
         self.streams[stream.id] = stream
-        endpoint.requests += 1
+        endpoint.requests[is_reserved] += 1
         refuse(stream, reason)
 
     def _open(self, stream: ServerStream, *, is_end: bool) -> None:
         self.streams[stream.id] = stream
-        self._endpoint.requests += 1
+        self._endpoint.requests[stream.known.route.is_reserved] += 1
         if is_end:
             if stream.known.content_length:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a body that is shorter than it was said to be")
@@ -629,8 +656,13 @@ class Endpoint:
         self._tls = tls
         self.bounds = bounds or Bounds()
         self.held = HeldBytes(self.bounds.max_held_bytes)
-        self.requests = 0
-        """Under way on all connections."""
+        self.requests = [0, 0]
+        """Under way on all connections: others, and those of reserved routes."""
+        self.max_requests = (self.bounds.max_requests, RESERVED_REQUESTS)
+        self.is_crowded = False
+        """Whether somebody was turned away between the last two sweeps."""
+        self._refused = (0, 0)
+        """Connections and requests, up to the last sweep."""
         self.known = 0
         """Blocks of headers that are remembered on all connections."""
         self.refused_connections = self.refused_requests = 0
@@ -650,10 +682,6 @@ class Endpoint:
         self._server = await loop.create_server(self._accept, sock=listener, backlog=backlog)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
-    def has_reserve_for(self, route: Route) -> bool:
-        """Whether a request is served although there are too many."""
-        return route.is_reserved and self.requests < self.bounds.max_requests + RESERVED_REQUESTS
-
     def _accept(self) -> asyncio.Protocol:
         handshakes = 0 if self._tls is None else self._tls.handshakes
         if len(self.connections) + handshakes >= self.bounds.max_connections:
@@ -667,8 +695,14 @@ class Endpoint:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        before, self._refused = self._refused, (self.refused_connections, self.refused_requests)
+        self.is_crowded = self._refused != before
+        to_end = self.bounds.max_connections // IDLE_SHARE + 1 if self._refused[0] > before[0] else 0
         for connection in tuple(self.connections):
             connection.sweep(loop.time())
+            if connection.is_idle_again() and to_end:
+                to_end -= 1
+                connection.leave()
 
     async def stop(self, seconds: float) -> None:
         """Takes no more connections and requests; those that there are have so long to end before they are cut off."""

@@ -89,7 +89,7 @@ class Http2Server(RpcServer):
         """How near it is to its bounds, and what that has cost."""
         endpoint = self._endpoint
         return Pressure(
-            requests=endpoint.requests,
+            requests=sum(endpoint.requests),
             held_bytes=endpoint.held.total,
             refused_connections=endpoint.refused_connections,
             refused_requests=endpoint.refused_requests,

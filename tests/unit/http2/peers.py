@@ -161,7 +161,7 @@ async def serving(
     finally:
         await endpoint.stop(PATIENCE_SECONDS)
         assert not endpoint.connections
-        assert (endpoint.requests, endpoint.known, endpoint.held.total) == (0, 0, 0)
+        assert (endpoint.requests, endpoint.known, endpoint.held.total) == ([0, 0], 0, 0)
 
 
 # Frames made by hand

@@ -23,7 +23,7 @@ from meteora.http2.frames import (
     frame,
     settings_frame,
 )
-from meteora.http2.server import MAX_RESETS, RESERVED_REQUESTS, WHOLE_BYTES
+from meteora.http2.server import MAX_RESETS, WHOLE_BYTES
 from meteora.http2.stream import STREAM_WINDOW_BYTES
 from tests.unit.http2.peers import (
     REQUEST_BLOCK,
@@ -242,7 +242,7 @@ def test_one_request_too_many_is_refused_at_once_and_taken_when_there_is_room() 
             second.send(head_of(1), head_of(3))
             refusal = await second.expect(HEADERS, 3)
             assert (refusal.payload, refusal.is_last) == (REFUSED, True)
-            assert (endpoint.requests, endpoint.refused_requests) == (3, 1)
+            assert (endpoint.requests, endpoint.refused_requests) == ([3, 0], 1)
             # What it has yet to send is not wanted any more, and is no mistake.
             assert (await second.expect(RST_STREAM, 3)).code == ErrorCode.NO_ERROR
             second.send(data_of(3, b"body", END_STREAM))
@@ -264,17 +264,82 @@ def test_a_request_too_many_whose_route_has_no_words_for_it_is_reset() -> None:
     run(story())
 
 
-def test_what_is_reserved_is_served_although_there_are_too_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_reserved_has_places_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "RESERVED_REQUESTS", 2)
     application = refusing_and_hanging()
 
     async def story() -> None:
-        async with serving(application, bounds=Bounds(max_requests=1)) as (_, port), peer_of(port) as peer:
-            peer.send(request_frames(1), *[request_frames(each, block=RESERVED_BLOCK) for each in (3, 5, 7)])
-            await peer.expect(HEADERS, 7)
-            assert [stream.id for stream in application.opened] == [1, 3, 5]
+        async with serving(application, bounds=Bounds(max_requests=1)) as (endpoint, port), peer_of(port) as peer:
+            peer.send(*[request_frames(each, block=RESERVED_BLOCK) for each in (1, 3, 5)], request_frames(7))
+            await until(lambda: len(application.opened) == 3)
+            assert [stream.id for stream in application.opened] == [1, 3, 7]
+            assert endpoint.requests == [1, 2]
+            assert application.refused == ["more than 2 requests at a time: try again later"]
 
-    assert RESERVED_REQUESTS > 0
+    run(story())
+
+
+def test_where_others_are_turned_away_a_request_that_comes_no_further_is_refused() -> None:
+    application = Refusing()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_requests=2)) as (endpoint, port),
+            peer_of(port) as slow,
+            peer_of(port) as honest,
+        ):
+            loop = asyncio.get_running_loop()
+            slow.send(head_of(1), head_of(3), data_of(3, b"a"))
+            await slow.answered()
+            endpoint._sweep(loop)
+            slow.send(data_of(3, b"b"))
+            await slow.answered()
+            honest.send(request_frames(1, b"body"))
+            assert (await honest.expect(HEADERS, 1)).payload == REFUSED
+            endpoint._sweep(loop)
+            assert (await slow.expect(HEADERS, 1)).payload == REFUSED
+            assert (endpoint.requests, endpoint.held.let_go) == ([1, 0], 1)
+            honest.send(request_frames(3, b"body"))
+            assert await honest.response(3) == b"body"
+
+    run(story())
+
+
+def test_where_nobody_is_turned_away_a_slow_request_is_waited_for() -> None:
+    async def story() -> None:
+        async with serving(Application()) as (endpoint, port), peer_of(port) as peer:
+            peer.send(head_of(1))
+            await peer.answered()
+            for _ in range(3):
+                endpoint._sweep(asyncio.get_running_loop())
+            assert endpoint.requests == [1, 0]
+
+    run(story())
+
+
+def test_where_others_are_turned_away_connections_that_are_idle_are_ended() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_connections=2)) as (endpoint, port),
+            peer_of(port) as idle,
+            peer_of(port) as busy,
+        ):
+            loop = asyncio.get_running_loop()
+            busy.send(request_frames(1))
+            await until(lambda: application.opened)
+            endpoint._sweep(loop)
+            async with socket_to(port) as late:
+                assert await late.reader.read() == b""
+            endpoint._sweep(loop)
+            assert await idle.cut_off() == ErrorCode.NO_ERROR
+            await until(lambda: len(endpoint.connections) == 1)
+            async with peer_of(port) as again:
+                await again.answered()
+            endpoint._sweep(loop)
+            assert endpoint.requests == [1, 0]
+
     run(story())
 
 
@@ -285,8 +350,8 @@ def test_requests_of_clients_that_have_gone_count_no_more() -> None:
         async with serving(application) as (endpoint, port):
             async with peer_of(port) as peer:
                 peer.send(request_frames(1), head_of(3))
-                await until(lambda: endpoint.requests == 2)
-            await until(lambda: endpoint.requests == 0)
+                await until(lambda: endpoint.requests == [2, 0])
+            await until(lambda: endpoint.requests == [0, 0])
 
     run(story())
 
