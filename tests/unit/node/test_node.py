@@ -25,6 +25,7 @@ from meteora.errors import (
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.kv.command import Command, Operation
 from meteora.node import Removal, addresses, log_write, reads
+from meteora.node import node as node_module
 from meteora.node.members import encode_context
 from meteora.node.writes import MAX_PENDING_WRITES
 from meteora.raft import Change, ChangeKind, ConfChange, Entry, Message, MessageKind
@@ -231,6 +232,31 @@ def test_reads_that_come_together_are_all_answered_although_few_are_looked_up_at
             assert values == [b"value of " + key for key in keys]
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("bound", ["MAX_UNAPPLIED_ENTRIES", "MAX_UNAPPLIED_BYTES"])
+def test_while_too_much_waits_to_be_applied_nothing_more_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(node_module, "FEW_ENTRIES", 1)
+    monkeypatch.setattr(node_module, bound, 3)
+
+    async def story(one: Running) -> None:
+        with patch.object(one.state_machine, "is_write_stalled", lambda: True):
+            puts = []
+            while not one.node._applies_too_slowly:
+                last_index = one.node.status().last_index
+                puts.append(one.node.put(b"k%d" % len(puts), b"value", soon()))
+                await until(lambda: one.node.status().commit_index > last_index)  # noqa: B023  it is over by then
+            last_index = one.node.status().last_index
+            puts.append(one.node.put(b"last", b"value", soon()))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert one.node.status().last_index == last_index
+        await asyncio.gather(*puts)
+        assert await one.get(b"last") == b"value"
+
+    alone(tmp_path, story)
 
 
 def test_one_read_too_many_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
