@@ -6,7 +6,8 @@ So index and term go on above those of the backup, and everything that is a func
 
 All of it is made in `unfinished-restore/` inside the directory, which may be a mount of its own, and moved up once it
 is durable: databases first, and last, by one rename, the identity. A crash before that leaves a directory in which no
-node starts (see `meteora.storage.data_directory`); after it, one that is whole.
+node starts (see `meteora.storage.data_directory`); after it, one that is whole. The lock of the directory is made anew,
+and held from before the first byte to after the last: of all that come upon an empty directory, one goes on.
 
 The cluster gets a new id. Members of the one that was backed up can't be mixed with it.
 """
@@ -14,7 +15,7 @@ The cluster gets a new id. Members of the one that was backed up can't be mixed 
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,7 +28,7 @@ from meteora.node.members import Member, Members
 from meteora.node.recovery import replay
 from meteora.raft import HardState
 from meteora.server.new_cluster import entries_to_alone
-from meteora.storage.data_directory import UNFINISHED_RESTORE, DataDirectory, contents
+from meteora.storage.data_directory import LOCK, UNFINISHED_RESTORE, DataDirectory, contents, held_anew
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.durable_files import make_directory, move, sync_directory
 from meteora.storage.pace import Unpaced
@@ -62,7 +63,7 @@ def restore_backup(file: BinaryIO, root: Path, *, node_id: int, kv_address: str,
     """
     with _workshop(root) as work:
         read = _make(file, work, node_id, Member(kv_address, raft_address), tell)
-        for name in ("LOCK", "raft", _state_name(read.summary.index), "identity"):
+        for name in ("raft", _state_name(read.summary.index), "identity"):
             move(work / name, root / name)
     return read
 
@@ -77,30 +78,33 @@ def _workshop(root: Path) -> Iterator[Path]:
             )
         existed = root.is_dir()
         make_directory(root)
-    work = root / UNFINISHED_RESTORE
-    try:
-        make_empty(work)
+    with held_anew(root):
+        work = root / UNFINISHED_RESTORE
+        try:
+            make_empty(work)
+            with disk_errors(root):
+                yield work
+        except BaseException:
+            _make_as_it_was(root, existed=existed)
+            raise
+        remove(work)
         with disk_errors(root):
-            yield work
-    except BaseException:
-        _make_as_it_was(root, existed=existed)
-        raise
-    remove(work)
-    with disk_errors(root):
-        sync_directory(root)
+            sync_directory(root)
 
 
 def _make_as_it_was(root: Path, *, existed: bool) -> None:
     """Remove all that is in the directory, in which nothing was, and the directory if it was not there."""
-    if not existed:
-        remove(root)
-        return
     with disk_errors(root):
         # Without it the rest is of no node, should this not come to its end.
         (root / "identity").unlink(missing_ok=True)
-        (root / "LOCK").unlink(missing_ok=True)
         for path in contents(root):
-            remove(path)
+            if path.name != LOCK:
+                remove(path)
+        # From here on it may be somebody else's.
+        (root / LOCK).unlink()
+        if not existed:
+            with suppress(OSError):
+                root.rmdir()
 
 
 def _make(file: BinaryIO, work: Path, node_id: int, member: Member, tell: Tell) -> Read:
