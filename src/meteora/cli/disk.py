@@ -84,6 +84,7 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
     node_id, commit_index, last_index = prospect.node_id, prospect.commit_index, prospect.last_index
     if prospect.was_begun:
         yield f"This was begun before, and is gone on with: node {node_id} in {data_directory} becomes a new cluster."
+        yield from _divergence_in(prospect)
         return
     yield f"Node {node_id} in {data_directory}, a member of cluster {prospect.cluster_id:016x}, becomes a new cluster."
     yield (
@@ -95,8 +96,7 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
             f"- Entries {commit_index + 1} to {last_index} are not known to be committed. They are taken all the same: "
             "they may never have been acknowledged, and the others may have agreed on something else in their place."
         )
-    if prospect.divergence:
-        yield f"- It was found to have gone its own way, and is taken as it is: {prospect.divergence}"
+    yield from _divergence_in(prospect)
     for member_id, member in sorted(prospect.given_up.items()):
         yield f"- Node {member_id} at {member.raft_address} is given up; it can only join with an empty directory."
     yield (
@@ -104,3 +104,8 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
         "alive after all, there will be two clusters, and clients may use both. Stop it for good first."
     )
     yield "- It can't be undone, but by putting back a copy of the directory."
+
+
+def _divergence_in(prospect: "Prospect") -> Iterator[str]:
+    if prospect.divergence:
+        yield f"- It was found to have gone its own way, and is taken as it is: {prospect.divergence}"
