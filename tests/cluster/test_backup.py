@@ -180,14 +180,13 @@ def kv_address(node: NodeProcess) -> str:
 @contextmanager
 def backup_held_up(node: NodeProcess, file: Path) -> "Iterator[subprocess.Popen[str]]":
     """A command that has begun to write a backup, and stands still until the block ends."""
-    partial = file.with_name(f"{file.name}.partial")
     command = [sys.executable, "-m", "meteora", "backup", str(file), "-a", kv_address(node)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as backup:
-        while not (partial.exists() and partial.stat().st_size):
+        while not any(each.stat().st_size for each in file.parent.iterdir()):
             assert backup.poll() is None
             time.sleep(0.001)  # Between looks at a condition.
         backup.send_signal(signal.SIGSTOP)
-        assert partial.exists()
+        assert not file.exists()
         yield backup
         backup.send_signal(signal.SIGCONT)
         backup.wait(timeout=30)
@@ -219,7 +218,7 @@ def test_a_backup_that_finds_no_room_leaves_what_was_there(laden: NodeProcess, t
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"meteora: error: {file} can't be written: File too large. Nothing is left of it\n"
     assert file.read_bytes() == b"that of yesterday"
-    assert not (tmp_path / "backup.partial").exists()
+    assert list(tmp_path.iterdir()) == [file]
     # The node goes on, and with it the next backup.
     assert meteora("backup", str(file), "-a", kv_address(laden)).returncode == 0
     assert meteora("backup", "--verify", str(file)).returncode == 0
