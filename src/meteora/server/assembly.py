@@ -264,9 +264,9 @@ class Server:
         if not is_database(self._directory.raft_path):
             # Without it, this node could vote twice, and deny what it has acknowledged.
             raise DataDirectoryError(
-                f"data directory {self._config.data_directory} is of a member, but its log, raft/, is gone: restore "
-                f"it, or let the node join anew: meteora leave -i {self._config.node_id} at another member, then start "
-                "it with -p and an empty directory"
+                f"data directory {self._config.data_directory} is of a member, but its log, raft/, is gone, and "
+                "with it what the node has promised: let it join anew: meteora leave -i "
+                f"{self._config.node_id} at another member, then start it with -p and an empty directory"
             )
 
     @contextmanager

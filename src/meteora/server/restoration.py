@@ -17,12 +17,20 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
-from meteora.errors import BackupDamaged, Corruption, DataDirectoryError, SnapshotDamaged
+from meteora.errors import BackupDamaged, Corruption, DataDirectoryError, ReleaseTooOld, SnapshotDamaged
 from meteora.kv.backup_file import BackupReader, Header, Summary
 from meteora.kv.snapshots import build_state
-from meteora.kv.state import APPLIED_KEY, MEMBERSHIP_KEY, decode_position, new_database, new_table
+from meteora.kv.state import (
+    APPLIED_KEY,
+    LEVEL_KEY,
+    MEMBERSHIP_KEY,
+    decode_level,
+    decode_position,
+    new_database,
+    new_table,
+)
 from meteora.kv.state_machine import StateMachine
 from meteora.node.members import Member, Members
 from meteora.node.recovery import replay
@@ -33,10 +41,15 @@ from meteora.storage.disk_thread import DiskThread
 from meteora.storage.durable_files import make_directory, move, sync_directory
 from meteora.storage.pace import Unpaced
 from meteora.storage.raft_log import RaftLog
+from meteora.storage.rocks import without_advice
 from meteora.storage.snapshot_files import Manifest, TablesWriter, disk_errors, make_empty, remove
 
 Tell = Callable[[int], object]
 """Told now and then how many bytes of the backup were read."""
+
+
+_NOTICED: Final = (APPLIED_KEY, MEMBERSHIP_KEY, LEVEL_KEY)
+"""What is known only once all was read, and is looked at before any of it is used."""
 
 
 class Read(NamedTuple):
@@ -51,7 +64,7 @@ class Read(NamedTuple):
 def verify_backup(file: BinaryIO, tell: Tell) -> Read:
     """Read all of a backup; blocks. Raises `BackupDamaged` unless it is whole."""
     reader = BackupReader(file)
-    noticed = {key: value for key, value in _followed(reader, tell) if key in (APPLIED_KEY, MEMBERSHIP_KEY)}
+    noticed = {key: value for key, value in _followed(reader, tell) if key in _NOTICED}
     return _read(reader, noticed)
 
 
@@ -123,7 +136,7 @@ def _make_state(file: BinaryIO, work: Path, tell: Tell) -> Read:
     tables = work / "tables"
     make_empty(tables)
     reader = BackupReader(file)
-    writer = TablesWriter(tables, Unpaced(), new_table, (APPLIED_KEY, MEMBERSHIP_KEY))
+    writer = TablesWriter(tables, Unpaced(), new_table, _NOTICED)
     writer.write(_followed(reader, tell))
     read = _read(reader, writer.noticed)
     index, term = read.summary.index, read.summary.term
@@ -132,7 +145,7 @@ def _make_state(file: BinaryIO, work: Path, tell: Tell) -> Read:
     try:
         state = build_state(Unpaced(), tables, manifest, work / _state_name(index), new_database)
     except SnapshotDamaged as error:
-        raise BackupDamaged(f"no state can be made of it: {error}") from error
+        raise BackupDamaged(str(error)) from error
     state.database.close()
     return read
 
@@ -167,8 +180,12 @@ def _read(reader: BackupReader, noticed: dict[bytes, bytes]) -> Read:
     try:
         position = decode_position(Path("it"), noticed.get(APPLIED_KEY))
         members = Members.decode(noticed.get(MEMBERSHIP_KEY, b""))
+        decode_level(Path("it"), noticed.get(LEVEL_KEY))
+    except ReleaseTooOld as error:
+        what = str(error).partition(": ")[0]
+        raise BackupDamaged(f"{what}: use release {reader.header.release}, which made it, or a later one") from error
     except (Corruption, RecursionError) as error:
-        raise BackupDamaged(f"its membership or position can't be read: {error}") from error
+        raise BackupDamaged(f"its membership or position can't be read: {without_advice(error)}") from error
     if position != (summary.index, summary.term):
         raise BackupDamaged(f"it says that it is of entry {summary.index}, and holds the state at {position[0]}")
     return Read(reader.header, summary, members)

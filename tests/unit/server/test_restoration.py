@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from meteora import __version__
 from meteora.errors import BackupDamaged, DataDirectoryError, DiskFailure, DiskFull
+from meteora.features import SUPPORTED_LEVEL
 from meteora.kv.command import Command, Operation, raise_level
 from meteora.kv.installation import current_state_path
 from meteora.kv.sessions import Outcome
+from meteora.kv.state import LEVEL_KEY, MEMBERSHIP_KEY, session_key
 from meteora.kv.state_machine import StateMachine
 from meteora.kv.users import Change, User
 from meteora.node.members import Members
@@ -346,6 +349,56 @@ def test_a_backup_whose_end_does_not_tell_what_is_in_it_is_refused(tmp_path: Pat
         restore(content, tmp_path / "new")
     with pytest.raises(BackupDamaged, match="says that it is of entry 2"):
         verify_backup(file_of(content), quiet)
+
+
+def content_with(folder: Path, key: bytes, record: bytes) -> bytes:
+    """A backup of a state in which this is under `key`."""
+    with opened(folder) as machine:
+        machine.apply([entry_of(1, put(b"a", b"1"), term=TERM)])
+        batch = WriteBatch()
+        batch.put(key, record)
+        machine._database.write(batch)
+        return backup_of(machine)
+
+
+def refusals_of(content: bytes, root: Path) -> set[str]:
+    """What is said to who would verify it, and to who would restore it."""
+    said = set()
+    for use in (lambda: verify_backup(file_of(content), quiet), lambda: restore(content, root)):
+        with pytest.raises(BackupDamaged) as raised:
+            use()
+        said.add(str(raised.value))
+    assert not root.exists()
+    return said
+
+
+def test_a_backup_of_a_feature_level_that_is_not_known_is_refused_and_said_to_be_of_a_later_release(
+    tmp_path: Path,
+) -> None:
+    content = content_with(tmp_path / "old", LEVEL_KEY, b"\x63")
+    (said,) = refusals_of(content, tmp_path / "new")
+    assert said == (
+        f"it has feature level 99, and this release knows levels up to {SUPPORTED_LEVEL}: use release {__version__}, "
+        "which made it, or a later one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "record", "what"),
+    [
+        (MEMBERSHIP_KEY, b"nonsense", "its membership or position can't be read: "),
+        (LEVEL_KEY, b"99", "its membership or position can't be read: it: 3939 is not a feature level"),
+        (session_key(1), b"nonsense", "no state can be made of it: "),
+    ],
+)
+def test_of_a_backup_with_records_that_make_no_sense_is_not_said_what_a_node_should_do(
+    tmp_path: Path, key: bytes, record: bytes, what: str
+) -> None:
+    with pytest.raises(BackupDamaged) as raised:
+        restore(content_with(tmp_path / "old", key, record), tmp_path / "new")
+    assert str(raised.value).startswith(what)
+    assert "The files are kept" not in str(raised.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_a_backup_is_can_be_read_without_restoring_it(content: bytes) -> None:
