@@ -32,8 +32,10 @@ def verify(data_directory: Path) -> int:
     One line for each damage, with its file, index or key; then one with what was read. The exit status is 0 if all is
     whole, and 1 if anything is damaged. Nothing is changed.
     """
-    from meteora.server.verification import verify as read_all  # noqa: PLC0415  takes long to load
+    from meteora.server.file_handles import raise_limit  # noqa: PLC0415  takes long to load
+    from meteora.server.verification import verify as read_all  # noqa: PLC0415  likewise
 
+    raise_limit()
     read = read_all(data_directory, write_line)
     what = f"{read.entries} entries, {read.keys} keys and {read.sessions} sessions are readable"
     write_line(f"{what}: {'all is whole' if not read.damages else f'{read.damages} damages'}")
@@ -56,8 +58,10 @@ def recover(force_new_cluster: bool, data_directory: Path, is_agreed: bool) -> i
     last entry is of the highest term, and of those with the same term the one whose log ends last, by what this says of
     each; copy its directory first.
     """
-    from meteora.server.new_cluster import opened  # noqa: PLC0415  takes long to load
+    from meteora.server.file_handles import raise_limit  # noqa: PLC0415  takes long to load
+    from meteora.server.new_cluster import opened  # noqa: PLC0415  likewise
 
+    raise_limit()
     with opened(data_directory) as new_cluster:
         for line in _warnings(new_cluster.prospect, data_directory):
             write_line(line)
