@@ -93,7 +93,7 @@ class DataDirectory:
         _refuse_strangers(path)
         lock = _lock(path)
         try:
-            _refuse_unfinished_restore(path)
+            refuse_unfinished_restore(path)
             identity = read_identity(path)
             _refuse_foreign(path, identity, node_id)
         except BaseException:
@@ -317,7 +317,7 @@ def _refuse_strangers(path: Path) -> None:
         )
 
 
-def _refuse_unfinished_restore(path: Path) -> None:
+def refuse_unfinished_restore(path: Path) -> None:
     """Raise `DataDirectoryError` if a restore into the directory has not come to its end; to be asked with its lock."""
     if (path / UNFINISHED_RESTORE).exists() and not (path / "identity").exists():
         raise DataDirectoryError(

@@ -299,6 +299,9 @@ def test_after_a_crash_on_the_way_no_node_starts(
         restore(content, tmp_path / "new")
     with pytest.raises(DataDirectoryError, match="was not finished: remove what is in it, and restore again"):
         DataDirectory.open(tmp_path / "new", 1)
+    told: list[str] = []
+    verify(tmp_path / "new", told.append)
+    assert "was not finished" in told[0]
 
 
 def test_after_a_crash_behind_the_last_move_it_is_done(
