@@ -20,7 +20,7 @@ from meteora.node.snapshots import (
     Snapshots,
     SnapshotUnwanted,
 )
-from meteora.raft import Entry, MessageKind
+from meteora.raft import Entry, Message, MessageKind, RawNode
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
@@ -413,6 +413,36 @@ def test_a_snapshot_that_does_not_get_through_is_sent_again(tmp_path: Path, monk
         trio.network.cut_off.clear()
         await until(lambda: late.node.status().applied_index == trio.leader.node.status().applied_index)
         assert attempts == [late.node.node_id] * 2
+
+    with_three(tmp_path, story)
+
+
+def test_a_peer_that_answers_a_heartbeat_just_when_a_snapshot_has_failed_gets_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meteora.node.node.SNAPSHOT_PAUSE_SECONDS", 0.01)
+    finished = RawNode.snapshot_finished
+
+    async def story(trio: Trio) -> None:
+        late = await _cut_off_and_leave_behind(trio)
+        leader = trio.leader
+        send, attempts = leader.line.send_snapshot, []
+
+        async def fail_first(peer: int, snapshot: Outgoing) -> None:
+            attempts.append(peer)
+            if len(attempts) == 1:
+                raise SnapshotNotSent("the line broke")
+            await send(peer, snapshot)
+
+        def finish_and_hear(raw: RawNode, peer: int, *, ok: bool) -> None:
+            finished(raw, peer, ok=ok)
+            answer = Message(MessageKind.HEARTBEAT_RESPONSE, peer, leader.node.node_id, leader.node.status().term)
+            leader.node.receive(peer, [answer])
+
+        monkeypatch.setattr(leader.line, "send_snapshot", fail_first)
+        monkeypatch.setattr(RawNode, "snapshot_finished", finish_and_hear)
+        trio.network.cut_off.clear()
+        await until(lambda: late.node.status().applied_index == leader.node.status().applied_index)
 
     with_three(tmp_path, story)
 
