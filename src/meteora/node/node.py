@@ -1153,7 +1153,7 @@ class Node:
                 raise damage
 
         try:
-            return self._snapshots.incoming.open(sender, manifest, commit_index, take)
+            return self._snapshots.incoming.open(sender, term, manifest, commit_index, take)
         except SnapshotOvertaken as overtaken:
             # The leader has missed an answer of this node, and would offer the same again for ever: the core answers.
             self._receive_snapshot(sender, term, overtaken.manifest)
