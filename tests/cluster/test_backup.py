@@ -1,6 +1,7 @@
 """Backups of real nodes: taken under load and while nodes fall, restored, and compared key by key."""
 
 import asyncio
+import io
 import json
 import os
 import resource
@@ -18,10 +19,12 @@ from typing import NamedTuple, Self
 
 import pytest
 
+from meteora import cli
 from meteora.cli.json_lines import decode_pair, encode_pair
 from meteora.client import AsyncClient, Client
-from meteora.errors import RequestError
+from meteora.errors import DataDirectoryError, RequestError
 from meteora.kv.backup_file import BackupReader
+from meteora.server.restoration import restore_backup
 from tests.cluster.processes import START_SECONDS, ClusterProcesses, NodeProcess, meteora, node_status, put, wait_until
 
 WRITERS = 8
@@ -101,16 +104,25 @@ def assert_of_one_instant(found: dict[bytes, bytes], writes: NumberedWrites, beg
 
 
 def exported(port: int) -> dict[bytes, bytes]:
-    """Every key, by the command."""
-    done = meteora("export", "-a", f"127.0.0.1:{port}")
-    assert (done.returncode, done.stderr) == (0, "")
-    return dict(decode_pair(line) for line in done.stdout.encode().splitlines())
+    """Every key."""
+    with Client(f"127.0.0.1:{port}") as client:
+        return dict(client.export())
 
 
 @contextmanager
-def restored(file: Path, folder: Path, free_port: Callable[[], int], count: int = 1) -> Iterator[ClusterProcesses]:
-    """A cluster that grew from a restore."""
-    cluster = ClusterProcesses(folder, [free_port() for _ in range(2 * count)])
+def started_again(node: NodeProcess, log: Path) -> Iterator[NodeProcess]:
+    """A stopped node, with another log."""
+    again = NodeProcess(node.arguments, log).start()
+    try:
+        yield again
+    finally:
+        again.end()
+
+
+@contextmanager
+def restored(file: Path, folder: Path, ports: list[int]) -> Iterator[ClusterProcesses]:
+    """A cluster that grew from a restore, at these ports."""
+    cluster = ClusterProcesses(folder, ports)
     done = meteora("restore", str(file), *cluster.node(1).arguments)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "restored: " in done.stdout
@@ -125,80 +137,114 @@ def test_what_was_acknowledged_before_a_backup_under_load_is_in_the_cluster_that
 ) -> None:
     file = tmp_path / "backup"
     with NumberedWrites(three_nodes.endpoints) as writes:
-        writes.wait_for_more(1_000)
+        # Each key was written, and some again.
+        writes.wait_for_more(WRITERS * KEYS_PER_WRITER + 100)
         began_at = time.monotonic()
         done = meteora("backup", str(file), "-a", three_nodes.endpoints[1])
         ended_at = time.monotonic()
         assert (done.returncode, done.stdout, done.stderr) == (0, "OK\n", "")
-        writes.wait_for_more(500)
+        writes.wait_for_more(100)
     term = int(node_status(three_nodes.kv_ports[0])["term"])
     assert file.stat().st_mode & 0o777 == 0o600
-    assert_survivor_gives_all(three_nodes, tmp_path / "saved", writes)
+    assert_survivor_gives_all(three_nodes, writes)
     three_nodes.node(3).kill()
 
-    with restored(file, tmp_path / "new", free_port, count=3) as cluster:
+    # The first node is where that of the old cluster was, and so where its companions look for that.
+    ports = [three_nodes.raft_ports[0], three_nodes.kv_ports[0], *(free_port() for _ in range(4))]
+    with (
+        started_again(three_nodes.node(2), tmp_path / "old.log") as old,
+        restored(file, tmp_path / "new", ports) as cluster,
+    ):
         for port in cluster.kv_ports:
             assert_of_one_instant(exported(port), writes, began_at, ended_at)
         status = node_status(cluster.kv_ports[0])
         assert int(status["term"]) > term
+        for node in (old, cluster.node(1)):
+            node.wait_for_line("reason=foreign-cluster")
+        old.kill()
         assert put(cluster.kv_ports[2], b"more", b"value")["state"] == "OK"
         # Three voters, and no copy of one: any of them may fall.
         cluster.node(1).kill()
         assert put(cluster.kv_ports[2], b"more", b"of it")["state"] == "OK"
 
 
-def assert_survivor_gives_all(three: ClusterProcesses, file: Path, writes: NumberedWrites) -> None:
+def assert_survivor_gives_all(three: ClusterProcesses, writes: NumberedWrites) -> None:
     """Without a majority, and after the last write, a backup is had by asking for one that may be old."""
     wait_until(three.have_converged, "all have applied what was acknowledged", START_SECONDS)
     three.node(1).kill()
     three.node(2).kill()
-    done = meteora("backup", "--serializable", str(file), "-a", three.endpoints[2])
-    assert (done.returncode, done.stdout) == (0, "OK\n")
-    with file.open("rb") as content:
-        records = BackupReader(content).records()
-        assert_of_one_instant({key[1:]: value for key, value in records if key[:1] == b"k"}, writes, inf, inf)
+    with Client(three.endpoints[2]) as client:
+        content = b"".join(part.data for part in client.backup(serializable=True))
+    records = BackupReader(io.BytesIO(content)).records()
+    assert_of_one_instant({key[1:]: value for key, value in records if key[:1] == b"k"}, writes, inf, inf)
 
 
 @pytest.fixture(scope="module")
-def laden(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[NodeProcess]:
-    """A node with much data, which runs when a test begins."""
-    cluster = ClusterProcesses(tmp_path_factory.mktemp("laden"), [free_port(), free_port()])
+def for_all(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[NodeProcess]:
+    """The node of the tests from here on."""
+    cluster = ClusterProcesses(tmp_path_factory.mktemp("alone"), [free_port(), free_port()])
     try:
-        cluster.start()
-        with Client(cluster.endpoints) as client:
-            for number in range(LARGE_COUNT):
-                client.put(b"large%03d" % number, bytes(LARGE_BYTES))
         yield cluster.node(1)
     finally:
         cluster.end()
+
+
+@pytest.fixture
+def alone(for_all: NodeProcess) -> NodeProcess:
+    """A node that runs, whatever became of it before."""
+    return for_all if for_all.is_running else for_all.start().wait_until_serving()
+
+
+@pytest.fixture
+def laden(alone: NodeProcess) -> NodeProcess:
+    """The same, with much data."""
+    with Client(kv_address(alone)) as client:
+        keys = [b"large%03d" % number for number in range(LARGE_COUNT)]
+        for key in keys if client.get(keys[-1]) is None else ():
+            client.put(key, b"\xff" * LARGE_BYTES)
+    return alone
 
 
 def kv_address(node: NodeProcess) -> str:
     return f"127.0.0.1:{node.arguments[node.arguments.index('-k') + 1]}"
 
 
+def test_arbitrary_bytes_go_out_and_come_in_again(alone: NodeProcess, tmp_path: Path) -> None:
+    endpoint = kv_address(alone)
+    pairs = {bytes([number]) + os.urandom(number % 7): os.urandom(number * 3) for number in range(256)}
+    pairs |= {f"grüße {number}".encode(): b"text" for number in range(2_000)}
+    lines = tmp_path / "lines"
+    lines.write_bytes(b"".join(encode_pair(key, value) for key, value in pairs.items()))
+    done = meteora("import", str(lines), "-a", endpoint)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{len(pairs)} lines were put\n", "")
+    assert cli.run(["import", "--quiet", str(lines), "-a", endpoint]) == 0
+    assert cli.run(["export", str(lines), "-a", endpoint]) == 0
+    found = dict(decode_pair(line) for line in lines.read_bytes().splitlines())
+    assert {key: value for key, value in found.items() if not key.startswith(b"large")} == pairs
+    json_lines = meteora("export", "--prefix", "gr", "-a", endpoint).stdout.splitlines()
+    assert sorted(json.loads(line)["key"] for line in json_lines) == sorted(f"grüße {each}" for each in range(2_000))
+
+
+def backup_of(node: NodeProcess) -> bytes:
+    """A whole one."""
+    with Client(kv_address(node)) as client:
+        return b"".join(part.data for part in client.backup())
+
+
 @contextmanager
 def backup_held_up(node: NodeProcess, file: Path) -> "Iterator[subprocess.Popen[str]]":
     """A command that has begun to write a backup, and stands still until the block ends."""
-    partial = file.with_name(f"{file.name}.partial")
     command = [sys.executable, "-m", "meteora", "backup", str(file), "-a", kv_address(node)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as backup:
-        while not (partial.exists() and partial.stat().st_size):
+        while not any(each.stat().st_size for each in file.parent.iterdir()):
             assert backup.poll() is None
             time.sleep(0.001)  # Between looks at a condition.
         backup.send_signal(signal.SIGSTOP)
-        assert partial.exists()
+        assert not file.exists()
         yield backup
         backup.send_signal(signal.SIGCONT)
         backup.wait(timeout=30)
     assert list(file.parent.iterdir()) == []
-
-
-def test_a_backup_whose_node_is_killed_leaves_nothing(laden: NodeProcess, tmp_path: Path) -> None:
-    with backup_held_up(laden, tmp_path / "backup") as backup:
-        laden.kill()
-    laden.start().wait_until_serving()
-    assert backup.returncode == 3
 
 
 def test_a_backup_that_is_interrupted_leaves_nothing(laden: NodeProcess, tmp_path: Path) -> None:
@@ -219,18 +265,16 @@ def test_a_backup_that_finds_no_room_leaves_what_was_there(laden: NodeProcess, t
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"meteora: error: {file} can't be written: File too large. Nothing is left of it\n"
     assert file.read_bytes() == b"that of yesterday"
-    assert not (tmp_path / "backup.partial").exists()
+    assert list(tmp_path.iterdir()) == [file]
     # The node goes on, and with it the next backup.
-    assert meteora("backup", str(file), "-a", kv_address(laden)).returncode == 0
-    assert meteora("backup", "--verify", str(file)).returncode == 0
+    content = backup_of(laden)
+    assert len(list(BackupReader(io.BytesIO(content)).records())) > LARGE_COUNT
 
 
 def test_a_restore_that_is_killed_leaves_a_directory_in_which_no_node_starts(
     laden: NodeProcess, tmp_path: Path
 ) -> None:
-    file, new = tmp_path / "backup", tmp_path / "new"
-    assert meteora("backup", str(file), "-a", kv_address(laden)).returncode == 0
-    content = file.read_bytes()
+    new, content = tmp_path / "new", backup_of(laden)
     command = [sys.executable, "-m", "meteora", "restore", "-", "-d", str(new)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.PIPE) as restore:
         assert restore.stdin is not None
@@ -240,29 +284,13 @@ def test_a_restore_that_is_killed_leaves_a_directory_in_which_no_node_starts(
     done = meteora("start", "-d", str(new))
     assert done.returncode == 1
     assert "the restore of a backup into it was not finished" in done.stderr
-    again = meteora("restore", str(file), "-d", str(new))
-    assert again.returncode == 1
-    assert "is not empty" in again.stderr
+    with pytest.raises(DataDirectoryError, match="is not empty"):
+        restore_backup(
+            io.BytesIO(content), new, node_id=1, kv_address="a:1", raft_address="a:2", tell=lambda _position: None
+        )
 
 
-def test_arbitrary_bytes_go_out_and_come_in_again(tmp_path: Path, free_port: Callable[[], int]) -> None:
-    cluster = ClusterProcesses(tmp_path, [free_port(), free_port()])
-    try:
-        go_out_and_come_in_again(cluster.start().endpoints[0], tmp_path)
-    finally:
-        cluster.end()
-
-
-def go_out_and_come_in_again(endpoint: str, tmp_path: Path) -> None:
-    pairs = {bytes([number]) + os.urandom(number % 7): os.urandom(number * 3) for number in range(256)}
-    pairs |= {f"grüße {number}".encode(): b"text" for number in range(2_000)}
-    lines = tmp_path / "lines"
-    lines.write_bytes(b"".join(encode_pair(key, value) for key, value in pairs.items()))
-    for _ in range(2):
-        done = meteora("import", str(lines), "-a", endpoint)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"{len(pairs)} lines were put\n", "")
-    assert meteora("export", str(lines), "-a", endpoint).returncode == 0
-    found = dict(decode_pair(line) for line in lines.read_bytes().splitlines())
-    assert found == pairs
-    json_lines = meteora("export", "--prefix", "gr", "-a", endpoint).stdout.splitlines()
-    assert sorted(json.loads(line)["key"] for line in json_lines) == sorted(f"grüße {each}" for each in range(2_000))
+def test_a_backup_whose_node_is_killed_leaves_nothing(laden: NodeProcess, tmp_path: Path) -> None:
+    with backup_held_up(laden, tmp_path / "backup") as backup:
+        laden.kill()
+    assert backup.returncode == 3

@@ -13,9 +13,10 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from meteora.config import RpcServerKind
-from meteora.errors import DiskFailure, NotApplied, OutcomeUnknown
+from meteora.errors import DiskFailure, NotApplied, OutcomeUnknown, StateDiverged
 from meteora.pb import kv_pb2, raft_pb2
 from meteora.server.assembly import Server
+from meteora.storage.data_directory import read_identity
 from tests.server.served import (
     CALL_SECONDS,
     LoopThread,
@@ -110,6 +111,20 @@ def test_a_disk_that_fails_while_the_node_stops_is_reported(
         pytest.raises(DiskFailure, match="File too large"),
     ):
         cluster.nodes[0].run(write_while_stopping)
+
+
+def test_a_state_that_differs_is_noted_at_once_should_the_node_not_come_to_stop(without_majority: ServedNode) -> None:
+    async def diverge(server: Server) -> None:
+        server.node.failed.set_exception(StateDiverged("its state differs"))
+
+    def noted() -> str:
+        identity = read_identity(without_majority.config.data_directory)
+        assert identity is not None
+        return identity.diverged
+
+    without_majority.run(diverge)
+    wait_until(noted, "it is noted")
+    assert noted() == "its state differs"
 
 
 # Health

@@ -75,8 +75,10 @@ def restore(*, file: Path, is_quiet: bool, **settings: Any) -> int:
     The node isn't started: `meteora start` with the same -i and -d does that, and others join it with -p. With - the
     backup comes from stdin.
     """
-    from meteora.server.restoration import restore_backup  # noqa: PLC0415  takes long to load
+    from meteora.server.file_handles import raise_limit  # noqa: PLC0415  takes long to load
+    from meteora.server.restoration import restore_backup  # noqa: PLC0415  likewise
 
+    raise_limit()
     config = checked(NodeConfig(**settings))
     with _opened(file) as (source, size_bytes), progress("restoring", is_quiet=is_quiet) as show:
         read = restore_backup(

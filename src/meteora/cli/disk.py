@@ -32,8 +32,10 @@ def verify(data_directory: Path) -> int:
     One line for each damage, with its file, index or key; then one with what was read. The exit status is 0 if all is
     whole, and 1 if anything is damaged. Nothing is changed.
     """
-    from meteora.server.verification import verify as read_all  # noqa: PLC0415  takes long to load
+    from meteora.server.file_handles import raise_limit  # noqa: PLC0415  takes long to load
+    from meteora.server.verification import verify as read_all  # noqa: PLC0415  likewise
 
+    raise_limit()
     read = read_all(data_directory, write_line)
     what = f"{read.entries} entries, {read.keys} keys and {read.sessions} sessions are readable"
     write_line(f"{what}: {'all is whole' if not read.damages else f'{read.damages} damages'}")
@@ -56,8 +58,10 @@ def recover(force_new_cluster: bool, data_directory: Path, is_agreed: bool) -> i
     last entry is of the highest term, and of those with the same term the one whose log ends last, by what this says of
     each; copy its directory first.
     """
-    from meteora.server.new_cluster import opened  # noqa: PLC0415  takes long to load
+    from meteora.server.file_handles import raise_limit  # noqa: PLC0415  takes long to load
+    from meteora.server.new_cluster import opened  # noqa: PLC0415  likewise
 
+    raise_limit()
     with opened(data_directory) as new_cluster:
         for line in _warnings(new_cluster.prospect, data_directory):
             write_line(line)
@@ -84,6 +88,7 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
     node_id, commit_index, last_index = prospect.node_id, prospect.commit_index, prospect.last_index
     if prospect.was_begun:
         yield f"This was begun before, and is gone on with: node {node_id} in {data_directory} becomes a new cluster."
+        yield from _divergence_in(prospect)
         return
     yield f"Node {node_id} in {data_directory}, a member of cluster {prospect.cluster_id:016x}, becomes a new cluster."
     yield (
@@ -95,8 +100,7 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
             f"- Entries {commit_index + 1} to {last_index} are not known to be committed. They are taken all the same: "
             "they may never have been acknowledged, and the others may have agreed on something else in their place."
         )
-    if prospect.divergence:
-        yield f"- It was found to have gone its own way, and is taken as it is: {prospect.divergence}"
+    yield from _divergence_in(prospect)
     for member_id, member in sorted(prospect.given_up.items()):
         yield f"- Node {member_id} at {member.raft_address} is given up; it can only join with an empty directory."
     yield (
@@ -104,3 +108,8 @@ def _warnings(prospect: "Prospect", data_directory: Path) -> Iterator[str]:
         "alive after all, there will be two clusters, and clients may use both. Stop it for good first."
     )
     yield "- It can't be undone, but by putting back a copy of the directory."
+
+
+def _divergence_in(prospect: "Prospect") -> Iterator[str]:
+    if prospect.divergence:
+        yield f"- It was found to have gone its own way, and is taken as it is: {prospect.divergence}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -69,8 +70,8 @@ async def import_(client: "AsyncClient", file: Path, is_quiet: bool) -> int:
         source, size_bytes = _opened(file, parts)
         show = parts.enter_context(progress("importing", is_quiet=is_quiet))
         done_lines = done_bytes = 0
-        # Reading may wait, and nothing is under way meanwhile.
-        for batch in _batches(source):
+        batches = _batches(source)
+        while batch := _next(batches):
             await _put(client, _decoded(batch, done_lines + 1))
             done_lines += len(batch)
             done_bytes += sum(map(len, batch))
@@ -88,6 +89,16 @@ def _opened(file: Path, parts: ExitStack) -> tuple[BinaryIO, int]:
         return source, os.fstat(source.fileno()).st_size
     except OSError as error:
         raise click.ClickException(f"{file} can't be read: {error.strerror}") from error
+
+
+def _next(batches: Iterator[list[bytes]]) -> list[bytes] | None:
+    """The next batch, None at the end. It may have to be waited for; nothing is under way meanwhile but this."""
+    # asyncio has Ctrl-C wait for the loop to turn, which it does not.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return next(batches, None)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _batches(source: BinaryIO) -> Iterator[list[bytes]]:

@@ -1,6 +1,7 @@
 """Files that commands write: whole and durable, or not there."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +14,23 @@ import click
 def replaced(file: Path) -> Iterator[BinaryIO]:
     """What is written becomes `file`, for its owner alone, once it is whole and durable; or nothing does.
 
-    It holds all that is in a cluster: nobody else may read it, at no time.
+    It holds all that is in a cluster: nobody else may read it, at no time. What is written is a file of its own until
+    then: two commands that write to one place don't write into one another's.
     """
-    partial = file.with_name(f"{file.name}.partial")
+    if file.exists() and not file.is_file():
+        raise click.ClickException(f"{file} is no regular file: name another one, or - for standard output")
+    # A link stays one.
+    place = Path(os.path.realpath(file))
     try:
-        # What is there may be readable by others, and open.
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor, name = tempfile.mkstemp(prefix=f"{place.name}.", suffix=".partial", dir=place.parent)
+        partial = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as target:
                 yield target
                 target.flush()
                 os.fsync(descriptor)
-            partial.replace(file)
-            _sync_directory(file.parent)
+            partial.replace(place)
+            _sync_directory(place.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise

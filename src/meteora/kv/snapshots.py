@@ -15,7 +15,7 @@ from meteora.errors import Corruption, SnapshotDamaged
 from meteora.kv.state import APPLIED_KEY, END, MEMBERSHIP_KEY, State, decode_position, load_state
 from meteora.storage.durable_files import sync_directory
 from meteora.storage.pace import Pace
-from meteora.storage.rocks import Rocks, TableWriter
+from meteora.storage.rocks import Rocks, TableWriter, without_advice
 from meteora.storage.snapshot_files import (
     Manifest,
     TablesWriter,
@@ -79,7 +79,7 @@ def _fill(pace: Pace, database: Rocks, snapshot: Path, manifest: Manifest, targe
             database.ingest(table_path(snapshot, number))
         state = load_state(target, database)
     except Corruption as error:
-        raise SnapshotDamaged(f"no state can be made of a snapshot: {error}") from error
+        raise SnapshotDamaged(f"no state can be made of it: {without_advice(error)}") from error
     if (state.index, state.term, state.membership) != (manifest.index, manifest.term, manifest.membership):
         raise SnapshotDamaged(
             f"a snapshot at {manifest.index}@{manifest.term} holds the state at {state.index}@{state.term}"

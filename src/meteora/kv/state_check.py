@@ -21,7 +21,7 @@ from meteora.kv.state import (
     session_key,
 )
 from meteora.kv.users import USERS_PREFIX, Users, take_record
-from meteora.storage.rocks import CORRUPTION_ADVICE, KEY_VALUE
+from meteora.storage.rocks import KEY_VALUE, without_advice
 from meteora.storage.salvage import Tell, salvaged
 
 _SESSION_PREFIX = session_key(0)[:1]
@@ -52,7 +52,7 @@ def check_state(path: Path, tell: Tell) -> FoundState:
             try:
                 _take(path, key, record, found)
             except Corruption as error:
-                tell(f"{path}: key {key!r}: {str(error).removesuffix(f'. {CORRUPTION_ADVICE}')}")
+                tell(f"{path}: key {key!r}: {without_advice(error)}")
         if found.position is None and not database.has_gaps and not database.get(APPLIED_KEY):
             found.position = (0, 0)
     return found

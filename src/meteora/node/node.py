@@ -1104,24 +1104,30 @@ class Node:
     def _send_snapshot(self, peer: int) -> None:
         # One that lost the leadership and has it again may be sending to this peer still.
         if peer not in self._sending_snapshots:
-            task = self._sending_snapshots[peer] = self._own(self._sent_snapshot(peer))
-            task.add_done_callback(lambda _: self._sending_snapshots.pop(peer))
+            self._sending_snapshots[peer] = self._own(self._sent_snapshot(peer))
 
     async def _sent_snapshot(self, peer: int) -> None:
-        is_sent = False
+        try:
+            is_sent = await self._is_sent(peer)
+        finally:
+            # Before the core is told: in its next pass already it may want another one for this peer.
+            del self._sending_snapshots[peer]
+        self._raw.snapshot_finished(peer, ok=is_sent)
+        self._wake()
+
+    async def _is_sent(self, peer: int) -> bool:
+        """Sends a snapshot to the peer, and says whether it has it; if not, only after a pause."""
         try:
             # Whatever the log has after that is still to be had when the peer asks for it.
             async with self._snapshots.outgoing.lent(self._log_store.first_index() - 1) as source:
-                if source is not None:
-                    is_sent = await self._sent_to(peer, source)
+                return source is not None and await self._sent_to(peer, source)
         except (SnapshotNotSent, DiskFull) as error:
             self.counts.snapshots_not_sent += 1
             _log.warning("a snapshot was not sent, it will be tried again", peer=peer, cause=str(error))
             if isinstance(error, SnapshotUnusable):
                 self._snapshots.outgoing.doubt()
             await asyncio.sleep(SNAPSHOT_PAUSE_SECONDS)
-        self._raw.snapshot_finished(peer, ok=is_sent)
-        self._wake()
+            return False
 
     async def _sent_to(self, peer: int, source: SnapshotSource) -> bool:
         """False if the peer does not want it any more. Raises `SnapshotNotSent`."""
@@ -1147,7 +1153,7 @@ class Node:
                 raise damage
 
         try:
-            return self._snapshots.incoming.open(sender, manifest, commit_index, take)
+            return self._snapshots.incoming.open(sender, term, manifest, commit_index, take)
         except SnapshotOvertaken as overtaken:
             # The leader has missed an answer of this node, and would offer the same again for ever: the core answers.
             self._receive_snapshot(sender, term, overtaken.manifest)

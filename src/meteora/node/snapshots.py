@@ -4,7 +4,9 @@ A snapshot is made when a peer lacks entries that the log no longer has, and ser
 it is being sent, and `KEEP_SECONDS` longer, so that a transfer that broke goes on with the same bytes. As long as it is
 kept, the log keeps the entries after it: whoever got the snapshot goes on with those.
 
-One snapshot is received at a time. Once it is whole, it waits for the core to say that it is to be installed.
+One snapshot is received at a time. A leader of a later term takes the place of one whose snapshot is not whole yet:
+that one may be cut off, or stand still, and the cluster may need this node. Once it is whole, it waits for the core to
+say that it is to be installed.
 """
 
 import asyncio
@@ -147,33 +149,50 @@ class Incoming:
     """A snapshot that a peer sends: a `meteora.transport.interface.IncomingSnapshot`."""
 
     def __init__(
-        self, snapshots: "IncomingSnapshots", manifest: Manifest, take: Callable[[Manifest], Awaitable[None]]
+        self, snapshots: "IncomingSnapshots", term: int, manifest: Manifest, take: Callable[[Manifest], Awaitable[None]]
     ) -> None:
+        self.term = term
+        """Of the leader that sends it."""
+        self.is_taken = False
+        """Whether it is whole, and what becomes of it is the node's."""
         self._snapshots = snapshots
         self._receiver = snapshots.receiver
         self._manifest = manifest
         self._take = take
-        self._is_taken = False
         self._told_at = asyncio.get_running_loop().time()
 
     async def begin(self) -> SnapshotPosition:
-        """From where on it is wanted."""
-        return SnapshotPosition(*await self._receiver.begin(self._manifest))
+        """From where on it is wanted. Raises `SnapshotUnwanted` if another one has taken its place."""
+        async with self._in_its_place():
+            return SnapshotPosition(*await self._receiver.begin(self._manifest))
 
     async def write(self, chunk: SnapshotChunk) -> SnapshotPosition:
-        """Take in a chunk; what is wanted now."""
-        wanted = await self._receiver.write(Chunk(Position(*chunk.position), chunk.data, chunk.checksum))
+        """Take in a chunk; what is wanted now. Raises as `begin`."""
+        async with self._in_its_place():
+            wanted = await self._receiver.write(Chunk(Position(*chunk.position), chunk.data, chunk.checksum))
         self._tell_progress()
         return SnapshotPosition(*wanted)
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing is wanted any more."""
-        return self._receiver.is_complete
+        return self._has_its_place and self._receiver.is_complete
+
+    @property
+    def _has_its_place(self) -> bool:
+        return self._snapshots.current is self
+
+    @asynccontextmanager
+    async def _in_its_place(self) -> AsyncIterator[None]:
+        """With the receiver for itself: what another one has begun there comes to its end before."""
+        async with self._snapshots.turn:
+            if not self._has_its_place:
+                raise SnapshotUnwanted("the leader of a later term sends another one")
+            yield
 
     async def finish(self) -> None:
         """All of it is here: returns once the node has taken it over."""
-        self._is_taken = True
+        self.is_taken = True
         await self._take(self._receiver.take())
 
     def _tell_progress(self) -> None:
@@ -185,7 +204,7 @@ class Incoming:
 
     def close(self) -> None:
         """Nothing more comes."""
-        if not self._is_taken:
+        if self._has_its_place and not self.is_taken:
             self._snapshots.settled()
 
 
@@ -194,10 +213,18 @@ class IncomingSnapshots:
 
     def __init__(self, root: Path, disk: DiskThread) -> None:
         self.receiver = SnapshotReceiver(root / INCOMING, disk)
-        self._is_busy = False
+        self.turn = asyncio.Lock()
+        """Of who works with the receiver."""
+        self.current: Incoming | None = None
+        """What is received, or was and is not settled yet."""
 
     def open(
-        self, sender: int, encoded_manifest: bytes, commit_index: int, take: Callable[[Manifest], Awaitable[None]]
+        self,
+        sender: int,
+        term: int,
+        encoded_manifest: bytes,
+        commit_index: int,
+        take: Callable[[Manifest], Awaitable[None]],
     ) -> Incoming:
         """Begin to receive; once all of it is here, `take` takes it over, and says by `settled` when it is done with.
 
@@ -206,15 +233,16 @@ class IncomingSnapshots:
         manifest = decode_manifest(encoded_manifest)
         if manifest.index <= commit_index:
             raise SnapshotOvertaken(manifest, commit_index)
-        if self._is_busy:
+        current = self.current
+        if current is not None and (current.is_taken or term <= current.term):
             raise SnapshotUnwanted("another snapshot is being received here")
-        self._is_busy = True
         _log.info("receiving a snapshot", sender=sender, index=manifest.index, mebibytes=_mebibytes(manifest))
-        return Incoming(self, manifest, take)
+        self.current = Incoming(self, term, manifest, take)
+        return self.current
 
     def settled(self) -> None:
         """What was received is installed, or of no use any more."""
-        self._is_busy = False
+        self.current = None
 
 
 class Snapshots:

@@ -264,9 +264,9 @@ class Server:
         if not is_database(self._directory.raft_path):
             # Without it, this node could vote twice, and deny what it has acknowledged.
             raise DataDirectoryError(
-                f"data directory {self._config.data_directory} is of a member, but its log, raft/, is gone: restore "
-                f"it, or let the node join anew: meteora leave -i {self._config.node_id} at another member, then start "
-                "it with -p and an empty directory"
+                f"data directory {self._config.data_directory} is of a member, but its log, raft/, is gone, and "
+                "with it what the node has promised: let it join anew: meteora leave -i "
+                f"{self._config.node_id} at another member, then start it with -p and an empty directory"
             )
 
     @contextmanager
@@ -330,6 +330,7 @@ class Server:
             lambda: self._gate.member_authorization,
             has_proven_peers=self._config.peer_trusted_ca_file is not None,
         )
+        self.node.failed.add_done_callback(self._note_divergence)
         self.node.start(transport)
         self._run_beside(self._keep_level_noted())
         self._announce_address(identity.instance_id)
@@ -500,8 +501,6 @@ class Server:
         try:
             await step_back(self.node, self._cluster, leaves=self._config.enable_auto_leaving)
             removal = self._note_removal()
-            if isinstance(self._failure, StateDiverged):
-                self._directory.mark_diverged(str(self._failure))
         finally:
             await self._parts.aclose()
         if self._failure is not None:
@@ -517,6 +516,15 @@ class Server:
         """What the node could not go on after."""
         failed = self.node.failed
         return failed.exception() if failed.done() and not failed.cancelled() else None
+
+    def _note_divergence(self, failed: asyncio.Future[Any]) -> None:
+        """At once, however the process ends then: it must not start again with this state."""
+        failure = None if failed.cancelled() else failed.exception()
+        if isinstance(failure, StateDiverged):
+            try:
+                self._directory.mark_diverged(str(failure))
+            except DataDirectoryError as error:
+                _log.error("it can't be noted that the state differs: don't start this node again", cause=error)
 
     def _note_removal(self) -> Removal | None:
         """How this node came to be no member any more, noted on disk; None if it is one."""

@@ -1,6 +1,7 @@
 """How many files and sockets this process may open, and so how many connections it can take.
 
-Whoever runs out of them can't accept anybody, open a table, or reach a peer. So clients get what is left over.
+Whoever runs out of them can't accept anybody, open a table, or reach a peer. So clients get what is left over. The
+commands that open a node's databases need as many as it does: RocksDB keeps every table open.
 """
 
 import resource

@@ -6,7 +6,8 @@ So index and term go on above those of the backup, and everything that is a func
 
 All of it is made in `unfinished-restore/` inside the directory, which may be a mount of its own, and moved up once it
 is durable: databases first, and last, by one rename, the identity. A crash before that leaves a directory in which no
-node starts (see `meteora.storage.data_directory`); after it, one that is whole.
+node starts (see `meteora.storage.data_directory`); after it, one that is whole. The lock of the directory is made anew,
+and held from before the first byte to after the last: of all that come upon an empty directory, one goes on.
 
 The cluster gets a new id. Members of the one that was backed up can't be mixed with it.
 """
@@ -14,28 +15,41 @@ The cluster gets a new id. Members of the one that was backed up can't be mixed 
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
-from meteora.errors import BackupDamaged, Corruption, DataDirectoryError, SnapshotDamaged
+from meteora.errors import BackupDamaged, Corruption, DataDirectoryError, ReleaseTooOld, SnapshotDamaged
 from meteora.kv.backup_file import BackupReader, Header, Summary
 from meteora.kv.snapshots import build_state
-from meteora.kv.state import APPLIED_KEY, MEMBERSHIP_KEY, decode_position, new_database, new_table
+from meteora.kv.state import (
+    APPLIED_KEY,
+    LEVEL_KEY,
+    MEMBERSHIP_KEY,
+    decode_level,
+    decode_position,
+    new_database,
+    new_table,
+)
 from meteora.kv.state_machine import StateMachine
 from meteora.node.members import Member, Members
 from meteora.node.recovery import replay
 from meteora.raft import HardState
 from meteora.server.new_cluster import entries_to_alone
-from meteora.storage.data_directory import UNFINISHED_RESTORE, DataDirectory, contents
+from meteora.storage.data_directory import LOCK, UNFINISHED_RESTORE, DataDirectory, contents, held_anew
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.durable_files import make_directory, move, sync_directory
 from meteora.storage.pace import Unpaced
 from meteora.storage.raft_log import RaftLog
+from meteora.storage.rocks import without_advice
 from meteora.storage.snapshot_files import Manifest, TablesWriter, disk_errors, make_empty, remove
 
 Tell = Callable[[int], object]
 """Told now and then how many bytes of the backup were read."""
+
+
+_NOTICED: Final = (APPLIED_KEY, MEMBERSHIP_KEY, LEVEL_KEY)
+"""What is known only once all was read, and is looked at before any of it is used."""
 
 
 class Read(NamedTuple):
@@ -50,7 +64,7 @@ class Read(NamedTuple):
 def verify_backup(file: BinaryIO, tell: Tell) -> Read:
     """Read all of a backup; blocks. Raises `BackupDamaged` unless it is whole."""
     reader = BackupReader(file)
-    noticed = {key: value for key, value in _followed(reader, tell) if key in (APPLIED_KEY, MEMBERSHIP_KEY)}
+    noticed = {key: value for key, value in _followed(reader, tell) if key in _NOTICED}
     return _read(reader, noticed)
 
 
@@ -62,7 +76,7 @@ def restore_backup(file: BinaryIO, root: Path, *, node_id: int, kv_address: str,
     """
     with _workshop(root) as work:
         read = _make(file, work, node_id, Member(kv_address, raft_address), tell)
-        for name in ("LOCK", "raft", _state_name(read.summary.index), "identity"):
+        for name in ("raft", _state_name(read.summary.index), "identity"):
             move(work / name, root / name)
     return read
 
@@ -77,30 +91,33 @@ def _workshop(root: Path) -> Iterator[Path]:
             )
         existed = root.is_dir()
         make_directory(root)
-    work = root / UNFINISHED_RESTORE
-    try:
-        make_empty(work)
+    with held_anew(root):
+        work = root / UNFINISHED_RESTORE
+        try:
+            make_empty(work)
+            with disk_errors(root):
+                yield work
+        except BaseException:
+            _make_as_it_was(root, existed=existed)
+            raise
+        remove(work)
         with disk_errors(root):
-            yield work
-    except BaseException:
-        _make_as_it_was(root, existed=existed)
-        raise
-    remove(work)
-    with disk_errors(root):
-        sync_directory(root)
+            sync_directory(root)
 
 
 def _make_as_it_was(root: Path, *, existed: bool) -> None:
     """Remove all that is in the directory, in which nothing was, and the directory if it was not there."""
-    if not existed:
-        remove(root)
-        return
     with disk_errors(root):
         # Without it the rest is of no node, should this not come to its end.
         (root / "identity").unlink(missing_ok=True)
-        (root / "LOCK").unlink(missing_ok=True)
         for path in contents(root):
-            remove(path)
+            if path.name != LOCK:
+                remove(path)
+        # From here on it may be somebody else's.
+        (root / LOCK).unlink()
+        if not existed:
+            with suppress(OSError):
+                root.rmdir()
 
 
 def _make(file: BinaryIO, work: Path, node_id: int, member: Member, tell: Tell) -> Read:
@@ -119,7 +136,7 @@ def _make_state(file: BinaryIO, work: Path, tell: Tell) -> Read:
     tables = work / "tables"
     make_empty(tables)
     reader = BackupReader(file)
-    writer = TablesWriter(tables, Unpaced(), new_table, (APPLIED_KEY, MEMBERSHIP_KEY))
+    writer = TablesWriter(tables, Unpaced(), new_table, _NOTICED)
     writer.write(_followed(reader, tell))
     read = _read(reader, writer.noticed)
     index, term = read.summary.index, read.summary.term
@@ -128,7 +145,7 @@ def _make_state(file: BinaryIO, work: Path, tell: Tell) -> Read:
     try:
         state = build_state(Unpaced(), tables, manifest, work / _state_name(index), new_database)
     except SnapshotDamaged as error:
-        raise BackupDamaged(f"no state can be made of it: {error}") from error
+        raise BackupDamaged(str(error)) from error
     state.database.close()
     return read
 
@@ -163,8 +180,12 @@ def _read(reader: BackupReader, noticed: dict[bytes, bytes]) -> Read:
     try:
         position = decode_position(Path("it"), noticed.get(APPLIED_KEY))
         members = Members.decode(noticed.get(MEMBERSHIP_KEY, b""))
+        decode_level(Path("it"), noticed.get(LEVEL_KEY))
+    except ReleaseTooOld as error:
+        what = str(error).partition(": ")[0]
+        raise BackupDamaged(f"{what}: use release {reader.header.release}, which made it, or a later one") from error
     except (Corruption, RecursionError) as error:
-        raise BackupDamaged(f"its membership or position can't be read: {error}") from error
+        raise BackupDamaged(f"its membership or position can't be read: {without_advice(error)}") from error
     if position != (summary.index, summary.term):
         raise BackupDamaged(f"it says that it is of entry {summary.index}, and holds the state at {position[0]}")
     return Read(reader.header, summary, members)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from meteora.errors import Corruption, DataDirectoryError
 from meteora.kv.state_check import FoundState, check_state
 from meteora.node.members import Members
-from meteora.storage.data_directory import held_still, read_identity
+from meteora.storage.data_directory import held_still, read_identity, refuse_unfinished_restore
 from meteora.storage.raft_log_check import FoundLog, check_raft_log
 from meteora.storage.salvage import Tell
 
@@ -51,6 +51,7 @@ def verify(root: Path, tell: Tell) -> Verified:
 def _has_begun(root: Path, tell: Tell) -> bool:
     """Whether a node of a cluster has its state here; then there must be all of it."""
     try:
+        refuse_unfinished_restore(root)
         identity = read_identity(root)
     except DataDirectoryError as error:
         tell(str(error))

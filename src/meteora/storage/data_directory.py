@@ -36,6 +36,8 @@ from meteora.storage.durable_files import make_directory, move, replace_file
 FORMAT_VERSION: Final = 2
 """1 while the feature level is 0: releases that know no other level refuse a directory of format 2, and say why."""
 
+LOCK: Final = "LOCK"
+
 _ASIDE: Final = "removed-"
 
 UNFINISHED_RESTORE: Final = "unfinished-restore"
@@ -91,6 +93,7 @@ class DataDirectory:
         _refuse_strangers(path)
         lock = _lock(path)
         try:
+            refuse_unfinished_restore(path)
             identity = read_identity(path)
             _refuse_foreign(path, identity, node_id)
         except BaseException:
@@ -146,13 +149,12 @@ class DataDirectory:
         Both ids are random and not 0.
         """
         ensure(cluster_id != 0 and instance_id != 0, "id 0")
-        # In a cluster of one there is nobody to differ from.
-        fresh = replace(self._known_identity(), cluster_id=cluster_id, instance_id=instance_id, diverged="")
-        return self._store(replace(fresh, recovering=True))
+        return self._update(cluster_id=cluster_id, instance_id=instance_id, recovering=True)
 
     def end_recovery(self) -> Identity:
         """Note, durably, that the node is in its new cluster."""
-        return self._update(recovering=False)
+        # In a cluster of one there is nobody to differ from. Until then, whoever goes on with it is told.
+        return self._update(recovering=False, diverged="")
 
     def set_aside(self, now: datetime) -> Path:
         """Move the state of a removed node to a directory named for `now`, and return that; nothing is deleted.
@@ -209,7 +211,7 @@ def _lock(path: Path) -> int:
         make_directory(path)
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise _unusable(path, error) from error
     try:
@@ -221,13 +223,32 @@ def _lock(path: Path) -> int:
 
 
 @contextmanager
+def held_anew(path: Path) -> Iterator[None]:
+    """Be the first to have the directory at `path`, which is there, and keep all others out of it.
+
+    Raises `DataDirectoryError` if another process was first.
+    """
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError as error:
+        raise DataDirectoryError(f"data directory {path} is no longer empty: another process was faster") from error
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        _take(lock, path)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
 def held_still(path: Path) -> Iterator[None]:
     """Keep every node out of the directory at `path` without writing anything there.
 
     Raises `DataDirectoryError` if one is using it, or none ever has.
     """
     try:
-        lock = os.open(path / "LOCK", os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise DataDirectoryError(f"{path} is not the data directory of a node: there is no LOCK in it") from error
     except OSError as error:
@@ -287,17 +308,21 @@ def _refuse_strangers(path: Path) -> None:
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
     except OSError as error:
         raise _unusable(path, error) from error
-    if UNFINISHED_RESTORE in names and "identity" not in names:
-        raise DataDirectoryError(
-            f"data directory {path}: the restore of a backup into it was not finished: remove what is in it, and "
-            "restore again"
-        )
-    strangers = [name for name in names if not _MAY_BE_THERE.fullmatch(name)]
+    strangers = [name for name in names if name != UNFINISHED_RESTORE and not _MAY_BE_THERE.fullmatch(name)]
     if strangers and "identity" not in names:
         more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
         raise DataDirectoryError(
             f"data directory {path} has things in it that are not Meteora's ({', '.join(strangers[:3])}{more}): choose "
             "an empty one with -d"
+        )
+
+
+def refuse_unfinished_restore(path: Path) -> None:
+    """Raise `DataDirectoryError` if a restore into the directory has not come to its end; to be asked with its lock."""
+    if (path / UNFINISHED_RESTORE).exists() and not (path / "identity").exists():
+        raise DataDirectoryError(
+            f"data directory {path}: the restore of a backup into it was not finished: remove what is in it, and "
+            "restore again"
         )
 
 

@@ -21,7 +21,7 @@ from meteora.storage.raft_records import (
     entry_key,
     key_number,
 )
-from meteora.storage.rocks import CORRUPTION_ADVICE, RAFT_LOG
+from meteora.storage.rocks import RAFT_LOG, without_advice
 from meteora.storage.salvage import Salvage, Tell, salvaged
 from meteora.storage.watermark import read_watermark
 
@@ -133,7 +133,7 @@ class _Check:
         try:
             durable_number = read_watermark(self._path / "watermark")
         except StorageError as error:
-            self._tell(str(error).removesuffix(f". {CORRUPTION_ADVICE}"))
+            self._tell(without_advice(error))
             return
         if write_number < durable_number:
             self._wrong(f"{durable_number} writes were acknowledged, but only {write_number} are readable")

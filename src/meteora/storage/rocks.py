@@ -61,8 +61,9 @@ BACKGROUND_SYNC_BYTES: Final = MEBIBYTE
 """Flushes and compactions hand the kernel this much at a time: the log's fsync must not wait behind one large write."""
 
 CORRUPTION_ADVICE: Final = (
-    "The files are kept as they are: restore this directory from a copy, or remove this node from the cluster and let "
-    "it join anew with an empty one."
+    "The files are kept as they are. Remove this node from the cluster, and let it join anew with an empty directory; "
+    "if it is the only one, restore a backup. A copy of this directory will do only if it was made after the node last "
+    "ran: an older one has forgotten what the node promised since."
 )
 """The way out, for every message about stored bytes that can't be believed."""
 
@@ -423,6 +424,11 @@ class Rocks:
             self._database.close()
         except Exception as error:
             raise _classified(error, self._path) from error
+
+
+def without_advice(error: Exception) -> str:
+    """What an error says, for who is not starting a node."""
+    return str(error).removesuffix(f". {CORRUPTION_ADVICE}")
 
 
 def is_database(path: Path) -> bool:

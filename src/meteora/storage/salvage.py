@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from meteora.errors import StorageError
-from meteora.storage.rocks import CORRUPTION_ADVICE, Profile, Rocks
+from meteora.storage.rocks import Profile, Rocks, without_advice
 
 END: Final = b"\xff"
 """Above every key of either database."""
@@ -97,4 +97,4 @@ def salvaged(path: Path, profile: Profile, tell: Tell) -> Iterator[Salvage | Non
 
 def _plain(error: Exception, links: Path, path: Path) -> str:
     """What an error says, in one line: of the files themselves, and without advice for a node that is starting."""
-    return " ".join(str(error).replace(str(links), str(path)).removesuffix(f". {CORRUPTION_ADVICE}").split())
+    return " ".join(without_advice(error).replace(str(links), str(path)).split())

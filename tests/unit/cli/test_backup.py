@@ -1,3 +1,7 @@
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -5,6 +9,8 @@ import pytest
 from tests.unit.cli.conftest import Run
 from tests.unit.kv.state_machines import put
 from tests.unit.server.backups import backup_with
+
+FEW_FILES = 40
 
 
 @pytest.fixture
@@ -43,6 +49,30 @@ def test_a_backup_from_stdin_is_restored(run: Run, file: Path, tmp_path: Path) -
     status, out, err = run("restore", "-", "-d", str(tmp_path / "new"), "-i", "4", stdin=file.read_bytes())
     assert (status, err) == (0, "")
     assert f"meteora start -i 4 -d {tmp_path / 'new'}".encode() in out
+
+
+@contextmanager
+def few_files() -> Iterator[None]:
+    """This process may open few files, unless it asks for more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + FEW_FILES, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_state_of_many_tables_is_restored_and_verified_though_few_files_may_be_open(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meteora.storage.snapshot_files.TABLE_BYTES", 1)
+    file, new = tmp_path / "backup", str(tmp_path / "new")
+    file.write_bytes(
+        backup_with(tmp_path / "old", *(put(b"%03d" % number, os.urandom(8192)) for number in range(2 * FEW_FILES)))
+    )
+    for command in (("restore", str(file), "-d", new), ("verify", "-d", new)):
+        with few_files():
+            assert run(*command).status == 0
 
 
 def test_a_directory_that_is_not_empty_is_refused(run: Run, file: Path, tmp_path: Path) -> None:

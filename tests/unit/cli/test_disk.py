@@ -65,6 +65,19 @@ def test_that_the_node_has_gone_its_own_way_is_said_and_is_over_then(run: Run, r
     assert not identity.diverged
 
 
+def test_that_the_node_has_gone_its_own_way_is_still_said_when_it_is_gone_on_with(run: Run, root: Path) -> None:
+    directory = DataDirectory.open(root, 1)
+    directory.mark_diverged("its state differs")
+    directory.begin_recovery(0xCD, 0xEF)
+    directory.close()
+    _, out, _ = recover(run, root, "--force-new-cluster", "--yes")
+    assert out.splitlines()[0].startswith("This was begun before")
+    assert out.splitlines()[1].endswith("is taken as it is: its state differs")
+    identity = read_identity(root)
+    assert identity is not None
+    assert not identity.diverged
+
+
 def test_with_yes_nobody_is_asked(run: Run, root: Path) -> None:
     status, out, err = recover(run, root, "--force-new-cluster", "--yes")
     assert (status, err, cluster_id(root) != 0xAB) == (0, "", True)

@@ -1,4 +1,9 @@
 import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +62,20 @@ def test_a_line_that_is_refused_is_named(run: Run, node: Remote) -> None:
 def test_a_file_that_is_not_there_is_named(run: Run, node: Remote, tmp_path: Path) -> None:
     status, _, err = run("import", "-a", node.endpoint, str(tmp_path / "nothing"))
     assert (status, err) == (1, f"meteora: error: {tmp_path / 'nothing'} can't be read: No such file or directory\n")
+
+
+def test_one_that_waits_for_lines_ends_when_it_is_interrupted(node: Remote) -> None:
+    command = [sys.executable, "-m", "meteora", "import", "-a", node.endpoint]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as importing:
+        assert importing.stdin is not None
+        # More than a batch: once that was put, it reads, or is about to.
+        os.write(importing.stdin.fileno(), lines(*((b"%d" % number, b"") for number in range(MODULE.BATCH_LINES))))
+        deadline = time.monotonic() + 20.0
+        while len(node.store) < MODULE.BATCH_LINES:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # Between looks at a condition.
+        importing.send_signal(signal.SIGINT)
+        assert importing.wait(20.0) == 130
 
 
 def test_nothing_is_written_if_nobody_serves_it(run: Run, node: Remote, tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ def test_a_snapshot_that_is_of_another_index_than_it_says_is_damaged(tmp_path: P
 def test_a_snapshot_whose_tables_are_none_is_damaged(tmp_path: Path) -> None:
     manifest = snapshot_of(tmp_path, STORY, HALF)
     table_path(tmp_path / "snapshot-out", 1).write_bytes(b"x" * 1000)
-    refused(tmp_path, manifest, SnapshotDamaged, "no state can be made of a snapshot")
+    refused(tmp_path, manifest, SnapshotDamaged, "no state can be made of it")
 
 
 def test_a_snapshot_whose_tables_are_not_there_cannot_be_read(tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_a_record_that_cannot_be_is_corruption(tmp_path: Path, key: bytes, value
     batch.put(key, value)
     database.write(batch)
     database.close()
-    with pytest.raises(Corruption, match=f"^{tmp_path}/kv: .*restore this directory"):
+    with pytest.raises(Corruption, match=f"^{tmp_path}/kv: .*The files are kept"):
         StateMachine.open(tmp_path / "kv")
 
 

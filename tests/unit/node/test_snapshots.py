@@ -20,7 +20,7 @@ from meteora.node.snapshots import (
     Snapshots,
     SnapshotUnwanted,
 )
-from meteora.raft import Entry, MessageKind
+from meteora.raft import Entry, Message, MessageKind, RawNode
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
@@ -232,7 +232,7 @@ def test_a_snapshot_of_what_is_committed_here_is_not_wanted(tmp_path: Path) -> N
     async def story(one: Maker) -> None:
         encoded, disk = (await manifest_of(one)).encode(), DiskThread("in")
         with pytest.raises(SnapshotUnwanted, match="the log is committed up to 1 here, beyond 1"):
-            IncomingSnapshots(tmp_path, disk).open(2, encoded, 1, nobody)
+            IncomingSnapshots(tmp_path, disk).open(2, 7, encoded, 1, nobody)
         disk.close()
 
     with_maker(tmp_path, story)
@@ -241,7 +241,7 @@ def test_a_snapshot_of_what_is_committed_here_is_not_wanted(tmp_path: Path) -> N
 def test_a_manifest_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     disk = DiskThread("in")
     with pytest.raises(SnapshotDamaged):
-        IncomingSnapshots(tmp_path, disk).open(2, b"none", 0, nobody)
+        IncomingSnapshots(tmp_path, disk).open(2, 7, b"none", 0, nobody)
     disk.close()
 
 
@@ -249,11 +249,44 @@ def test_one_snapshot_is_received_at_a_time(tmp_path: Path) -> None:
     async def story(one: Maker) -> None:
         encoded, disk = (await manifest_of(one)).encode(), DiskThread("in")
         snapshots = IncomingSnapshots(tmp_path, disk)
-        first = snapshots.open(2, encoded, 0, nobody)
+        first = snapshots.open(2, 7, encoded, 0, nobody)
         with pytest.raises(SnapshotUnwanted, match="another snapshot is being received here"):
-            snapshots.open(3, encoded, 0, nobody)
+            snapshots.open(3, 7, encoded, 0, nobody)
         first.close()
-        snapshots.open(3, encoded, 0, nobody)
+        snapshots.open(3, 7, encoded, 0, nobody)
+        disk.close()
+
+    with_maker(tmp_path, story)
+
+
+def test_the_leader_of_a_later_term_takes_the_place_of_one_that_stands_still(tmp_path: Path) -> None:
+    async def story(one: Maker) -> None:
+        disk = DiskThread("in")
+        snapshots = IncomingSnapshots(tmp_path, disk)
+        received: list[Manifest] = []
+
+        async def take(manifest: Manifest) -> None:
+            received.append(manifest)
+
+        async with one.snapshots.lent(1) as source:
+            assert source is not None
+            outgoing = Outgoing(8, source)
+            found = await outgoing.read(SnapshotPosition(0, 0))
+            assert found is not None
+            still = snapshots.open(2, 7, outgoing.manifest, 0, nobody)
+            await still.begin()
+            later = snapshots.open(3, 8, outgoing.manifest, 0, take)
+            with pytest.raises(SnapshotUnwanted, match="the leader of a later term sends another one"):
+                await still.write(found[0])
+            still.close()
+            assert await later.begin() == SnapshotPosition(0, 0)
+            await later.write(found[0])
+            assert (later.is_complete, still.is_complete) == (True, False)
+            await later.finish()
+            assert received == [source.manifest]
+            # What is whole is not thrown away for another one.
+            with pytest.raises(SnapshotUnwanted, match="another snapshot is being received here"):
+                snapshots.open(2, 9, outgoing.manifest, 0, nobody)
         disk.close()
 
     with_maker(tmp_path, story)
@@ -271,7 +304,7 @@ def test_a_snapshot_that_is_whole_is_told_and_keeps_its_place_until_it_is_settle
             async def take(manifest: Manifest) -> None:
                 received.append(manifest)
 
-            incoming = snapshots.open(2, outgoing.manifest, 0, take)
+            incoming = snapshots.open(2, 7, outgoing.manifest, 0, take)
             found = await outgoing.read(await incoming.begin())
             assert found is not None
             await incoming.write(found[0])
@@ -279,9 +312,9 @@ def test_a_snapshot_that_is_whole_is_told_and_keeps_its_place_until_it_is_settle
             incoming.close()
             assert received == [source.manifest]
             with pytest.raises(SnapshotUnwanted):
-                snapshots.open(2, outgoing.manifest, 0, nobody)
+                snapshots.open(2, 7, outgoing.manifest, 0, nobody)
             snapshots.settled()
-            snapshots.open(2, outgoing.manifest, 0, nobody)
+            snapshots.open(2, 7, outgoing.manifest, 0, nobody)
         disk.close()
 
     with_maker(tmp_path, story)
@@ -303,14 +336,14 @@ def test_a_snapshot_of_which_no_state_is_made_keeps_its_place_no_longer(tmp_path
                 snapshots.abandon()
                 built.append(await building)
 
-            incoming = snapshots.incoming.open(2, outgoing.manifest, 0, take)
+            incoming = snapshots.incoming.open(2, 7, outgoing.manifest, 0, take)
             found = await outgoing.read(await incoming.begin())
             assert found is not None
             await incoming.write(found[0])
             await incoming.finish()
             incoming.close()
             assert built == [None]
-            snapshots.incoming.open(2, outgoing.manifest, 0, nobody)
+            snapshots.incoming.open(2, 7, outgoing.manifest, 0, nobody)
         log.close()
         raft_disk.close()
         disk.close()
@@ -413,6 +446,36 @@ def test_a_snapshot_that_does_not_get_through_is_sent_again(tmp_path: Path, monk
         trio.network.cut_off.clear()
         await until(lambda: late.node.status().applied_index == trio.leader.node.status().applied_index)
         assert attempts == [late.node.node_id] * 2
+
+    with_three(tmp_path, story)
+
+
+def test_a_peer_that_answers_a_heartbeat_just_when_a_snapshot_has_failed_gets_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meteora.node.node.SNAPSHOT_PAUSE_SECONDS", 0.01)
+    finished = RawNode.snapshot_finished
+
+    async def story(trio: Trio) -> None:
+        late = await _cut_off_and_leave_behind(trio)
+        leader = trio.leader
+        send, attempts = leader.line.send_snapshot, []
+
+        async def fail_first(peer: int, snapshot: Outgoing) -> None:
+            attempts.append(peer)
+            if len(attempts) == 1:
+                raise SnapshotNotSent("the line broke")
+            await send(peer, snapshot)
+
+        def finish_and_hear(raw: RawNode, peer: int, *, ok: bool) -> None:
+            finished(raw, peer, ok=ok)
+            answer = Message(MessageKind.HEARTBEAT_RESPONSE, peer, leader.node.node_id, leader.node.status().term)
+            leader.node.receive(peer, [answer])
+
+        monkeypatch.setattr(leader.line, "send_snapshot", fail_first)
+        monkeypatch.setattr(RawNode, "snapshot_finished", finish_and_hear)
+        trio.network.cut_off.clear()
+        await until(lambda: late.node.status().applied_index == leader.node.status().applied_index)
 
     with_three(tmp_path, story)
 

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from meteora import __version__
 from meteora.errors import BackupDamaged, DataDirectoryError, DiskFailure, DiskFull
+from meteora.features import SUPPORTED_LEVEL
 from meteora.kv.command import Command, Operation, raise_level
 from meteora.kv.installation import current_state_path
 from meteora.kv.sessions import Outcome
+from meteora.kv.state import LEVEL_KEY, MEMBERSHIP_KEY, session_key
 from meteora.kv.state_machine import StateMachine
 from meteora.kv.users import Change, User
 from meteora.node.members import Members
@@ -192,7 +195,7 @@ def test_a_directory_that_was_there_is_empty_again_after_a_failure(content: byte
     assert list((tmp_path / "new").iterdir()) == []
 
 
-@pytest.mark.parametrize("moves", range(4))
+@pytest.mark.parametrize("moves", range(3))
 def test_a_failure_while_things_are_moved_up_leaves_nothing(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
@@ -209,6 +212,50 @@ def test_a_failure_while_things_are_moved_up_leaves_nothing(
     with pytest.raises(DiskFailure, match="I/O error"):
         restore(content, tmp_path / "new")
     assert [each.name for each in (tmp_path / "new").iterdir()] == [".hidden"]
+
+
+class Meeting(io.BytesIO):
+    """Calls somebody in when it is read for the first time."""
+
+    def __init__(self, content: bytes, call: Callable[[], object]) -> None:
+        super().__init__(content)
+        self._call: Callable[[], object] | None = call
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+        return super().read(size)
+
+
+def test_while_it_is_under_way_no_other_process_gets_into_the_directory(content: bytes, tmp_path: Path) -> None:
+    root = tmp_path / "new"
+
+    def disturb() -> None:
+        with pytest.raises(DataDirectoryError, match="is in use by another process"):
+            DataDirectory.open(root, 1)
+        with pytest.raises(DataDirectoryError, match="is not empty"):
+            restore(content, root)
+
+    restore_backup(Meeting(content, disturb), root, node_id=1, kv_address="a:1", raft_address="a:2", tell=quiet)
+    DataDirectory.open(root, 1).close()
+
+
+def test_of_two_restores_that_both_found_it_empty_one_is_refused_and_disturbs_nothing(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "new"
+    make_directory = restoration.make_directory
+
+    def late(path: Path) -> None:
+        monkeypatch.setattr(restoration, "make_directory", make_directory)
+        restore(content, path)
+
+    monkeypatch.setattr(restoration, "make_directory", late)
+    with pytest.raises(DataDirectoryError, match="no longer empty"):
+        restore(content, root)
+    with state_in(root) as machine:
+        assert everything_in(machine)[b"a"] == b"1"
 
 
 class Unreadable(io.BytesIO):
@@ -240,7 +287,7 @@ class Crash(BaseException):
     """The process ends here: what would clean up does not."""
 
 
-MOVES = 4
+MOVES = 3
 
 
 @pytest.mark.parametrize("moves", range(MOVES))
@@ -252,6 +299,9 @@ def test_after_a_crash_on_the_way_no_node_starts(
         restore(content, tmp_path / "new")
     with pytest.raises(DataDirectoryError, match="was not finished: remove what is in it, and restore again"):
         DataDirectory.open(tmp_path / "new", 1)
+    told: list[str] = []
+    verify(tmp_path / "new", told.append)
+    assert "was not finished" in told[0]
 
 
 def test_after_a_crash_behind_the_last_move_it_is_done(
@@ -302,6 +352,56 @@ def test_a_backup_whose_end_does_not_tell_what_is_in_it_is_refused(tmp_path: Pat
         restore(content, tmp_path / "new")
     with pytest.raises(BackupDamaged, match="says that it is of entry 2"):
         verify_backup(file_of(content), quiet)
+
+
+def content_with(folder: Path, key: bytes, record: bytes) -> bytes:
+    """A backup of a state in which this is under `key`."""
+    with opened(folder) as machine:
+        machine.apply([entry_of(1, put(b"a", b"1"), term=TERM)])
+        batch = WriteBatch()
+        batch.put(key, record)
+        machine._database.write(batch)
+        return backup_of(machine)
+
+
+def refusals_of(content: bytes, root: Path) -> set[str]:
+    """What is said to who would verify it, and to who would restore it."""
+    said = set()
+    for use in (lambda: verify_backup(file_of(content), quiet), lambda: restore(content, root)):
+        with pytest.raises(BackupDamaged) as raised:
+            use()
+        said.add(str(raised.value))
+    assert not root.exists()
+    return said
+
+
+def test_a_backup_of_a_feature_level_that_is_not_known_is_refused_and_said_to_be_of_a_later_release(
+    tmp_path: Path,
+) -> None:
+    content = content_with(tmp_path / "old", LEVEL_KEY, b"\x63")
+    (said,) = refusals_of(content, tmp_path / "new")
+    assert said == (
+        f"it has feature level 99, and this release knows levels up to {SUPPORTED_LEVEL}: use release {__version__}, "
+        "which made it, or a later one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "record", "what"),
+    [
+        (MEMBERSHIP_KEY, b"nonsense", "its membership or position can't be read: "),
+        (LEVEL_KEY, b"99", "its membership or position can't be read: it: 3939 is not a feature level"),
+        (session_key(1), b"nonsense", "no state can be made of it: "),
+    ],
+)
+def test_of_a_backup_with_records_that_make_no_sense_is_not_said_what_a_node_should_do(
+    tmp_path: Path, key: bytes, record: bytes, what: str
+) -> None:
+    with pytest.raises(BackupDamaged) as raised:
+        restore(content_with(tmp_path / "old", key, record), tmp_path / "new")
+    assert str(raised.value).startswith(what)
+    assert "The files are kept" not in str(raised.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_a_backup_is_can_be_read_without_restoring_it(content: bytes) -> None:

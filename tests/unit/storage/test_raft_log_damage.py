@@ -245,7 +245,7 @@ def test_a_record_that_cannot_be_is_corruption(
     change(batch)
     database.write(batch)
     database.close()
-    with pytest.raises(Corruption, match=f"^{tmp_path}/raft: .*({message}).*restore this directory"):
+    with pytest.raises(Corruption, match=f"^{tmp_path}/raft: .*({message}).*The files are kept"):
         all_of(tmp_path / "raft")
 
 

@@ -481,7 +481,7 @@ def test_edge_raw_errors_are_plain_exceptions(tmp_path: Path) -> None:
 def test_opening_a_damaged_database_is_corruption_with_its_place_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "CURRENT").write_text("nonsense")
-    with pytest.raises(Corruption, match=f"^{tmp_path}/db: Corruption: .*restore this directory"):
+    with pytest.raises(Corruption, match=f"^{tmp_path}/db: Corruption: .*The files are kept"):
         Rocks(tmp_path / "db", RAFT_LOG)
 
 

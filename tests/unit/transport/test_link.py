@@ -127,6 +127,24 @@ def test_a_refusal_is_told_to_the_node_once_however_often_the_peer_is_dialled(lo
     assert len([event for event in events_of(log) if event.startswith("refused by peer")]) == 1
 
 
+def test_a_refusal_of_a_later_release_ends_the_stream_like_any_break_and_its_words_are_logged(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [each for each in Refusal if each is not Refusal.REMOVED_LONG_AGO]
+    monkeypatch.setattr(link, "Refusal", known)
+
+    async def story() -> None:
+        inbox, ours = RecordingInbox(), RecordingInbox()
+        inbox.refusals[1] = Refusal.REMOVED_LONG_AGO
+        async with listening(inbox) as address, sending(ours, {2: address}):
+            await until(lambda: len(ours.lost) == 2)
+        assert ours.refused_by == []
+
+    asyncio.run(story())
+    (event,) = (event for event in events_of(log) if event.startswith("peer unreachable"))
+    assert event.endswith('cause="FAILED_PRECONDITION: node 1 was removed from the cluster"')
+
+
 def test_a_node_that_is_let_in_again_is_connected_without_a_new_start() -> None:
     async def story() -> None:
         inbox, ours = RecordingInbox(), RecordingInbox()
