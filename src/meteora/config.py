@@ -232,6 +232,11 @@ class NodeConfig:
         return self.advertise_address or self.address
 
     @property
+    def host(self) -> str:
+        """The host to listen on, as the system takes it: an IPv6 address without brackets."""
+        return self.address.removeprefix("[").removesuffix("]")
+
+    @property
     def raft_address(self) -> str:
         """host:port of this node's Raft service, as others are told."""
         return f"{self.advertised_host}:{self.raft_port}"

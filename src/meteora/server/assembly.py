@@ -386,7 +386,7 @@ class Server:
     def _bind(self) -> tuple[RpcServer, RpcServer]:
         config = self._config
         kv_bytes = self._kv_message_bytes
-        kind, host = config.rpc_server, config.address
+        kind, host = config.rpc_server, config.host
         raft_server = self._create_raft_server()
         kv_server = self.kv_server = create_rpc_server(
             kind,
@@ -407,7 +407,7 @@ class Server:
         config = self._config
         return create_rpc_server(
             config.rpc_server,
-            config.address,
+            config.host,
             config.raft_port,
             max_message_bytes=MAX_PEER_MESSAGE_BYTES,
             tls=self.tls.raft,
