@@ -9,10 +9,12 @@ the first start. The rules, so that there are never two clusters:
 - As soon as one says that it is in a cluster, that one is joined, by the first node of the list as well.
 - All must have the same list, and each address must be another data directory's: or a first node whose list is wrong,
   or whose addresses all lead to itself, would found a second cluster.
+- A node asks at its own address, too: two that both take themselves for the first would found one each. No answer from
+  there is none that speaks against it, for not every network leads back.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -58,34 +60,44 @@ class Newcomer(PeerServiceServicer):
 
 
 async def meet(dialler: Dialler, initial_cluster: Sequence[str], own_address: str, instance_id: int) -> Sequence[str]:
-    """Ask the others until it is clear what to do: the addresses of members to join; none to found a cluster."""
+    """Ask until it is clear what to do: the addresses of members to join; none to found a cluster."""
     others = [address for address in initial_cluster if address != own_address]
-    troubles = {address: Troubles(_log, address) for address in others}
+    troubles = {address: Troubles(_log, address) for address in initial_cluster}
     all_of_them = Troubles(_log, ",".join(others))
     request = peer_pb2.MeetReq(initial_cluster=initial_cluster)
     _log.info("asking who is in a cluster", peers=",".join(others), own_address=own_address)
     while True:
-        answers = await asyncio.gather(*(_ask(dialler, address, request, troubles[address]) for address in others))
-        replies = {address: reply for address, reply in zip(others, answers, strict=True) if reply is not None}
+        answers = await asyncio.gather(
+            *(_ask(dialler, address, request, troubles[address]) for address in initial_cluster)
+        )
+        replies = {address: reply for address, reply in zip(initial_cluster, answers, strict=True) if reply is not None}
         if members := [address for address, reply in replies.items() if reply.cluster_id]:
             return members
-        if len(replies) == len(others):
-            instances = [instance_id, *(reply.instance_id for reply in replies.values())]
-            obstacle = _why_not_found(initial_cluster, own_address, instances)
+        if replies.keys() >= set(others):
+            instances = {address: reply.instance_id for address, reply in replies.items()}
+            obstacle = _why_not_found(initial_cluster, own_address, instance_id, instances)
             if obstacle is None:
                 return ()
             all_of_them.tell(obstacle)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _why_not_found(initial_cluster: Sequence[str], own_address: str, instances: Sequence[int]) -> str | None:
-    """Why this node founds no cluster now that all have said that they are in none; None if it does.
+def _why_not_found(
+    initial_cluster: Sequence[str], own_address: str, instance_id: int, instances: Mapping[str, int]
+) -> str | None:
+    """Why this node founds no cluster now that all others have said that they are in none; None if it does.
 
-    `instances`: of this node and of all others.
+    `instances`: those who answered, by the addresses where they did.
     """
+    found = {**instances, own_address: instance_id}
+    if instances.get(own_address, instance_id) != instance_id:
+        return f"{own_address}, its own address, leads to another node: see --advertise-address"
+    namesakes = [address for address, instance in found.items() if instance == instance_id]
+    if own_address not in initial_cluster and len(namesakes) > 1:
+        return f"{namesakes[0]} is this node, which calls itself {own_address}: see --advertise-address"
     if own_address != initial_cluster[0]:
         return f"nobody is in a cluster yet; {initial_cluster[0]}, the first of --initial-cluster, is to found it"
-    if len(set(instances)) < len(instances):
+    if len(set(found.values())) < len(found):
         return "several addresses of --initial-cluster lead to one node"
     return None
 
@@ -101,5 +113,5 @@ async def _ask(
         if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
             # A node of an older release answers only once it is a member.
             return peer_pb2.MeetReply(cluster_id=1)
-        troubles.tell(cause_of(failure))
+        troubles.tell(cause_of(failure, ANSWER_SECONDS))
         return None
