@@ -84,6 +84,13 @@ class NodeConfig:
         meaning="Host that the other nodes and clients are told.",
         default_meaning="--address",
     )
+    metrics_address: str | None = setting(
+        None,
+        "--metrics-address",
+        kind=Text("HOST:PORT"),
+        meaning="Where metrics and probes are answered by plain HTTP besides, without TLS: for those who have no "
+        "certificate to show on the KV port. Nothing else is served there.",
+    )
     no_forward: bool = setting(
         False,
         "--no-forward",
