@@ -51,7 +51,11 @@ class Switch(click.types.BoolParamType):
 def names(value: str | tuple[str, ...]) -> tuple[str, ...]:
     """Names with commas between: those that are there, each once, in their order."""
     texts = value.split(",") if isinstance(value, str) else value
-    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    found = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if isinstance(value, str) and not found:
+        # A script's variable that is not set: none at all would let more in than was meant.
+        raise click.BadParameter(f"{value!r} has nothing in it: leave it out, or give some with commas between.")
+    return found
 
 
 def seconds(value: str | float) -> float:
