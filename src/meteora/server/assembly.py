@@ -271,8 +271,8 @@ class Server:
         if last_index:
             raise DataDirectoryError(
                 f"data directory {self._config.data_directory} is of node {node_id}, which was stopped while it "
-                f"created a cluster of its own: start it with -i {node_id} and without -p to go on with that, or "
-                "choose another directory with -d"
+                f"created a cluster of its own: start it with -i {node_id} and without -p or --initial-cluster to go "
+                "on with that, or choose another directory with -d"
             )
 
     def _refuse_lost_log(self) -> None:
