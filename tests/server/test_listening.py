@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -91,6 +92,20 @@ def secure(
         metrics_address=f"127.0.0.1:{free_port()}",
     ) as cluster:
         yield cluster.leader
+
+
+def test_where_a_node_listens_is_told_once_it_does(
+    tmp_path: Path, free_port: Callable[[], int], loop_thread: LoopThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "meteora.server")
+    plain = config_of(tmp_path, free_port, 1, "http2")
+    for config in (plain, replace(plain, metrics_address=f"127.0.0.1:{free_port()}")):
+        with served_node(loop_thread, config):
+            pass
+    without, beside = [each.getMessage() for each in caplog.records if each.getMessage().startswith("serving ")]
+    addresses = f"serving kv={plain.kv_address} raft={plain.raft_address}"
+    assert without.startswith(f"{addresses} cluster=")
+    assert beside.startswith(f"{addresses} metrics={config.metrics_address} cluster=")
 
 
 def metrics_address(node: ServedNode) -> str:
