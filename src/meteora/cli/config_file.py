@@ -157,7 +157,9 @@ def _setting(key: str, value: object) -> Setting:
         return _BY_KEY[key]
     if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
         raise ConfigurationError(f'there is no table "{key}": settings stand at the top, outside of tables')
-    raise ConfigurationError(f'there is no setting "{key}"{nearest(key, _BY_KEY)}')
+    # As the environment has it.
+    plain = key.lower().replace("_", "-").removeprefix("meteora-")
+    raise ConfigurationError(f'there is no setting "{key}"{nearest(plain, _BY_KEY)}')
 
 
 def _converted(setting: Setting, value: object) -> Any:
