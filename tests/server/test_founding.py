@@ -21,7 +21,7 @@ from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from tests.server.served import PATIENCE_SECONDS, LoopThread, config_of, wait_until
 
-FIRST, SECOND, THIRD = range(3)
+FIRST, SECOND, THIRD, FOURTH = range(4)
 
 ROUNDS = 3
 """Of questions, in which a node that ought to wait does so."""
@@ -31,7 +31,7 @@ class Beginner:
     """One node, as it is started and stopped again and again."""
 
     def __init__(self, thread: LoopThread, config: NodeConfig) -> None:
-        self._thread = thread
+        self.thread = thread
         self.config = config
         self._server = Server(config)
         self._starting: Future[None] | None = None
@@ -39,7 +39,7 @@ class Beginner:
     def start(self) -> None:
         """Begin to start it; it may wait for others."""
         self._server = Server(self.config)
-        self._starting = asyncio.run_coroutine_threadsafe(self._server.start(), self._thread.loop)
+        self._starting = asyncio.run_coroutine_threadsafe(self._server.start(), self.thread.loop)
 
     def outcome(self) -> BaseException | None:
         """Why it could not start; None once it serves."""
@@ -57,6 +57,11 @@ class Beginner:
         identity = read_identity(self.config.data_directory)
         return 0 if identity is None else identity.cluster_id
 
+    def leave(self) -> None:
+        """As with --enable-auto-leaving, on SIGTERM."""
+        self._starting = None
+        self.thread.run(self._server.stop())
+
     def stop(self) -> None:
         """Whether it waits or serves, without a word to others."""
         starting, self._starting = self._starting, None
@@ -66,7 +71,7 @@ class Beginner:
         with suppress(BaseException):
             starting.result(PATIENCE_SECONDS)
         # What is cancelled from here is done before this is, and leaves nothing to close.
-        self._thread.run(self._server._parts.aclose())
+        self.thread.run(self._server._parts.aclose())
 
 
 class Beginners:
@@ -101,10 +106,11 @@ class Beginners:
         wait_until(lambda: self.times(f"peer={self[place].config.raft_address} ") >= ROUNDS, "somebody has asked")
 
     def become_one_cluster(self) -> None:
-        """All that run."""
+        """All of them."""
         for node in self.nodes:
             assert node.outcome() is None
-        wait_until(lambda: [node.voters for node in self.nodes] == [{1, 2, 3}] * 3, "all are voters")
+        everybody = {node.config.node_id for node in self.nodes}
+        wait_until(lambda: all(node.voters == everybody for node in self.nodes), "all are voters")
         assert len({node.cluster_id for node in self.nodes}) == 1
         assert self.times("created a cluster") == 1
 
@@ -230,3 +236,59 @@ def test_a_founder_that_had_crashed_and_is_not_the_first_any_more_joins_nobody(t
     refusal = three[THIRD].outcome()
     assert isinstance(refusal, DataDirectoryError)
     assert "start it with -i 3 and without -p or --initial-cluster to go on with that" in str(refusal)
+
+
+Begin = Callable[[], Beginners]
+
+
+@pytest.fixture
+def begin_four(three: Beginners, tmp_path: Path, free_port: Callable[[], int], kind: RpcServerKind) -> Begin:
+    """Make one cluster of the three and of one that comes later."""
+
+    def begin() -> Beginners:
+        three.start(FIRST, SECOND, THIRD)
+        three.become_one_cluster()
+        later = config_of(tmp_path, free_port, 4, kind, initial_cluster=three[FIRST].config.initial_cluster)
+        three.nodes.append(Beginner(three[FIRST].thread, later))
+        three.start(FOURTH)
+        three.become_one_cluster()
+        return three
+
+    return begin
+
+
+def leave(nodes: Beginners, *places: int) -> None:
+    for place in places:
+        nodes[place].stop()
+        nodes[place].config = replace(nodes[place].config, enable_auto_leaving=True)
+        nodes[place].start()
+        assert nodes[place].outcome() is None
+        nodes[place].leave()
+
+
+def test_nodes_that_were_removed_found_no_second_cluster(begin_four: Begin) -> None:
+    four = begin_four()
+    leave(four, FIRST, SECOND, THIRD)
+    four.stop(FOURTH)
+    four.start(FIRST, SECOND, THIRD)
+    # The one that has stayed is on no list.
+    four.wait_for_address(FOURTH)
+    assert [four[place].cluster_id for place in (FIRST, SECOND, THIRD)] == [0, 0, 0]
+    four.start(FOURTH)
+    four.become_one_cluster()
+
+
+def test_a_node_that_was_removed_begins_no_cluster_alone_once_its_state_was_set_aside(
+    begin_four: Begin,
+) -> None:
+    four = begin_four()
+    leave(four, THIRD)
+    four.stop(FIRST, SECOND, FOURTH)
+    four.start(THIRD)
+    four.wait_for_address(FIRST)
+    four.stop(THIRD)
+    four[THIRD].config = replace(four[THIRD].config, initial_cluster=())
+    four.start(THIRD)
+    refusal = four[THIRD].outcome()
+    assert isinstance(refusal, DataDirectoryError)
+    assert "node 3 was removed from cluster" in str(refusal)

@@ -44,7 +44,7 @@ from meteora.server.access import Gate
 from meteora.server.administration import Administration
 from meteora.server.auth_service import AuthService
 from meteora.server.cluster import Cluster
-from meteora.server.founding import Newcomer, meet
+from meteora.server.founding import Former, Newcomer, meet
 from meteora.server.guarded import GuardedServer
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
@@ -237,6 +237,9 @@ class Server:
     async def _whom_to_join(self, instance_id: int, raft_server: RpcServer) -> Sequence[str]:
         """Raft addresses of members; none if this node is to found a cluster."""
         config = self._config
+        former = self._directory.former
+        if not config.peers_to_ask and former is not None:
+            raise self._removed_error(former)
         if not config.initial_cluster:
             return config.peers_to_ask
         # Others ask the same of this node meanwhile, at the port that it will have later.
@@ -245,7 +248,13 @@ class Server:
         add_PeerServiceServicer_to_server(Newcomer(instance_id, config.initial_cluster), reception)
         try:
             await reception.start()
-            members = await meet(self._dialler, config.initial_cluster, config.raft_address, instance_id)
+            members = await meet(
+                self._dialler,
+                config.initial_cluster,
+                config.raft_address,
+                instance_id,
+                None if former is None else Former(former.cluster_id, former.peers),
+            )
         finally:
             await reception.stop(STREAM_GRACE_SECONDS)
         raft_server.bind()

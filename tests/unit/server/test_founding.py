@@ -10,7 +10,7 @@ import pytest
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, PeerServiceStub, add_PeerServiceServicer_to_server
 from meteora.rpc import create_rpc_server
-from meteora.server.founding import Newcomer, meet
+from meteora.server.founding import Former, Newcomer, meet
 from meteora.transport.dialler import Dialler
 
 OWN = "127.0.0.1:1"
@@ -112,6 +112,25 @@ def test_addresses_that_lead_to_one_node_are_no_cluster(
 ) -> None:
     assert met(lambda known: [Newcomer(each, known) for each in instances]) is None
     assert "lead to one node" in caplog.text
+
+
+@pytest.mark.parametrize(("cluster_id", "is_joined"), [(7, True), (8, False)])
+def test_who_was_removed_joins_its_own_cluster_where_that_was_last(
+    cluster_id: int, is_joined: bool, free_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def found() -> Sequence[str]:
+        async with AsyncExitStack() as stack:
+            await serve(stack, port, Member())
+            former = Former(cluster_id, [f"127.0.0.1:{port}"])
+            return await asyncio.wait_for(meet(Dialler(), [OWN], OWN, 1, former), WAIT_SECONDS)
+
+    port = free_port()
+    if is_joined:
+        assert asyncio.run(found()) == [f"127.0.0.1:{port}"]
+        return
+    with pytest.raises(TimeoutError):
+        asyncio.run(found())
+    assert "was removed from cluster 0000000000000008, and founds no other one" in caplog.text
 
 
 @pytest.fixture
