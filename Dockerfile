@@ -35,14 +35,19 @@ ENV PATH=/opt/meteora/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     METEORA_KV_PORT=5000 \
     METEORA_RAFT_PORT=7000 \
+    METEORA_METRICS_ADDRESS=127.0.0.1:5080 \
     METEORA_DATA_DIRECTORY=/var/lib/meteora
 USER 10001:10001
 VOLUME /var/lib/meteora
 EXPOSE 5000 7000
 # On it a node hands leadership over, answers what it has begun to, and stops.
 STOPSIGNAL SIGTERM
-# Healthy is a node that answers and knows a leader. Asked by its address, because METEORA_ENDPOINTS may name others.
+# Healthy is a node that is ready. Asked where no certificate is needed; the KV port is for those who took that away.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["/bin/sh", "-c", "exec meteora status -a \"127.0.0.1:$METEORA_KV_PORT\""]
+    CMD ["python", "-c", "import http.client, os; \
+        address = os.environ.get('METEORA_METRICS_ADDRESS') or '127.0.0.1:' + os.environ['METEORA_KV_PORT']; \
+        connection = http.client.HTTPConnection(address, timeout=4); \
+        connection.request('GET', '/readyz'); \
+        raise SystemExit(connection.getresponse().status != 200)"]
 ENTRYPOINT ["meteora"]
 CMD ["start"]

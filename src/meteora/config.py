@@ -84,6 +84,13 @@ class NodeConfig:
         meaning="Host that the other nodes and clients are told.",
         default_meaning="--address",
     )
+    metrics_address: str | None = setting(
+        None,
+        "--metrics-address",
+        kind=Text("HOST:PORT"),
+        meaning="Where metrics and probes are answered by plain HTTP besides, without TLS: for those who have no "
+        "certificate to show on the KV port. Nothing else is served there.",
+    )
     no_forward: bool = setting(
         False,
         "--no-forward",
@@ -230,6 +237,11 @@ class NodeConfig:
     def advertised_host(self) -> str:
         """The host that others are told to find this node at."""
         return self.advertise_address or self.address
+
+    @property
+    def host(self) -> str:
+        """The host to listen on, as the system takes it: an IPv6 address without brackets."""
+        return self.address.removeprefix("[").removesuffix("]")
 
     @property
     def raft_address(self) -> str:

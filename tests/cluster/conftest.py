@@ -1,6 +1,7 @@
 """Real clusters for the tests of this folder: none survives its test, and what its nodes said is shown on a failure."""
 
 import fcntl
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.processes import ClusterProcesses, NodeProcess, wait_until
+
+# A node is compiled once, and not at each of its hundreds of starts, whoever may have switched that off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SHOWN_CHARACTERS = 20_000
 """Of each node's output."""

@@ -373,7 +373,7 @@ def test_a_directory_of_a_cluster_that_is_not_quite_created_does_not_become_anot
     change_identity(data, cluster_id=0)
     assert complaint(options(ports, data, *more)) == (
         f"data directory {data} is of node 1, which was stopped while it created a cluster of its own: start it with "
-        "-i 1 and without -p to go on with that, or choose another directory with -d"
+        "-i 1 and without -p or --initial-cluster to go on with that, or choose another directory with -d"
     )
     assert_usable(ports, data)
 

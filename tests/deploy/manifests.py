@@ -1,7 +1,9 @@
 """What is in deploy/ and in the Dockerfile, read as those who run it do."""
 
+import json
 import re
 import shlex
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from tests.house.source import ROOT
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
+KUBERNETES_TLS = DEPLOY / "kubernetes-tls"
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNIT = DEPLOY / "systemd" / "meteora.service"
 
@@ -41,6 +44,13 @@ def image_environment() -> dict[str, str]:
     return {name: value for name, _, value in pairs if name.startswith("METEORA_")}
 
 
+def health_check() -> list[str]:
+    """The command that says whether a container is healthy."""
+    (rest,) = of_image("HEALTHCHECK")
+    command: list[str] = json.loads(rest.partition("CMD ")[2])
+    return command
+
+
 @cache
 def compose() -> Any:
     """The compose file."""
@@ -58,17 +68,39 @@ def stateful_set() -> Any:
     return manifests(KUBERNETES / "statefulset.yaml")[0]
 
 
-def container() -> Any:
-    """Its only container."""
-    (only,) = stateful_set()["spec"]["template"]["spec"]["containers"]
+@cache
+def secure_stateful_set() -> Any:
+    """The StatefulSet as the patch for TLS leaves it."""
+    patched = deepcopy(stateful_set())
+    for operation in yaml.safe_load((KUBERNETES_TLS / "tls.yaml").read_text()):
+        _add(patched, **operation)
+    return patched
+
+
+def _add(document: Any, op: str, path: str, value: object) -> None:
+    """One operation of a JSON patch (RFC 6902)."""
+    assert op == "add"
+    *way, last = path.removeprefix("/").split("/")
+    for each in way:
+        document = document[int(each)] if isinstance(document, list) else document[each]
+    if last == "-":
+        document.append(value)
+    else:
+        assert last not in document
+        document[last] = value
+
+
+def container(of: Any = None) -> Any:
+    """Its only container, or that of another StatefulSet."""
+    (only,) = (of or stateful_set())["spec"]["template"]["spec"]["containers"]
     return only
 
 
-def pod_environment(pod_name: str, namespace: str) -> dict[str, str]:
+def pod_environment(pod_name: str, namespace: str, of: Any = None) -> dict[str, str]:
     """The variables of the container in a pod, as Kubernetes sets them: in order, $(NAME) meaning one before."""
     fields = {"metadata.name": pod_name, "metadata.namespace": namespace}
     environment: dict[str, str] = {}
-    for each in container()["env"]:
+    for each in container(of)["env"]:
         text = each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
         environment[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: environment[match[1]], text)
     return environment

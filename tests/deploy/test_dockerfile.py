@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from meteora.config import DEFAULT_KV_PORT, DEFAULT_RAFT_PORT
-from tests.deploy.manifests import DEPLOY, VARIABLES, dockerfile, image_environment, of_image
+from tests.deploy.manifests import DEPLOY, VARIABLES, dockerfile, health_check, image_environment, of_image
 from tests.house.source import ROOT
 
 
@@ -31,6 +31,11 @@ def test_the_image_sets_what_the_command_knows() -> None:
     assert of_image("EXPOSE") == [ports]
     assert " ".join(image_environment()[f"METEORA_{name}_PORT"] for name in ("KV", "RAFT")) == ports
     assert of_image("VOLUME") == [image_environment()["METEORA_DATA_DIRECTORY"]]
+
+
+def test_health_is_asked_within_the_container_only() -> None:
+    assert image_environment()["METEORA_METRICS_ADDRESS"].startswith("127.0.0.1:")
+    assert health_check()[0] == "python"
 
 
 def test_the_image_runs_as_a_user_without_rights() -> None:

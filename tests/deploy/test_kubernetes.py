@@ -6,14 +6,17 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from meteora.addresses import is_wildcard, parse_address
 from tests.deploy.manifests import (
     KUBERNETES,
+    KUBERNETES_TLS,
     VARIABLES,
     container,
     image_environment,
     manifests,
     of_image,
     pod_environment,
+    secure_stateful_set,
     stateful_set,
 )
 
@@ -46,7 +49,9 @@ def test_everything_is_about_the_same_pods() -> None:
 
 def test_the_ports_are_those_of_the_image() -> None:
     ports = {each["name"]: each["containerPort"] for each in container()["ports"]}
-    assert ports == {name.lower(): int(image_environment()[f"METEORA_{name}_PORT"]) for name in ("KV", "RAFT")}
+    of_image = {name.lower(): int(image_environment()[f"METEORA_{name}_PORT"]) for name in ("KV", "RAFT")}
+    metrics = parse_address(pod_environment("meteora-0", "default")["METEORA_METRICS_ADDRESS"])
+    assert ports == {**of_image, "metrics": metrics.port}
     for service in manifests(KUBERNETES / "services.yaml"):
         assert all(ports[each["targetPort"]] == each["port"] for each in service["spec"]["ports"])
 
@@ -60,6 +65,41 @@ def test_the_volume_is_where_the_image_has_its_data() -> None:
 def test_the_nodes_are_told_what_the_command_knows() -> None:
     ours = {name for name in pod_environment("meteora-0", "default") if name.startswith("METEORA_")}
     assert ours <= VARIABLES
+
+
+def test_probes_are_asked_where_no_certificate_is_needed_and_another_host_can_ask() -> None:
+    probes = [container()[f"{each}Probe"]["httpGet"] for each in ("startup", "liveness", "readiness")]
+    assert [(each["port"], each.get("scheme", "HTTP")) for each in probes] == [("metrics", "HTTP")] * 3
+    assert is_wildcard(parse_address(pod_environment("meteora-0", "default")["METEORA_METRICS_ADDRESS"]).host)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_secure_stateful_set_is_what_a_release_knows(release: str) -> None:
+    kubernetes_validate.validate(secure_stateful_set(), release, strict=True)
+
+
+def test_the_secure_variant_is_built_on_the_other_one() -> None:
+    kustomization = yaml.safe_load((KUBERNETES_TLS / "kustomization.yaml").read_text())
+    (base,), (patch,) = kustomization["resources"], kustomization["patches"]
+    assert (KUBERNETES_TLS / base).resolve() == KUBERNETES
+    assert (KUBERNETES_TLS / patch["path"]).exists()
+    assert patch["target"] == {"kind": "StatefulSet", "name": stateful_set()["metadata"]["name"]}
+
+
+def test_the_files_of_the_secure_variant_are_in_its_secret() -> None:
+    (mounted,) = [
+        each["mountPath"] for each in container(secure_stateful_set())["volumeMounts"] if each["name"] == "tls"
+    ]
+    secure = pod_environment("meteora-0", "default", secure_stateful_set())
+    files = {name: path for name, path in secure.items() if path.startswith(mounted)}
+    assert {path.removeprefix(f"{mounted}/") for path in files.values()} == {"tls.crt", "tls.key", "ca.crt"}
+    assert files.keys() - VARIABLES == {"METEORA_CACERT", "METEORA_CERT", "METEORA_KEY"}
+
+
+def test_peers_of_the_secure_variant_bear_the_name_of_the_headless_service() -> None:
+    secure = pod_environment("meteora-0", "shop", secure_stateful_set())
+    advertised = secure["METEORA_ADVERTISE_ADDRESS"]
+    assert secure["METEORA_PEER_ALLOWED_NAMES"] == f"*.{advertised.partition('.')[2]}"
 
 
 def test_the_service_injects_no_variable_that_the_command_would_take_for_its_own() -> None:

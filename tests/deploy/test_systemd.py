@@ -52,6 +52,12 @@ def test_the_unit_and_its_settings_name_what_the_command_knows() -> None:
     assert "METEORA_DATA_DIRECTORY" in names
 
 
+def test_the_user_that_systemd_makes_can_read_a_configuration_file() -> None:
+    # The directory stays root's, and that user has no group in common with anybody.
+    assert "\nConfigurationDirectory=meteora\n" in UNIT.read_text()
+    assert "\nConfigurationDirectoryMode=0755\n" in UNIT.read_text()
+
+
 def test_the_data_is_where_the_unit_lets_it_be() -> None:
     text = UNIT.read_text()
     assert "\nStateDirectory=meteora\n" in text

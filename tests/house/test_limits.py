@@ -63,12 +63,14 @@ ROWS: Final[dict[str, list[str]]] = {
     "until the client has said that it speaks HTTP/2": [f"{server.OPENING_SECONDS:g} s"],
     "connections to the KV port": [f"({number(DEFAULTS.max_connections)})"],
     "connections to the Raft port": [number(assembly.RAFT_BOUNDS.max_connections)],
+    "connections to the port of `--metrics-address`": [number(assembly.METRICS_BOUNDS.max_connections)],
     "requests on the KV port": [f"({number(DEFAULTS.max_concurrent_requests)})"],
     "health and status on the KV port, beside those": [number(server.RESERVED_REQUESTS)],
     "requests on the Raft port": [number(assembly.RAFT_BOUNDS.max_requests)],
     "memory for requests that have not come whole, and for answers that are not read": [
         f"({size(DEFAULTS.max_buffered_bytes)})",
         f"{size(assembly.RAFT_BOUNDS.max_held_bytes)} on the Raft port",
+        f"{size(assembly.METRICS_BOUNDS.max_held_bytes)} on that of `--metrics-address`",
     ],
     f"long requests that are being served, above {size(admission.LONG_BYTES)}": [size(admission.MAX_BYTES)],
     "writes that wait to be replicated": [number(writes.MAX_PENDING_WRITES), size(writes.MAX_PENDING_BYTES)],
@@ -98,6 +100,9 @@ ROWS: Final[dict[str, list[str]]] = {
     ],
     "plain HTTP: bodies that come in, and what clients send ahead": [
         size(application.MAX_BODIES_BYTES + http1.MAX_CONNECTIONS * http1.MAX_AHEAD_BYTES)
+    ],
+    "the port of `--metrics-address`: answers that are not read, and what clients send ahead": [
+        size(assembly.METRICS_BOUNDS.max_held_bytes + assembly.METRICS_BOUNDS.max_connections * http1.MAX_AHEAD_BYTES)
     ],
     "connections: 6 KiB for each, and a short frame that is not whole": [
         size(DEFAULTS.max_connections * ((6 << 10) + connection.LONG_FRAME_BYTES))

@@ -28,6 +28,21 @@ _TYPE_WORDS: Final = {
     list: "an array",
 }
 
+_TOKEN: Final = re.compile(
+    r"""
+    \"{3} (?: [^\\] | \\. )*? \"{3,5}    # up to two quotes belong to what stands between the three
+    | '{3} .*? '{3,5}
+    | " (?: [^"\\] | \\. )* "
+    | ' [^']* '
+    | \# [^\n]*
+    | [][{}\n]
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""What tells where a statement of TOML ends, and what could be taken for that and isn't."""
+
+_NESTS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
+
 MAX_FILE_BYTES: Final = 64 * 1024
 """A longer file is none of ours: a device, a log."""
 
@@ -66,7 +81,7 @@ def read_config_file(path: Path) -> ConfigFile:
     except (ValueError, RecursionError) as error:
         # Numbers of thousands of digits, and arrays within arrays without end, have no syntax error.
         raise ConfigurationError(f"{path} can't be read: {error}") from None
-    lines = dict(_lines_of_keys(text))
+    lines = dict(lines_of_keys(text))
     values: dict[str, FileValue] = {}
     problems: list[str] = []
     refused: list[str] = []
@@ -109,27 +124,32 @@ def _syntax_error(path: Path, text: str, message: str) -> str:
     return f"{path}:{line}: this is not TOML: {reason}"
 
 
-def _lines_of_keys(text: str) -> Iterator[tuple[str, int]]:
-    """The keys at the top level of a TOML document, each with the line on which it is first named.
-
-    A statement of TOML ends with a line and can't be cut short at an earlier one: `text` being valid, as many lines as
-    make valid TOML are one statement.
-    """
-    statement: list[str] = []
+def lines_of_keys(text: str) -> Iterator[tuple[str, int]]:
+    """The keys at the top level of a valid TOML document, each with the line on which it is first named."""
     is_in_table = False
     seen: set[str] = set()
-    for number, line in enumerate(text.split("\n"), 1):
-        statement.append(line)
-        try:
-            keys = tomllib.loads("\n".join([*statement, ""]))
-        except tomllib.TOMLDecodeError:
-            continue
-        is_header = statement[0].lstrip().startswith("[")
+    for statement, line in _statements(text):
+        is_header = statement.lstrip().startswith("[")
         is_in_table = is_in_table or is_header
         if is_header or not is_in_table:
-            yield from ((key, number - len(statement) + 1) for key in keys if key not in seen)
+            keys = tomllib.loads(statement)
+            yield from ((key, line) for key in keys if key not in seen)
             seen.update(keys)
-        statement.clear()
+
+
+def _statements(text: str) -> Iterator[tuple[str, int]]:
+    """The statements of a valid TOML document, each with the line on which it begins.
+
+    One ends with a line, outside of strings and brackets.
+    """
+    begin, line, depth = 0, 1, 0
+    for token in _TOKEN.finditer(f"{text}\n"):
+        if token[0] in _NESTS:
+            depth += _NESTS[token[0]]
+        elif token[0] == "\n" and depth == 0:
+            statement = text[begin : token.end()]
+            yield statement, line
+            begin, line = token.end(), line + statement.count("\n")
 
 
 def _setting(key: str, value: object) -> Setting:
@@ -137,7 +157,9 @@ def _setting(key: str, value: object) -> Setting:
         return _BY_KEY[key]
     if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
         raise ConfigurationError(f'there is no table "{key}": settings stand at the top, outside of tables')
-    raise ConfigurationError(f'there is no setting "{key}"{nearest(key, _BY_KEY)}')
+    # As the environment has it.
+    plain = key.lower().replace("_", "-").removeprefix("meteora-")
+    raise ConfigurationError(f'there is no setting "{key}"{nearest(plain, _BY_KEY)}')
 
 
 def _converted(setting: Setting, value: object) -> Any:

@@ -3,17 +3,15 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
-from meteora.cli.config_file import nearest
+from meteora.cli.environment import warnings_of
 from meteora.cli.exit_status import SUCCESS, USAGE
 from meteora.cli.help_text import examples
 from meteora.cli.node_options import (
-    CONFIG_VARIABLE,
-    is_service_link,
     node_config,
     with_config_option,
     with_node_options,
@@ -25,17 +23,6 @@ from meteora.cli.usage_errors import words_of
 from meteora.config import SETTINGS, NodeConfig
 from meteora.errors import ConfigurationError
 from meteora.settings import Setting, as_plain, as_toml
-
-_CLIENT_VARIABLES: Final = {
-    f"METEORA_{name}"
-    for name in ("ENDPOINTS", "CACERT", "CERT", "KEY", "SERVER_NAME", "USER", "PASSWORD", "PASSWORD_FILE")
-}
-"""What only the commands of clients read."""
-
-_SERVICE_VARIABLE: Final = re.compile(
-    r"METEORA(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-)
-"""What Kubernetes tells all pods beside a service whose name begins with `meteora`."""
 
 _SECRET: Final = "(secret)"
 
@@ -54,7 +41,7 @@ def check(context: click.Context) -> int:
     Nothing is started, and nothing is looked for on disk or on the network. The exit status is 2 if `start` would
     refuse it. Variables that nobody reads are warned of only: they may be another program's.
     """
-    for warning in _warnings():
+    for warning in warnings_of(os.environ):
         click.echo(f"meteora: warning: {warning}", err=True)
     problems = _problems(context)
     for problem in problems:
@@ -110,16 +97,6 @@ def _problems(context: click.Context) -> list[str]:
         # The default stands in for what was refused, and may not fit the rest.
         if not any(re.search(rf"--{key}(?![\w-])", problem) for key in refused)
     ]
-
-
-def _warnings() -> Iterator[str]:
-    known = {setting.variable for setting in SETTINGS} | _CLIENT_VARIABLES | {CONFIG_VARIABLE}
-    for name in sorted(os.environ):
-        if is_service_link(name, os.environ):
-            if name in known:
-                yield f"{name} is passed over: Kubernetes has set it, for a service of that name"
-        elif name.startswith("METEORA_") and name not in known and not _SERVICE_VARIABLE.fullmatch(name):
-            yield f"{name} is set, and nobody reads it{nearest(name, known)}"
 
 
 def _as_text(context: click.Context, config: NodeConfig) -> str:

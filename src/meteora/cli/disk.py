@@ -19,7 +19,9 @@ _of_data_directory: Final[Callable[[Callable[..., Any]], Callable[..., Any]]] = 
     metavar="DIRECTORY",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("./data"),
+    envvar="METEORA_DATA_DIRECTORY",
     show_default=True,
+    show_envvar=True,
     help="Where the node keeps its data.",
 )
 

@@ -42,16 +42,17 @@ def _with_address(config: NodeConfig) -> NodeConfig:
 
 def _with_advertise_address(config: NodeConfig) -> NodeConfig:
     host = config.advertise_address
-    return replace(config, advertise_address=host and _host("--advertise-address", host))
+    return config if host is None else replace(config, advertise_address=_host("--advertise-address", host))
 
 
 def _with_peer(config: NodeConfig) -> NodeConfig:
     peer = config.peer_raft_address
-    return replace(config, peer_raft_address=peer and str(_peer("--peer-raft-address", peer)))
+    return config if peer is None else replace(config, peer_raft_address=str(_address("--peer-raft-address", peer)))
 
 
 def _with_initial_cluster(config: NodeConfig) -> NodeConfig:
-    addresses = tuple(str(_peer("--initial-cluster", each)) for each in config.initial_cluster)
+    # Two spellings of one address are one node.
+    addresses = tuple(dict.fromkeys(str(_address("--initial-cluster", each)) for each in config.initial_cluster))
     if config.peer_raft_address is not None and addresses:
         raise ConfigurationError(
             "--peer-raft-address joins a cluster that is there, --initial-cluster begins one: leave one of them out"
@@ -61,10 +62,22 @@ def _with_initial_cluster(config: NodeConfig) -> NodeConfig:
 
 def _with_two_ports(config: NodeConfig) -> NodeConfig:
     if config.raft_port == config.kv_port:
-        raise ConfigurationError(
-            f"--raft-port and --kv-port are both {config.raft_port}: each service needs a port of its own"
-        )
+        raise _same_port("--raft-port and --kv-port are both", config.raft_port)
     return config
+
+
+def _with_metrics_address(config: NodeConfig) -> NodeConfig:
+    if config.metrics_address is None:
+        return config
+    address = _address("--metrics-address", config.metrics_address)
+    for option, port in (("--kv-port", config.kv_port), ("--raft-port", config.raft_port)):
+        if address.port == port:
+            raise _same_port(f"--metrics-address and {option} both have", port)
+    return replace(config, metrics_address=str(address))
+
+
+def _same_port(what: str, port: int) -> ConfigurationError:
+    return ConfigurationError(f"{what} {port}: each service needs a port of its own")
 
 
 def _host(option: str, text: str) -> str:
@@ -78,7 +91,7 @@ def _host(option: str, text: str) -> str:
         ) from None
 
 
-def _peer(option: str, text: str) -> Address:
+def _address(option: str, text: str) -> Address:
     try:
         return parse_address(text)
     except ConfigurationError as error:
@@ -160,6 +173,7 @@ _STEPS: Final = (
     _with_peer,
     _with_initial_cluster,
     _with_two_ports,
+    _with_metrics_address,
     _with_another_peer,
     _with_room_for_a_request,
     _with_tls,

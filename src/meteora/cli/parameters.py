@@ -31,7 +31,7 @@ def type_of(kind: Kind) -> "click.ParamType[Any] | Callable[[Any], Any]":
             return click.Choice(words)
         case File() | Directory():
             is_file = isinstance(kind, File)
-            return click.Path(path_type=Path, file_okay=is_file, dir_okay=not is_file)
+            return Location(path_type=Path, file_okay=is_file, dir_okay=not is_file)
         case Names():
             return names
     assert_never(kind)
@@ -48,10 +48,24 @@ class Switch(click.types.BoolParamType):
             self.fail(f"{value!r} is neither true nor false.", param, ctx)
 
 
+class Location(click.Path):
+    """A path. Python takes an empty one for the current directory, which nobody means who gives it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click's own."""
+        if value == "":
+            self.fail("a path is not empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def names(value: str | tuple[str, ...]) -> tuple[str, ...]:
     """Names with commas between: those that are there, each once, in their order."""
     texts = value.split(",") if isinstance(value, str) else value
-    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    found = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if value != () and not found:
+        # A script's variable that is not set: none at all would let more in than was meant.
+        raise click.BadParameter(f"{value!r} has nothing in it: leave it out, or give some with commas between.")
+    return found
 
 
 def seconds(value: str | float) -> float:

@@ -1,9 +1,11 @@
 """The command that runs a node. Its options are the settings that `NodeConfig` declares."""
 
+import os
 from typing import Any
 
 import click
 
+from meteora.cli.environment import warnings_of
 from meteora.cli.exit_status import SUCCESS
 from meteora.cli.help_text import examples
 from meteora.cli.node_options import node_config, with_node_options
@@ -35,5 +37,5 @@ def start(context: click.Context, /, **_options: Any) -> int:
     # Loading the server takes longer than all that a client's command does; what makes no sense is refused before.
     from meteora.server import run  # noqa: PLC0415
 
-    run(config)
+    run(config, tuple(warnings_of(os.environ)))
     return SUCCESS

@@ -22,6 +22,7 @@ from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from meteora.addresses import parse_address
 from meteora.config import MAX_KEY_BYTES, NodeConfig
 from meteora.errors import DataDirectoryError, StateDiverged
 from meteora.features import OWN_RELEASE
@@ -43,7 +44,7 @@ from meteora.server.access import Gate
 from meteora.server.administration import Administration
 from meteora.server.auth_service import AuthService
 from meteora.server.cluster import Cluster
-from meteora.server.founding import Newcomer, meet
+from meteora.server.founding import Former, Newcomer, meet
 from meteora.server.guarded import GuardedServer
 from meteora.server.joining import announce, ask_until_heard, join, join_request
 from meteora.server.kv_service import KvService
@@ -84,6 +85,9 @@ RAFT_BOUNDS = Bounds(max_connections=256, max_requests=4_096, max_held_bytes=4 *
 """Of the Raft port: each peer has a connection or two, and other programs little to do there. What clients do on the KV
 port takes nothing of it."""
 
+METRICS_BOUNDS = Bounds(max_connections=128, max_requests=128, max_held_bytes=16 << 20)
+"""Of the port of `--metrics-address`: a few scrapers and probes, each with a connection or two."""
+
 GRACE_SECONDS = 1.0
 """For requests that are being answered when the node stops. Those that are not by then are given up."""
 
@@ -119,6 +123,8 @@ class Server:
         """Of its two ports, with what was counted there."""
         self.kv_server: RpcServer
         """What listens for clients."""
+        self._metrics_server: RpcServer | None = None
+        """What answers scrapers and probes that have no certificate, if it is wanted."""
         self._dialler: Dialler
         self._has_just_joined = False
         """In this run."""
@@ -153,9 +159,18 @@ class Server:
         self._parts.push_async_callback(raft_server.stop, STREAM_GRACE_SECONDS)
         await kv_server.start()
         self._parts.push_async_callback(self._stop_answering, kv_server)
+        if self._metrics_server is not None:
+            await self._metrics_server.start()
+            self._parts.push_async_callback(self._metrics_server.stop, 0.0)
         for service in ("", *_OF_RAFT_PORT, *_OF_KV_PORT, _SHARED_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        _log.info("serving", kv=config.kv_address, raft=config.raft_address, cluster=f"{self._cluster.cluster_id:016x}")
+        self._tell_where()
+
+    def _tell_where(self) -> None:
+        config = self._config
+        metrics = {} if config.metrics_address is None else {"metrics": config.metrics_address}
+        cluster = f"{self._cluster.cluster_id:016x}"
+        _log.info("serving", kv=config.kv_address, raft=config.raft_address, **metrics, cluster=cluster)
 
     async def _open_tls(self) -> NodeTls:
         tls = await asyncio.to_thread(open_tls, self._config, self._directory.path)
@@ -222,6 +237,9 @@ class Server:
     async def _whom_to_join(self, instance_id: int, raft_server: RpcServer) -> Sequence[str]:
         """Raft addresses of members; none if this node is to found a cluster."""
         config = self._config
+        former = self._directory.former
+        if not config.peers_to_ask and former is not None:
+            raise self._removed_error(former)
         if not config.initial_cluster:
             return config.peers_to_ask
         # Others ask the same of this node meanwhile, at the port that it will have later.
@@ -230,7 +248,13 @@ class Server:
         add_PeerServiceServicer_to_server(Newcomer(instance_id, config.initial_cluster), reception)
         try:
             await reception.start()
-            members = await meet(self._dialler, config.initial_cluster, config.raft_address, instance_id)
+            members = await meet(
+                self._dialler,
+                config.initial_cluster,
+                config.raft_address,
+                instance_id,
+                None if former is None else Former(former.cluster_id, former.peers),
+            )
         finally:
             await reception.stop(STREAM_GRACE_SECONDS)
         raft_server.bind()
@@ -256,8 +280,8 @@ class Server:
         if last_index:
             raise DataDirectoryError(
                 f"data directory {self._config.data_directory} is of node {node_id}, which was stopped while it "
-                f"created a cluster of its own: start it with -i {node_id} and without -p to go on with that, or "
-                "choose another directory with -d"
+                f"created a cluster of its own: start it with -i {node_id} and without -p or --initial-cluster to go "
+                "on with that, or choose another directory with -d"
             )
 
     def _refuse_lost_log(self) -> None:
@@ -387,7 +411,7 @@ class Server:
     def _bind(self) -> tuple[RpcServer, RpcServer]:
         config = self._config
         kv_bytes = self._kv_message_bytes
-        kind, host = config.rpc_server, config.address
+        kind, host = config.rpc_server, config.host
         raft_server = self._create_raft_server()
         kv_server = self.kv_server = create_rpc_server(
             kind,
@@ -399,22 +423,31 @@ class Server:
             reserved_services=_RESERVED_SERVICES,
             refusal_metadata=NOT_APPLIED_METADATA,
         )
-        for server in (raft_server, kv_server):
-            self._parts.push_async_callback(server.stop, 0.0)
-            server.bind()
+        self._metrics_server = self._create_metrics_server()
+        for server in (raft_server, kv_server, self._metrics_server):
+            if server is not None:
+                self._parts.push_async_callback(server.stop, 0.0)
+                server.bind()
         return raft_server, kv_server
 
     def _create_raft_server(self) -> RpcServer:
         config = self._config
         return create_rpc_server(
             config.rpc_server,
-            config.address,
+            config.host,
             config.raft_port,
             max_message_bytes=MAX_PEER_MESSAGE_BYTES,
             tls=self.tls.raft,
             bounds=RAFT_BOUNDS,
             refusal_metadata=NOT_APPLIED_METADATA,
         )
+
+    def _create_metrics_server(self) -> RpcServer | None:
+        """Our own server whatever serves gRPC: no call is registered with it, and grpcio's knows nothing else."""
+        if self._config.metrics_address is None:
+            return None
+        host, port = parse_address(self._config.metrics_address)
+        return create_rpc_server("http2", host, port, max_message_bytes=0, bounds=METRICS_BOUNDS)
 
     def _kv_bounds(self) -> Bounds:
         config, handles = self._config, file_handles.limit()
@@ -465,17 +498,24 @@ class Server:
             add_HealthServicer_to_server(self._health, server)
             names = (*own_services, _SHARED_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        servers = {"kv": kv_server, "raft": raft_server}
+        servers: dict[str, RpcServer] = {"kv": kv_server, "raft": raft_server}
+        if self._metrics_server is not None:
+            servers["metrics"] = self._metrics_server
         self._serve_web(kv_server, NodeMetrics(node, self._transport, peer_service, servers, self.tls))
 
     def _serve_web(self, kv_server: RpcServer, node_metrics: NodeMetrics) -> None:
-        """Plain HTTP, on the KV port only: the Raft port is for nodes."""
-        application = WebApplication(longest_body_bytes(self._kv_message_bytes))
-        if not kv_server.serve_web(application):
-            _log.info("no HTTP beside gRPC: --rpc-server grpcio has no metrics, probes and JSON")
-            return
+        """Plain HTTP, on the KV port and not on the Raft port, which is for nodes."""
         probes = Probes(self.node, self._cluster.cluster_id)
         self._parts.push_async_callback(probes.stop)
+        if self._metrics_server is not None:
+            in_the_clear = WebApplication(max_body_bytes=0)
+            probes.add_to(in_the_clear)
+            node_metrics.add_to(in_the_clear)
+            self._metrics_server.serve_web(in_the_clear)
+        application = WebApplication(longest_body_bytes(self._kv_message_bytes))
+        if not kv_server.serve_web(application):
+            _log.info("no HTTP beside gRPC: on its port, --rpc-server grpcio has no metrics, probes and JSON")
+            return
         probes.add_to(application)
         node_metrics.add_to(application)
         peers = PeerStatuses(self._dialler, lambda: self._gate.member_authorization)

@@ -82,7 +82,7 @@ async def join(dialler: Dialler, peers: Sequence[str], request: peer_pb2.JoinReq
                 ) from None
             if failure.code() in _REFUSALS:
                 raise JoinRefused(f"the cluster at {peer} refuses this node: {failure.details()}") from None
-            troubles[peer].tell(cause_of(failure))
+            troubles[peer].tell(cause_of(failure, ATTEMPT_SECONDS))
         await asyncio.sleep(PAUSE_SECONDS)
     raise JoinRefused("nobody is known who could let this node in")
 
@@ -105,11 +105,11 @@ async def ask_until_heard(dialler: Dialler, node: Node, peers: Sequence[str], re
     return False
 
 
-def cause_of(failure: grpc.aio.AioRpcError) -> str:
-    """Why an attempt failed."""
+def cause_of(failure: grpc.aio.AioRpcError, waited_seconds: float) -> str:
+    """Why an attempt failed that was given so long."""
     details = failure.details() or failure.code().name
     if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in details:
-        return f"no answer within {ATTEMPT_SECONDS:g} s"
+        return f"no answer within {waited_seconds:g} s"
     return details
 
 

@@ -112,6 +112,12 @@ class DataDirectory:
         return self._path
 
     @property
+    def former(self) -> Identity | None:
+        """Whose state was set aside last; None if none was. Raises `DataDirectoryError` if that can't be told."""
+        asides = sorted(path for path in self._path.glob(f"{_ASIDE}*") if (path / "identity").exists())
+        return read_identity(asides[-1]) if asides else None
+
+    @property
     def raft_path(self) -> Path:
         """Where the raft log is."""
         return self._path / "raft"

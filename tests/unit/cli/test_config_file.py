@@ -1,10 +1,13 @@
 """A node's settings in a TOML file: what is read of it, and how what is wrong is named."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from meteora.cli.config_file import MAX_FILE_BYTES, ConfigFile, read_config_file
+from meteora.cli.config_file import MAX_FILE_BYTES, ConfigFile, lines_of_keys, read_config_file
 from meteora.errors import ConfigurationError
 
 
@@ -47,10 +50,31 @@ def test_an_empty_file_sets_nothing(tmp_path: Path, content: str) -> None:
         ("address = '''\n[table]\n'''\n", 4),
         ('address = "a#\\"" # id = 1\n', 2),
         ('address = "\\u0085\\u2028\u0085\u2028"\n', 2),
+        ('address = """"a" # [\n\\"""\n"""""\n', 4),
+        ("address = ''''a' # [\n\\'''''\n", 3),
+        ("address = '\\'\n", 2),
+        ('address = ""\n', 2),
+        ('peer-allowed-names = [ # ]\n"]",\n[{a = "}"}],\n]\n', 5),
     ],
 )
 def test_the_line_is_where_the_statement_begins(tmp_path: Path, above: str, line: int) -> None:
     assert read(tmp_path, f"{above}id = 7\n").values["node_id"].line == line
+
+
+def test_the_lines_of_a_long_value_are_each_looked_at_a_few_times_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed_bytes = []
+    loads = tomllib.loads
+
+    def counting(text: str) -> dict[str, object]:
+        parsed_bytes.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(tomllib, "loads", counting)
+    content = "peer-allowed-names = [\n" + '"a",\n' * 1000 + "]\nid = 7\n"
+    assert read(tmp_path, content).values["node_id"].line == 1003
+    assert sum(parsed_bytes) <= 3 * len(content)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +83,12 @@ def test_the_line_is_where_the_statement_begins(tmp_path: Path, above: str, line
         ("id = 1\nraft-prot = 1", 'meteora.toml:2: there is no setting "raft-prot": did you mean "raft-port"?'),
         ("raft_port = 1", 'meteora.toml:1: there is no setting "raft_port": did you mean "raft-port"?'),
         ("xyzzy = 1", 'meteora.toml:1: there is no setting "xyzzy"'),
+        ("METEORA_ID = 1", 'meteora.toml:1: there is no setting "METEORA_ID": did you mean "id"?'),
+        ("Raft-Prot = 1", 'meteora.toml:1: there is no setting "Raft-Prot": did you mean "raft-port"?'),
+        ('"--kv-port" = 1', 'meteora.toml:1: there is no setting "--kv-port": did you mean "kv-port"?'),
+        ('\ncert-file = ""', "meteora.toml:2: cert-file: a path is not empty"),
+        ('data-directory = ""', "meteora.toml:1: data-directory: a path is not empty"),
+        ('initial-cluster = [""]', "meteora.toml:1: initial-cluster: ('',) has nothing in it"),
         ("\n[node]\nid = 0", 'meteora.toml:2: there is no table "node": settings stand at the top, outside of tables'),
         ("[[node]]\n[[node]]", 'meteora.toml:1: there is no table "node": settings stand at the top'),
         ("id.a = 1\nid.b = 2", "meteora.toml:1: id is a table: expected a number from 1 to 18446744073709551615"),
@@ -112,3 +142,47 @@ def test_a_file_that_is_too_long_to_be_one_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="can't be read: No such file"):
         read_config_file(tmp_path / "not-there")
+
+
+def array(items: list[str]) -> str:
+    return "[ # [\n" + ", # ]\n".join(items) + "\n]"
+
+
+def table(value: str) -> str:
+    return f'{{ a = {value}, "}}" = 1 }}'
+
+
+STRINGS = st.sampled_from(
+    [
+        '"a"',
+        '""',
+        '"#"',
+        '"\\""',
+        '"\\\\"',
+        "'\\'",
+        "'\"'",
+        '"""\n"\n\\""" #"""',
+        '""""a" """',
+        "'''\n'#'''''",
+        "''''\n'''",
+    ]
+)
+OTHERS = st.sampled_from(["1", "true", "1979-05-27T07:32:00Z", "-inf"])
+VALUES = st.recursive(
+    STRINGS | OTHERS,
+    lambda inner: st.lists(inner, max_size=3).map(array) | inner.filter(lambda text: "\n" not in text).map(table),
+    max_leaves=5,
+)
+
+
+@given(st.lists(VALUES | st.sampled_from(["", '# a [ \' """', "\t"])))
+def test_lines_are_found_whatever_is_above(values: list[str]) -> None:
+    lines: dict[str, int] = {}
+    text = ""
+    for number, value in enumerate(values):
+        if value.strip() and not value.startswith("#"):
+            lines[f"key{number}"] = text.count("\n") + 1
+            text += f"key{number} = "
+        text += f"{value} # [\n"
+    assert tomllib.loads(text).keys() == lines.keys()
+    assert dict(lines_of_keys(text)) == lines

@@ -104,3 +104,21 @@ def test_a_refusal_is_one_line(run: Run, tmp_path: Path) -> None:
     status, out, err = recover(run, tmp_path, "--force-new-cluster", "--yes")
     assert (status, out, len(err.splitlines())) == (1, "", 1)
     assert err.startswith("meteora: error: ")
+
+
+# As in a container, whose image says where the data is.
+
+
+def test_what_is_verified_is_the_directory_of_the_node_in_the_same_environment(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METEORA_DATA_DIRECTORY", str(root))
+    assert b"3 entries" in run("verify").out
+
+
+def test_what_is_recovered_is_the_directory_of_the_node_in_the_same_environment(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METEORA_DATA_DIRECTORY", str(root))
+    assert run("recover", "--force-new-cluster", "--yes").status == 0
+    assert cluster_id(root) != 0xAB

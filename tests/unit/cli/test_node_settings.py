@@ -32,6 +32,36 @@ def test_two_services_can_not_share_a_port() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("0.0.0.0:5000", "--metrics-address and --kv-port both have 5000: each service needs a port of its own"),
+        ("[::1]:7000", "--metrics-address and --raft-port both have 7000: each service needs a port of its own"),
+        ("9000", "--metrics-address '9000' is not an address: expected host:port"),
+        ("", "--metrics-address '' is not an address: expected host:port"),
+    ],
+)
+def test_metrics_need_an_address_of_their_own(address: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        checked(NodeConfig(metrics_address=address))
+    assert str(refused.value).startswith(said)
+
+
+def test_an_address_for_metrics_is_taken_as_it_is_usually_written() -> None:
+    assert checked(NodeConfig(metrics_address=" [::1]:09000")).metrics_address == "[::1]:9000"
+
+
+def test_an_address_is_in_the_list_once_however_it_is_spelled() -> None:
+    assert checked(NodeConfig(initial_cluster=("a:7000", "b:7000", "a:07000"))).initial_cluster == ("a:7000", "b:7000")
+
+
+@pytest.mark.parametrize("field", ["peer_raft_address", "advertise_address"])
+def test_what_was_given_and_is_empty_is_not_as_if_it_was_not_given(field: str) -> None:
+    option = f"--{field.replace('_', '-')}"
+    with pytest.raises(ConfigurationError, match=f"{option} '' is not"):
+        checked(NodeConfig(**{field: ""}))
+
+
+@pytest.mark.parametrize(
     ("config", "peer"),
     [
         (NodeConfig(), "0.0.0.0:7000"),

@@ -18,6 +18,7 @@ OPTIONS: list[tuple[list[str], str, str, str, Any]] = [
     (["-d", "--data-directory"], "METEORA_DATA_DIRECTORY", "/tmp/d", "data_directory", Path("/tmp/d")),
     (["-p", "--peer-raft-address"], "METEORA_PEER_RAFT_ADDRESS", "a:7001", "peer_raft_address", "a:7001"),
     (["--initial-cluster"], "METEORA_INITIAL_CLUSTER", "a:1,b:2", "initial_cluster", ("a:1", "b:2")),
+    (["--metrics-address"], "METEORA_METRICS_ADDRESS", "a:9000", "metrics_address", "a:9000"),
     (["--advertise-address"], "METEORA_ADVERTISE_ADDRESS", "a", "advertise_address", "a"),
     (["--max-request-bytes"], "METEORA_MAX_REQUEST_BYTES", "10", "max_request_bytes", 10),
     (["--quota-bytes"], "METEORA_QUOTA_BYTES", "0", "quota_bytes", 0),

@@ -10,7 +10,7 @@ import pytest
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceServicer, PeerServiceStub, add_PeerServiceServicer_to_server
 from meteora.rpc import create_rpc_server
-from meteora.server.founding import Newcomer, meet
+from meteora.server.founding import Former, Newcomer, meet
 from meteora.transport.dialler import Dialler
 
 OWN = "127.0.0.1:1"
@@ -30,6 +30,14 @@ class OlderMember(PeerServiceServicer):
 
     async def Meet(self, request: peer_pb2.MeetReq, context: "grpc.aio.ServicerContext[object, object]") -> None:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+
+class Deaf(PeerServiceServicer):
+    """A node that never answers."""
+
+    async def Meet(self, request: peer_pb2.MeetReq, context: object) -> peer_pb2.MeetReply:
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 async def serve(stack: AsyncExitStack, port: int, servicer: PeerServiceServicer) -> None:
@@ -104,6 +112,88 @@ def test_addresses_that_lead_to_one_node_are_no_cluster(
 ) -> None:
     assert met(lambda known: [Newcomer(each, known) for each in instances]) is None
     assert "lead to one node" in caplog.text
+
+
+@pytest.mark.parametrize(("cluster_id", "is_joined"), [(7, True), (8, False)])
+def test_who_was_removed_joins_its_own_cluster_where_that_was_last(
+    cluster_id: int, is_joined: bool, free_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def found() -> Sequence[str]:
+        async with AsyncExitStack() as stack:
+            await serve(stack, port, Member())
+            former = Former(cluster_id, [f"127.0.0.1:{port}"])
+            return await asyncio.wait_for(meet(Dialler(), [OWN], OWN, 1, former), WAIT_SECONDS)
+
+    port = free_port()
+    if is_joined:
+        assert asyncio.run(found()) == [f"127.0.0.1:{port}"]
+        return
+    with pytest.raises(TimeoutError):
+        asyncio.run(found())
+    assert "was removed from cluster 0000000000000008, and founds no other one" in caplog.text
+
+
+@pytest.fixture
+def met_as_first(free_port: Callable[[], int]) -> Callable[[Others], Sequence[str] | None]:
+    """What the first of a list of two comes to, at whose address somebody answers, too."""
+
+    def run(others: Others) -> Sequence[str] | None:
+        async def found() -> Sequence[str] | None:
+            addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+            async with AsyncExitStack() as stack:
+                for address, servicer in zip(addresses, others(addresses), strict=True):
+                    assert servicer is not None
+                    await serve(stack, int(address.rpartition(":")[2]), servicer)
+                try:
+                    return await asyncio.wait_for(meet(Dialler(), addresses, addresses[0], 1), WAIT_SECONDS)
+                except TimeoutError:
+                    return None
+
+        return asyncio.run(found())
+
+    return run
+
+
+MetAsFirst = Callable[[Others], "Sequence[str] | None"]
+
+
+def test_a_node_that_is_found_at_its_own_address_founds_a_cluster(met_as_first: MetAsFirst) -> None:
+    assert met_as_first(lambda known: [Newcomer(1, known), Newcomer(2, known)]) == ()
+
+
+def test_a_node_with_the_address_of_another_one_founds_none(
+    met_as_first: MetAsFirst, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert met_as_first(lambda known: [Newcomer(3, known), Newcomer(2, known)]) is None
+    assert "its own address, leads to another node" in caplog.text
+
+
+def test_a_node_with_the_address_of_a_member_is_to_hear_of_it_from_that_one(met_as_first: MetAsFirst) -> None:
+    (member,) = met_as_first(lambda known: [Member(), Newcomer(2, known)]) or ()
+    assert member.startswith("127.0.0.1:")
+
+
+def test_one_that_is_on_the_list_by_another_name_is_told_so(
+    free_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait() -> None:
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        async with AsyncExitStack() as stack:
+            for address, instance_id in zip(addresses, (1, 2), strict=True):
+                await serve(stack, int(address.rpartition(":")[2]), Newcomer(instance_id, addresses))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(meet(Dialler(), addresses, "0.0.0.0:7000", 1), WAIT_SECONDS)
+        assert f"{addresses[0]} is this node, which calls itself 0.0.0.0:7000: see --advertise-address" in caplog.text
+
+    asyncio.run(wait())
+
+
+def test_how_long_an_answer_was_waited_for_is_told_as_it_was(
+    met: Met, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meteora.server.founding.ANSWER_SECONDS", 0.1)
+    assert met(lambda known: [Newcomer(2, known), Deaf()]) is None
+    assert "no answer within 0.1 s" in caplog.text
 
 
 def test_one_that_is_not_on_the_list_joins_by_those_that_are(free_port: Callable[[], int]) -> None:

@@ -39,4 +39,4 @@ def test_another_trouble_is_told_at_once(caplog: pytest.LogCaptureFixture) -> No
 )
 def test_a_cause_is_in_plain_words(code: grpc.StatusCode, details: str, cause: str) -> None:
     failure = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
-    assert cause_of(failure) == cause
+    assert cause_of(failure, 10.0) == cause

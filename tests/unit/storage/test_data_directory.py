@@ -323,6 +323,19 @@ def test_set_aside_moves_the_state_that_began_with_a_snapshot(tmp_path: Path) ->
     assert not (tmp_path / "kv-100").exists()
 
 
+def test_what_was_set_aside_last_is_known(tmp_path: Path) -> None:
+    with opened(tmp_path) as directory:
+        assert directory.former is None
+        for cluster_id in (88, 99):
+            directory.create_identity(1, cluster_id)
+            directory.set_cluster(cluster_id)
+            gone = directory.mark_removed(PEERS)
+            directory.set_aside(NOW.replace(year=NOW.year + cluster_id))
+        # One that is not finished tells nothing yet.
+        (tmp_path / "removed-29990101-000000").mkdir()
+        assert directory.former == gone
+
+
 def test_set_aside_twice_in_a_second_takes_two_names(tmp_path: Path) -> None:
     names = []
     for _ in range(3):
