@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 from meteora.tls.counters import Refusal
 from meteora.tls.failure import TlsFailure, failure_of
-from meteora.tls.peer_certificate import PeerCertificate, has_expired, peer_certificate
+from meteora.tls.peer_certificate import PeerCertificate, peer_certificate
 
 HANDSHAKE_SECONDS: Final = 5.0
 """For a whole handshake: some round trips over a slow line."""
@@ -76,11 +76,8 @@ class TlsLayer(asyncio.Protocol):
         self._is_begun = self._is_closing = self._is_settled = False
         self._error: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def certificate(self) -> PeerCertificate | None:
-        """Of the other end, verified; None if it has shown none."""
-        return peer_certificate(self._tls)
+        self.certificate: PeerCertificate | None = None
+        """Of the other end, verified; None if it has shown none, or the handshake is not done."""
 
     @property
     def peer(self) -> Any:
@@ -154,8 +151,7 @@ class TlsLayer(asyncio.Protocol):
 
     def _open(self) -> None:
         try:
-            if has_expired(self._tls):
-                raise TlsFailure(Refusal.EXPIRED_CERTIFICATE, "this certificate has expired")
+            self.certificate = peer_certificate(self._tls)
             inner = self._keeper.opened(self)
         except TlsFailure as failure:
             self._encrypt(self._keeper.farewell(b"", str(failure)))

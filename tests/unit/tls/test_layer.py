@@ -21,6 +21,7 @@ from tests.unit.tls.ends import (
     connected,
     echo,
     handshake,
+    hello_of,
     outgoing,
     refusal_of,
     said_in_the_clear,
@@ -207,14 +208,6 @@ def test_who_speaks_http_2_in_the_clear_is_told_so_in_that(authority: Authority)
             await peer.close()
 
     run(story())
-
-
-def hello_of(context: ssl.SSLContext) -> bytes:
-    """The first flight of a client."""
-    incoming_bio, outgoing_bio = ssl.MemoryBIO(), ssl.MemoryBIO()
-    with suppress(ssl.SSLWantReadError):
-        context.wrap_bio(incoming_bio, outgoing_bio, server_hostname="localhost").do_handshake()
-    return outgoing_bio.read()
 
 
 @pytest.mark.parametrize("said", [lambda hello: b"", lambda hello: hello[:20], lambda hello: hello])
