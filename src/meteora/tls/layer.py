@@ -35,7 +35,10 @@ NO_TLS: Final = "this port speaks TLS only"
 Inside = Callable[[], asyncio.BaseProtocol]
 """Makes what is inside a connection that is open."""
 
-_READ_BYTES: Final = 256 << 10
+_PIECE_BYTES: Final = 16 << 10
+"""What goes through OpenSSL's buffers at a time, as long as a record may be: they never shrink, and so each connection
+keeps what it has once needed."""
+
 _HANDSHAKE_RECORD: Final = 22
 
 
@@ -104,11 +107,17 @@ class TlsLayer(asyncio.Protocol):
             self.fail(Refusal.PLAINTEXT, "it does not speak TLS", is_heard=True)
             return
         self._is_begun = True
-        self._incoming.write(data)
-        if self._inner is None:
-            self._shake_hands()
+        opened: list[bytes] = []
+        is_end = False
+        for at in range(0, len(data), _PIECE_BYTES):
+            self._incoming.write(data[at : at + _PIECE_BYTES])
+            if self._inner is None:
+                self._shake_hands()
+            is_end = self._is_closing or (self._inner is not None and self._decrypt(opened))
+            if is_end:
+                break
         if self._inner is not None:
-            self._read(self._inner)
+            self._pass_on(self._inner, opened, is_end=is_end)
 
     def eof_received(self) -> None:
         """Called by asyncio, which then closes the connection."""
@@ -154,8 +163,7 @@ class TlsLayer(asyncio.Protocol):
             self.certificate = peer_certificate(self._tls)
             inner = self._keeper.opened(self)
         except TlsFailure as failure:
-            self._encrypt(self._keeper.farewell(b"", str(failure)))
-            self._reply()
+            self._send(self._keeper.farewell(b"", str(failure)))
             self.fail(failure.refusal, str(failure), is_heard=True)
             return
         self._settle()
@@ -186,23 +194,23 @@ class TlsLayer(asyncio.Protocol):
 
     # Data
 
-    def _read(self, inner: asyncio.Protocol) -> None:
-        parts: list[bytes] = []
-        is_end = False
+    def _decrypt(self, opened: list[bytes]) -> bool:
+        """Adds what has come to `opened`; whether it was the last."""
         try:
-            while part := self._tls.read(_READ_BYTES):
-                parts.append(part)
-            is_end = True
+            while part := self._tls.read(_PIECE_BYTES):
+                opened.append(part)
         except ssl.SSLWantReadError:
-            pass
+            return False
         except ssl.SSLError as error:
             self._error = failure_of(error)
-            is_end = True
+        return True
+
+    def _pass_on(self, inner: asyncio.Protocol, opened: list[bytes], *, is_end: bool) -> None:
         if self._outgoing.pending:
             self._reply()
             self._ensure_read()
-        if parts:
-            inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if opened:
+            inner.data_received(opened[0] if len(opened) == 1 else b"".join(opened))
         if is_end:
             self.close()
 
@@ -211,10 +219,12 @@ class TlsLayer(asyncio.Protocol):
         if not self._transport.is_closing() and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self._transport.abort()
 
-    def _encrypt(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
+        """Encrypts it and sends it. Raises `ssl.SSLError`."""
         left = memoryview(data)
         while left:
-            left = left[self._tls.write(left) :]
+            left = left[self._tls.write(left[:_PIECE_BYTES]) :]
+            self._reply()
 
     def _reply(self) -> None:
         """Sends what was encrypted, or what TLS itself has to say."""
@@ -229,12 +239,10 @@ class TlsLayer(asyncio.Protocol):
         if self._is_closing:
             return
         try:
-            self._encrypt(data)
+            self._send(data)
         except ssl.SSLError:
             # What came last was no TLS, and the answer to what came before it can't be sent any more.
             self.abort()
-        else:
-            self._reply()
 
     def close(self) -> None:
         """As asyncio's."""

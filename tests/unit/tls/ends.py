@@ -15,10 +15,11 @@ from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, REQUEST, Application,
 class Server:
     """An endpoint, and what it asks of those who come."""
 
-    def __init__(self, tls: IncomingTls, port: int, endpoint: Endpoint) -> None:
+    def __init__(self, tls: IncomingTls, port: int, endpoint: Endpoint, application: Application) -> None:
         self.tls = tls
         self.port = port
         self.endpoint = endpoint
+        self.application = application
 
     @property
     def refused(self) -> dict[Refusal, int]:
@@ -29,10 +30,11 @@ class Server:
 async def serving(files: TlsFiles, *allowed_names: str, bounds: Bounds | None = None) -> AsyncIterator[Server]:
     listener = socket.create_server((HOST, 0))
     tls = IncomingTls(Certificates(files), service="test", allowed_names=allowed_names)
-    endpoint = Endpoint(Application().route, tls, bounds)
+    application = Application()
+    endpoint = Endpoint(application.route, tls, bounds)
     await endpoint.start(listener)
     try:
-        yield Server(tls, listener.getsockname()[1], endpoint)
+        yield Server(tls, listener.getsockname()[1], endpoint, application)
     finally:
         await endpoint.stop(PATIENCE_SECONDS)
 

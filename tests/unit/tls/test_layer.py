@@ -3,9 +3,11 @@
 import asyncio
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +58,32 @@ def test_more_than_fits_the_sockets_gets_through_both_ways(authority: Authority)
             connected(server.port, outgoing(authority.files("client"))) as client,
         ):
             assert await asyncio.gather(*(echo(client, body) for body in bodies)) == bodies
+
+    run(story())
+
+
+def memory_bytes() -> int:
+    """What this process has in memory now."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
+def test_a_connection_keeps_no_room_for_what_was_once_long(authority: Authority) -> None:
+    async def story() -> None:
+        async with serving(authority.files("server")) as server, AsyncExitStack() as stack:
+            tls = outgoing(authority.files("client"))
+            clients = [await stack.enter_async_context(connected(server.port, tls)) for _ in range(40)]
+            for client in clients:
+                await echo(client, b"hello")
+            await echo(clients[0], bytes(LARGE))
+            before = memory_bytes()
+            for client in clients[1:]:
+                assert len(await echo(client, bytes(LARGE))) == LARGE
+                server.application.bodies.clear()
+            # Of both ends, and of encrypting and decrypting at each.
+            assert (memory_bytes() - before) / len(clients) < LARGE
 
     run(story())
 
@@ -250,7 +278,7 @@ def test_what_is_no_tls_right_behind_a_request_ends_the_connection_and_is_no_err
             # Twice, so that nothing is on its way any more.
             assert [await echo(client, b"hello") for _ in range(2)] == [b"hello"] * 2
             ours: Any = client._transport
-            ours._encrypt(request_frames(5, b"hello"))
+            ours._tls.write(request_frames(5, b"hello"))
             (served,) = server.endpoint.connections
             theirs: Any = served._transport
             theirs.data_received(ours._outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
