@@ -121,6 +121,8 @@ class Certificates:
         if loaded is None:
             self.counters.failed_reloads += 1
             _log.error("new certificates can't be used: the old ones stay in use", cause=cause)
+        else:
+            self._warn_of_key_mode()
         return loaded
 
     def _load(self) -> Loaded:
@@ -191,7 +193,10 @@ class Certificates:
         return ConfigurationError(f"{self.files.prefix}{option} {path} {problem}")
 
     def _warn_of_key_mode(self) -> None:
-        mode = self.files.key.stat().st_mode & 0o777
+        try:
+            mode = self.files.key.stat().st_mode & 0o777
+        except OSError:
+            return  # It is gone again: the next look finds that.
         if mode & _OTHERS:
             _log.warning("others on this host can read a key: chmod o-rwx it", key=self.files.key, mode=f"{mode:03o}")
 

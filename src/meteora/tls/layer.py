@@ -113,7 +113,7 @@ class TlsLayer(asyncio.Protocol):
             self._incoming.write(data[at : at + _PIECE_BYTES])
             if self._inner is None:
                 self._shake_hands()
-            is_end = self._is_closing or (self._inner is not None and self._decrypt(opened))
+            is_end = self.is_closing() or (self._inner is not None and self._decrypt(opened))
             if is_end:
                 break
         if self._inner is not None:

@@ -172,6 +172,16 @@ def test_a_change_is_taken_up(authority: Authority, caplog: pytest.LogCaptureFix
     assert len(told(caplog, "new certificates are in use")) == 1
 
 
+def test_a_new_key_that_others_can_read_is_told_of(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with watched(Certificates(authority.files("node"))) as found:
+            authority.issue("node").key.chmod(0o644)
+            await until(lambda: found.counters.reloads)
+
+    run(story())
+    assert len(told(caplog, "others on this host can read a key")) == 1
+
+
 def test_a_new_authority_is_taken_up(authority: Authority, tmp_path: Path) -> None:
     async def story() -> None:
         async with watched(Certificates(authority.files("node"))) as found:
