@@ -11,7 +11,7 @@ from meteora.config import NodeConfig
 from meteora.errors import InternalError
 from meteora.observability.logs import configure
 from meteora.raft.errors import RaftError
-from meteora.server import file_handles
+from meteora.server import core_files, file_handles
 from meteora.server.assembly import Server
 from meteora.server.service_manager import READY, STOPPING, ServiceManager
 
@@ -33,6 +33,7 @@ def run(config: NodeConfig) -> None:
     Raises a `MeteoraError` if the node can't start, or can't go on.
     """
     configure(config.log_level, config.log_format, config.node_id)
+    core_files.write_none()
     file_handles.raise_limit()
     # What is loaded by now stays, and need not be looked through ever again.
     gc.collect()
