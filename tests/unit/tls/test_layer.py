@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meteora.http2.frames import GOAWAY, PREFACE, settings_frame
-from meteora.tls import Certificates, Refusal, layer, peer_certificate
+from meteora.tls import Certificates, IncomingTls, Refusal, layer, peer_certificate
 from meteora.tls.layer import NO_TLS
 from tests.certificates import Authority
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, Peer, request_frames, run, until
@@ -286,6 +286,60 @@ def test_what_is_no_tls_right_behind_a_request_ends_the_connection_and_is_no_err
                 await client.closed
 
     run(story())
+
+
+class Deaf(asyncio.Transport):
+    """Leads nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.is_aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return (HOST, 1) if name == "peername" else default
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_who_makes_tls_answer_and_does_not_read_that_is_cut_off(authority: Authority, *, reads: bool) -> None:
+    async def story() -> None:
+        tls = IncomingTls(Certificates(authority.files("server", asks=False)), service="test")
+        served, transport = tls.new_layer(asyncio.Protocol, lambda said, reason: b""), Deaf()
+        served.connection_made(transport)
+        heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting(authority).wrap_bio(heard, said, server_hostname="localhost")
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        served.data_received(said.read())
+        heard.write(transport.written)
+        client.do_handshake()
+        served.data_received(said.read())
+        if not reads:
+            served.pause_writing()
+        for _ in range(2 * layer.MAX_UNREAD_BYTES // len(KEY_UPDATE)):
+            # Updates of keys, as an answer to such: which Python's own client can't ask for.
+            served._outgoing.write(KEY_UPDATE)
+            client.write(b"x")
+            served.data_received(said.read())
+        assert transport.is_aborted is not reads
+        served.connection_lost(None)
+
+    run(story())
+
+
+KEY_UPDATE = bytes(27)
 
 
 def test_new_certificates_are_for_new_connections(authority: Authority, stranger: Authority) -> None:
