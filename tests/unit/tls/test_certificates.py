@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -257,6 +258,32 @@ def test_a_file_that_is_gone_for_a_while_leaves_the_old_ones_in_use(authority: A
             assert found.current is before
             authority.issue("node")
             await until(lambda: found.counters.reloads)
+
+    run(story())
+
+
+def test_what_could_not_be_read_is_tried_again_although_no_file_was_written(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when its owner or its mode is put right, or when there are file handles again."""
+
+    def replace_within(path: Path, content: bytes) -> None:
+        """In a way that `stat` does not tell."""
+        before = path.stat()
+        path.write_bytes(content.ljust(before.st_size)[: before.st_size])
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    async def story() -> None:
+        files = authority.files("node")
+        async with watched(Certificates(files)) as found:
+            authority.issue("node")
+            good = files.key.read_bytes()
+            files.key.write_bytes(b"x" * len(good))
+            await until(lambda: found.counters.failed_reloads)
+            replace_within(files.key, good)
+            await until(lambda: found.counters.reloads)
+            assert found.current.key_pem == good
+            assert found.counters.failed_reloads == 1
 
     run(story())
 
