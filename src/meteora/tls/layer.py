@@ -26,9 +26,9 @@ LAST_WORDS_SECONDS: Final = 1.0
 """For the other end to read why it was refused. Were the connection closed at once, what it has sent meanwhile would
 make its system drop that unread."""
 
-MAX_UNREAD_BYTES: Final = 64 << 10
-"""Of what the other end makes TLS itself answer while it does not read: it is cut off then. An honest one makes some 30
-of them, once in a million records; and nobody else counts them."""
+MAX_UNREAD_BYTES: Final = 16 << 10
+"""Of what the other end makes TLS itself answer while it does not read: it is cut off then. An honest one makes 27
+bytes of it, once in millions of records; and nobody else counts them."""
 
 NO_TLS: Final = "this port speaks TLS only"
 
