@@ -228,7 +228,7 @@ def _no_password() -> NoReturn:
 
 
 def _words(error: ssl.SSLError) -> str:
-    return (error.reason or "it holds no key in PEM that can be read").lower().replace("_", " ")
+    return (error.reason or "").lower().replace("_", " ") or "it holds no key in PEM that can be read"
 
 
 def _fingerprint(files: TlsFiles) -> object:
