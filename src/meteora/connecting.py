@@ -15,6 +15,7 @@ _TLS: Final = {
     "TSI_DATA_CORRUPTED": "it refused the certificate that it was shown, or was shown none (--cert, --key)",
     "Expected SETTINGS frame as the first frame, got frame type 7": "it speaks TLS only: connect by https://, or give "
     "the certificate of its CA by --cacert",
+    "Handshake read failed": "it hung up, or did not answer, when it was spoken to by TLS",
     "Cannot check peer": "it speaks TLS, but not HTTP/2 in it",
 }
 """By what gRPC's details hold."""

@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import resource
 import ssl
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from meteora.client import AsyncClient
-from tests.certificates import Authority, Pair
+from tests.certificates import LONG_AGO, YESTERDAY, Authority, Pair
 from tests.cluster.processes import PLAIN, START_SECONDS, NodeProcess, grpcurl, meteora, wait_until
 from tests.cluster.secure import SecureCluster
 
@@ -28,12 +31,25 @@ def curl(secure: SecureCluster, *options: str) -> str:
     return subprocess.run([*command, *options[:-1], url], capture_output=True, text=True, check=True).stdout
 
 
+@contextmanager
+def core_files_are_wanted() -> Iterator[None]:
+    """As far as who starts a process has a say in it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[SecureCluster]:
     """For all tests of this module, each of which leaves it whole."""
     cluster = SecureCluster(tmp_path_factory.mktemp("secure"), [free_port() for _ in range(6)])
     try:
-        yield cluster.start()
+        with core_files_are_wanted():
+            cluster.start()
+        yield cluster
         for node in cluster.nodes:
             assert " ERROR " not in node.output
             assert "Traceback" not in node.output
@@ -87,21 +103,32 @@ def test_grpcurl_is_served_on_the_raft_port_with_the_certificate_of_a_node(secur
     assert len(json.loads(status.stdout)["addressMap"]) == 3
 
 
+def refused(secure: SecureCluster, port: str, reason: str) -> float:
+    """What the first node has counted."""
+    name = f'meteora_tls_refused_total{{port="{port}",reason="{reason}"}} '
+    (line,) = [line for line in curl(secure, "/metrics").splitlines() if line.startswith(name)]
+    return float(line.removeprefix(name))
+
+
 @pytest.mark.parametrize("port", ["kv", "raft"])
-@pytest.mark.parametrize("who", ["in the clear", "without a certificate", "of another authority"])
-def test_grpcurl_is_refused(secure: SecureCluster, port: str, who: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", ["plaintext", "no-certificate", "untrusted-certificate", "expired-certificate"])
+def test_grpcurl_is_refused(secure: SecureCluster, port: str, reason: str, tmp_path: Path) -> None:
     ca = ["-cacert", str(secure.authority.ca)]
     stranger = Authority(tmp_path / "other").issue("node1", "node1")
+    expired = secure.authority.issue("expired", "node1", not_before=LONG_AGO, not_after=YESTERDAY)
     security = {
-        "in the clear": list(PLAIN),
-        "without a certificate": ca,
-        "of another authority": [*ca, "-cert", str(stranger.cert), "-key", str(stranger.key)],
-    }[who]
+        "plaintext": list(PLAIN),
+        "no-certificate": ca,
+        "untrusted-certificate": secure.of_grpcurl(stranger),
+        "expired-certificate": secure.of_grpcurl(expired),
+    }[reason]
+    before = refused(secure, port, reason)
     ports = secure.kv_ports if port == "kv" else secure.raft_ports
     outcome = grpcurl(ports[0], STATUS, None, "-connect-timeout", "1", security=security)
     assert outcome.returncode != 0
     assert outcome.stdout == ""
-    secure.node(1).wait_for_line(f"TLS connection refused service={port} host=127.0.0.1")
+    secure.node(1).wait_for_line(f"TLS connection refused service={port} host=127.0.0.1 reason={reason} ")
+    assert refused(secure, port, reason) > before
 
 
 def test_the_certificate_of_a_client_is_none_of_a_peer(secure: SecureCluster) -> None:
@@ -124,6 +151,13 @@ def test_a_node_that_is_not_on_the_list_never_becomes_a_member(
     finally:
         node.end()
     assert secure.is_whole()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are looked up in /proc")
+def test_keys_get_into_no_core_file(secure: SecureCluster) -> None:
+    limits = Path(f"/proc/{secure.node(1).process.pid}/limits").read_text()
+    (of_core_files,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+    assert of_core_files.split()[4] == "0"
 
 
 def test_a_node_that_was_killed_comes_back(secure: SecureCluster) -> None:

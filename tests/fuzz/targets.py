@@ -6,7 +6,15 @@ A new one is a function in the file of its room, and a line here; its name is th
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import http2_targets, http_targets, peer_targets, rpc_targets, storage_targets, text_targets
+from tests.fuzz import (
+    http2_targets,
+    http_targets,
+    peer_targets,
+    rpc_targets,
+    storage_targets,
+    text_targets,
+    tls_targets,
+)
 
 Target = Callable[[bytes], None]
 
@@ -33,4 +41,6 @@ TARGETS: Final[dict[str, Target]] = {
     "addresses": text_targets.addresses,
     "config-file": text_targets.config_file,
     "command-line": text_targets.command_line,
+    "tls-server": tls_targets.tls_server,
+    "tls-client": tls_targets.tls_client,
 }

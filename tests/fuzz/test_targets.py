@@ -9,7 +9,15 @@ from hypothesis import strategies
 from tests.fuzz.run import CORPUS, MAX_KEPT_BYTES
 from tests.fuzz.targets import TARGETS
 
-CASES = {"raft-directory": 40, "command-line": 200, "rpc-host": 300, "small-files": 200, "raft-core": 1500}
+CASES = {
+    "raft-directory": 40,
+    "command-line": 200,
+    "rpc-host": 300,
+    "small-files": 200,
+    "raft-core": 1500,
+    "tls-server": 150,
+    "tls-client": 150,
+}
 """Of targets that take long for a case."""
 
 USUAL_CASES = 500

@@ -29,6 +29,8 @@ IN_MEMORY: Final = (
 SHORT_KEYS: Final = reads.MAX_PENDING_READS * reads.LONG_KEY_BYTES
 KNOWN_BYTES: Final = 3_328
 """Of a block of headers that is remembered, as measured."""
+TLS_BYTES: Final = 80 << 10
+"""Of OpenSSL's for a connection, as measured: 33 KB when it is open, and this once much has gone both ways."""
 
 
 def size(count: int) -> str:
@@ -60,6 +62,7 @@ ROWS: Final[dict[str, list[str]]] = {
         number(connection.MAX_CONTROL_FRAMES),
         size(connection.MAX_CONTROL_BYTES),
     ],
+    "answers of TLS itself (to updates of its keys) that the client does not read": [size(layer.MAX_UNREAD_BYTES)],
     "until the client has said that it speaks HTTP/2": [f"{server.OPENING_SECONDS:g} s"],
     "connections to the KV port": [f"({number(DEFAULTS.max_connections)})"],
     "connections to the Raft port": [number(assembly.RAFT_BOUNDS.max_connections)],
@@ -106,6 +109,9 @@ ROWS: Final[dict[str, list[str]]] = {
     ],
     "connections: 6 KiB for each, and a short frame that is not whole": [
         size(DEFAULTS.max_connections * ((6 << 10) + connection.LONG_FRAME_BYTES))
+    ],
+    f"TLS: {size(TLS_BYTES)} for each connection, and answers of its own that are not read": [
+        size(DEFAULTS.max_connections * (TLS_BYTES + layer.MAX_UNREAD_BYTES))
     ],
     "requests: 4 KiB for each": [size(DEFAULTS.max_concurrent_requests * (4 << 10))],
     f"quota, `--quota-bytes` ({size(DEFAULTS.quota_bytes)}; 0: none)": [],

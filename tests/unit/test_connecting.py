@@ -27,6 +27,11 @@ from meteora.connecting import why_not_connected
             "can't be connected to: it speaks TLS only: connect by https://, or give the certificate of its CA by "
             "--cacert",
         ),
+        (
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Handshake read failed "
+            "(Endpoint closing)",
+            "can't be connected to: it hung up, or did not answer, when it was spoken to by TLS",
+        ),
     ],
 )
 def test_what_grpc_says_of_its_insides_is_left_out(details: str, why: str) -> None:

@@ -121,10 +121,14 @@ async def connect(host: str, port: int, tls: OutgoingTls | None = None) -> Clien
         return connection
     connection = ClientConnection(b"https")
     layer, done = tls.new_layer(host, lambda: connection)
-    await loop.create_connection(lambda: layer, host, port)
     try:
-        await done
-    except BaseException:
-        layer.abort()
-        raise
+        await loop.create_connection(lambda: layer, host, port)
+        try:
+            await done
+        except BaseException:
+            layer.abort()
+            raise
+    finally:
+        # Who has given up does not ask how it ends.
+        done.cancel()
     return connection

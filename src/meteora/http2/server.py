@@ -683,15 +683,21 @@ class Endpoint:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def _accept(self) -> asyncio.Protocol:
-        handshakes = 0 if self._tls is None else self._tls.handshakes
-        if len(self.connections) + handshakes >= self.bounds.max_connections:
+        reason = f"more than {self.bounds.max_connections} at a time"
+        if not self._has_room(reason):
             self.refused_connections += 1
-            reason = f"more than {self.bounds.max_connections} at a time"
             self.told.warning("connections are refused", "connections", reason=reason)
             return _TurnedAway()
         if self._tls is None:
             return ServerConnection(self)
         return self._tls.new_layer(lambda: ServerConnection(self), _farewell)
+
+    def _has_room(self, reason: str) -> bool:
+        """Whether one more may come. Who has yet to prove who he is makes room for it."""
+        room, tls = self.bounds.max_connections - len(self.connections), self._tls
+        if tls is not None and room > 0 and tls.handshakes >= room:
+            tls.make_room(reason)
+        return room > (0 if tls is None else tls.handshakes)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)

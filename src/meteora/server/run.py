@@ -12,7 +12,7 @@ from meteora.config import NodeConfig
 from meteora.errors import InternalError
 from meteora.observability.logs import configure, get_logger
 from meteora.raft.errors import RaftError
-from meteora.server import file_handles
+from meteora.server import core_files, file_handles
 from meteora.server.assembly import Server
 from meteora.server.service_manager import READY, STOPPING, ServiceManager
 
@@ -39,6 +39,7 @@ def run(config: NodeConfig, warnings: Sequence[str] = ()) -> None:
     configure(config.log_level, config.log_format, config.node_id)
     for warning in warnings:
         _log.warning(warning)
+    core_files.write_none()
     file_handles.raise_limit()
     # What is loaded by now stays, and need not be looked through ever again.
     gc.collect()

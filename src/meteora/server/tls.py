@@ -47,11 +47,21 @@ def open_tls(config: NodeConfig, data_directory: Path) -> NodeTls:
         return NodeTls(incoming)
     names = config.peer_allowed_names
     certificates = Certificates(raft, checks_address=not names)
+    if not names and incoming is not None and _have_one_authority(incoming.certificates, certificates):
+        _log.warning(
+            "whoever has the certificate of a client can be a peer, because one CA has signed both: give "
+            "--peer-allowed-names, or a CA of their own to peers"
+        )
     return NodeTls(
         incoming,
         IncomingTls(certificates, service="raft", allowed_names=names),
         OutgoingTls(certificates, allowed_names=names),
     )
+
+
+def _have_one_authority(one: Certificates, other: Certificates) -> bool:
+    ca_pem = one.current.ca_pem
+    return ca_pem is not None and ca_pem == other.current.ca_pem
 
 
 def _kv_files(config: NodeConfig, data_directory: Path) -> TlsFiles | None:

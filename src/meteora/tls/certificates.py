@@ -79,6 +79,8 @@ class Certificates:
         self._checks_address = checks_address
         self._tried = _fingerprint(files)
         self._changed_to: object = None
+        self._failure = ""
+        """Why what was tried last can't be used."""
         self.current = self._load()
         self._warn_of_key_mode()
         self._note_expiry()
@@ -103,7 +105,7 @@ class Certificates:
     def _look(self) -> Loaded | None:
         """What is new, once it has stood still for a look; None if nothing is, or it can't be used."""
         found = _fingerprint(self.files)
-        if found == self._tried:
+        if found == self._tried and not self._failure:
             self._changed_to = None
             return None
         if found != self._changed_to:
@@ -117,8 +119,12 @@ class Certificates:
             cause = ""
         if _fingerprint(self.files) != found:
             return None  # It was still being written.
-        self._tried = found
-        if loaded is None:
+        is_news = (found, cause) != (self._tried, self._failure)
+        # What has failed is tried again: that a file may be read now is not to be seen by its fingerprint.
+        self._tried, self._failure = found, cause
+        if loaded is not None:
+            self._warn_of_key_mode()
+        elif is_news:
             self.counters.failed_reloads += 1
             _log.error("new certificates can't be used: the old ones stay in use", cause=cause)
         return loaded
@@ -191,7 +197,10 @@ class Certificates:
         return ConfigurationError(f"{self.files.prefix}{option} {path} {problem}")
 
     def _warn_of_key_mode(self) -> None:
-        mode = self.files.key.stat().st_mode & 0o777
+        try:
+            mode = self.files.key.stat().st_mode & 0o777
+        except OSError:
+            return  # It is gone again: the next look finds that.
         if mode & _OTHERS:
             _log.warning("others on this host can read a key: chmod o-rwx it", key=self.files.key, mode=f"{mode:03o}")
 
@@ -219,7 +228,7 @@ def _no_password() -> NoReturn:
 
 
 def _words(error: ssl.SSLError) -> str:
-    return (error.reason or "it holds no key in PEM that can be read").lower().replace("_", " ")
+    return (error.reason or "").lower().replace("_", " ") or "it holds no key in PEM that can be read"
 
 
 def _fingerprint(files: TlsFiles) -> object:

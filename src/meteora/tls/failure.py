@@ -46,6 +46,8 @@ def failure_of(error: ssl.SSLError) -> TlsFailure:
         refusal = Refusal.EXPIRED_CERTIFICATE if error.verify_code in _EXPIRED else Refusal.UNTRUSTED_CERTIFICATE
         hint = _HINT if error.verify_code in _OF_ANOTHER_HOST else ""
         return TlsFailure(refusal, f"its certificate is not accepted: {error.verify_message.rstrip('.')}{hint}")
+    if isinstance(error, ssl.SSLZeroReturnError):
+        return TlsFailure(Refusal.DISCONNECTED, "it hung up during the handshake")
     reason = error.reason or ""
     if reason in _REFUSALS:
         return TlsFailure(*_REFUSALS[reason])

@@ -58,12 +58,16 @@ class IncomingTls:
     def began(self, layer: TlsLayer) -> None:
         """One more is under way."""
         if len(self._under_way) >= MAX_HANDSHAKES:
-            longest = next(iter(self._under_way))
-            longest.fail(Refusal.CROWDED_OUT, f"more than {MAX_HANDSHAKES} handshakes at a time")
-            # It may have failed before, and been left a moment to read why.
-            longest.abort()
-            self.gone(longest)
+            self.make_room(f"more than {MAX_HANDSHAKES} handshakes at a time")
         self._under_way[layer] = None
+
+    def make_room(self, reason: str) -> None:
+        """Cuts off the one that has been under way for longest, of which there must be one."""
+        longest = next(iter(self._under_way))
+        longest.fail(Refusal.CROWDED_OUT, reason)
+        # It may have failed before, and been left a moment to read why.
+        longest.abort()
+        self.gone(longest)
 
     def ensure_allowed(self, certificate: PeerCertificate | None) -> None:
         """Raises `TlsFailure` unless it bears a name that is allowed."""

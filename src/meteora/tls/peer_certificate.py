@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
+from meteora.tls.counters import Refusal
+from meteora.tls.failure import TlsFailure
+
 _Names = Iterable[tuple[str, str]]
 
 
@@ -32,15 +35,28 @@ class PeerCertificate(NamedTuple):
 
 
 def peer_certificate(connection: ssl.SSLObject) -> PeerCertificate | None:
-    """Of the other end; None if it has shown none, or none was asked for."""
-    found = connection.getpeercert()
+    """Of the other end; None if it has shown none, or none was asked for.
+
+    Raises `TlsFailure` for one that can't be read, or has expired: at the latter OpenSSL does not look when a session
+    of TLS 1.2 is resumed.
+    """
+    try:
+        found = connection.getpeercert()
+    except ValueError as error:
+        raise TlsFailure(Refusal.UNTRUSTED_CERTIFICATE, "the names in this certificate can't be read") from error
     if not found:
         return None
+    if ssl.cert_time_to_seconds(cast(str, found["notAfter"])) < time.time():
+        raise TlsFailure(Refusal.EXPIRED_CERTIFICATE, "this certificate has expired")
     subject = cast("Iterable[_Names]", found.get("subject", ()))
     common_names = [value for part in subject for key, value in part if key == "commonName"]
-    alternative = cast(_Names, found.get("subjectAltName", ()))
-    names = tuple(_usual(value) if kind == "IP Address" else value for kind, value in alternative)
-    return PeerCertificate(common_names[0] if common_names else None, names)
+    alternative = cast("Iterable[tuple[str, object]]", found.get("subjectAltName", ()))
+    # A name of a directory is no text, and nothing that could be listed.
+    names = [(kind, value) for kind, value in alternative if isinstance(value, str)]
+    return PeerCertificate(
+        common_names[0] if common_names else None,
+        tuple(_usual(value) if kind == "IP Address" else value for kind, value in names),
+    )
 
 
 def _usual(address: str) -> str:
@@ -49,13 +65,3 @@ def _usual(address: str) -> str:
         return str(ipaddress.ip_address(address.strip()))
     except ValueError:
         return address
-
-
-def has_expired(connection: ssl.SSLObject) -> bool:
-    """Whether the certificate of the other end has; OpenSSL does not look when a session of TLS 1.2 is resumed."""
-    found = connection.getpeercert()
-    return found is not None and "notAfter" in found and _end_of(found["notAfter"]) < time.time()
-
-
-def _end_of(text: object) -> float:
-    return ssl.cert_time_to_seconds(cast(str, text))

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ def self_signed_files(folder: Path, service: str, hosts: Iterable[str]) -> tuple
     cert, key = folder / f"{service}-cert.pem", folder / f"{service}-key.pem"
     # What is no ASCII can't be in a certificate as it stands.
     names = sorted({host for host in hosts if host and host.isascii()})
-    if not (key.exists() and _is_good(cert, names)):
+    if not (_is_good(cert, names) and _fit(cert, key)):
         folder.mkdir(mode=0o700, exist_ok=True)
         cert_pem, key_pem = _make(service, names)
         _write(key, key_pem)
@@ -42,6 +43,16 @@ def _is_good(cert: Path, names: list[str]) -> bool:
     extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     borne = {str(each.value) for each in extension.value}
     return borne >= set(names) and found.not_valid_after_utc - datetime.now(UTC) > RENEWAL
+
+
+def _fit(cert: Path, key: Path) -> bool:
+    """They may not, after a crash while they were made."""
+    try:
+        # Nobody is to be asked for a password.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _make(service: str, names: list[str]) -> tuple[bytes, bytes]:

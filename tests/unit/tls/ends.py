@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from meteora.http2 import ClientConnection, ClientStream, Endpoint, connect
+from meteora.http2 import Bounds, ClientConnection, ClientStream, Endpoint, connect
 from meteora.tls import Certificates, IncomingTls, OutgoingTls, Refusal, TlsFailure, TlsFiles
 from tests.certificates import Authority
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, REQUEST, Application, body_of, until
@@ -15,10 +15,11 @@ from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, REQUEST, Application,
 class Server:
     """An endpoint, and what it asks of those who come."""
 
-    def __init__(self, tls: IncomingTls, port: int, endpoint: Endpoint) -> None:
+    def __init__(self, tls: IncomingTls, port: int, endpoint: Endpoint, application: Application) -> None:
         self.tls = tls
         self.port = port
         self.endpoint = endpoint
+        self.application = application
 
     @property
     def refused(self) -> dict[Refusal, int]:
@@ -26,13 +27,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(files: TlsFiles, *allowed_names: str) -> AsyncIterator[Server]:
+async def serving(files: TlsFiles, *allowed_names: str, bounds: Bounds | None = None) -> AsyncIterator[Server]:
     listener = socket.create_server((HOST, 0))
     tls = IncomingTls(Certificates(files), service="test", allowed_names=allowed_names)
-    endpoint = Endpoint(Application().route, tls)
+    application = Application()
+    endpoint = Endpoint(application.route, tls, bounds)
     await endpoint.start(listener)
     try:
-        yield Server(tls, listener.getsockname()[1], endpoint)
+        yield Server(tls, listener.getsockname()[1], endpoint, application)
     finally:
         await endpoint.stop(PATIENCE_SECONDS)
 
@@ -84,6 +86,14 @@ def trusting(authority: Authority) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(authority.ca)
     return context
+
+
+def hello_of(context: ssl.SSLContext) -> bytes:
+    """The first flight of a client."""
+    incoming_bio, outgoing_bio = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming_bio, outgoing_bio, server_hostname="localhost").do_handshake()
+    return outgoing_bio.read()
 
 
 async def said_in_the_clear(port: int, data: bytes) -> bytes:

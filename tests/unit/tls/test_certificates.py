@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -172,6 +173,16 @@ def test_a_change_is_taken_up(authority: Authority, caplog: pytest.LogCaptureFix
     assert len(told(caplog, "new certificates are in use")) == 1
 
 
+def test_a_new_key_that_others_can_read_is_told_of(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with watched(Certificates(authority.files("node"))) as found:
+            authority.issue("node").key.chmod(0o644)
+            await until(lambda: found.counters.reloads)
+
+    run(story())
+    assert len(told(caplog, "others on this host can read a key")) == 1
+
+
 def test_a_new_authority_is_taken_up(authority: Authority, tmp_path: Path) -> None:
     async def story() -> None:
         async with watched(Certificates(authority.files("node"))) as found:
@@ -247,6 +258,32 @@ def test_a_file_that_is_gone_for_a_while_leaves_the_old_ones_in_use(authority: A
             assert found.current is before
             authority.issue("node")
             await until(lambda: found.counters.reloads)
+
+    run(story())
+
+
+def test_what_could_not_be_read_is_tried_again_although_no_file_was_written(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when its owner or its mode is put right, or when there are file handles again."""
+
+    def replace_within(path: Path, content: bytes) -> None:
+        """In a way that `stat` does not tell."""
+        before = path.stat()
+        path.write_bytes(content.ljust(before.st_size)[: before.st_size])
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    async def story() -> None:
+        files = authority.files("node")
+        async with watched(Certificates(files)) as found:
+            authority.issue("node")
+            good = files.key.read_bytes()
+            files.key.write_bytes(b"x" * len(good))
+            await until(lambda: found.counters.failed_reloads)
+            replace_within(files.key, good)
+            await until(lambda: found.counters.reloads)
+            assert found.current.key_pem == good
+            assert found.counters.failed_reloads == 1
 
     run(story())
 

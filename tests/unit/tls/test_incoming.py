@@ -4,21 +4,31 @@ import asyncio
 import socket
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID, NameOID
 
+from meteora.http2 import Bounds
 from meteora.tls import Certificates, OutgoingTls, Refusal, TlsFiles, incoming, layer
-from tests.certificates import LONG_AGO, SOON, YESTERDAY, Authority
+from tests.certificates import LONG_AGO, SOON, YESTERDAY, Authority, Pair
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, run, until
 from tests.unit.tls.ends import (
     connected,
     echo,
     handshake,
+    hello_of,
     outgoing,
     refusal_of,
     serving,
     trusting,
 )
+
+CLOSE_NOTIFY = bytes.fromhex("15030300020100")
+"""The alert, in the clear."""
 
 
 def test_a_server_that_asks_for_no_certificate_knows_nobody(authority: Authority) -> None:
@@ -121,6 +131,58 @@ def test_a_client_whose_name_is_not_on_the_list_is_refused_and_told(authority: A
     run(story())
 
 
+def self_signed(folder: Path, alternative_names: bytes) -> Pair:
+    """A certificate that nobody else has signed, with these in it as they stand."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node9")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(LONG_AGO)
+        .not_valid_after(SOON)
+        .add_extension(
+            x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, alternative_names), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    pair = Pair(folder / "odd.pem", folder / "odd.key")
+    pair.cert.write_bytes(certificate.public_bytes(encoding))
+    pair.key.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return pair
+
+
+DIRECTORY_NAME = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node1")]))
+
+
+@pytest.mark.parametrize(
+    ("alternative_names", "refusal", "words"),
+    [
+        (
+            x509.SubjectAlternativeName([DIRECTORY_NAME]).public_bytes(),
+            Refusal.NAME_NOT_ALLOWED,
+            "the names in this certificate are not allowed here: node9",
+        ),
+        (b"\x30\x06\x82\x04ab\xff\xfe", Refusal.UNTRUSTED_CERTIFICATE, "the names in this certificate can't be read"),
+    ],
+    ids=["a name that is no text", "text that can't be read"],
+)
+def test_a_client_whose_names_are_odd_is_refused_and_told(
+    authority: Authority, tmp_path: Path, alternative_names: bytes, refusal: Refusal, words: str
+) -> None:
+    async def story() -> None:
+        pair = self_signed(tmp_path, alternative_names)
+        async with serving(authority.files("server")._replace(ca=pair.cert), "node1") as server:
+            tls = OutgoingTls(Certificates(TlsFiles(*pair, authority.ca, "--"), checks_address=False))
+            assert await refusal_of(server.port, tls) == words
+            assert server.refused == {refusal: 1}
+
+    run(story())
+
+
 # Handshakes that don't end
 
 
@@ -141,6 +203,29 @@ def test_one_too_many_cuts_off_who_has_taken_longest(authority: Authority, monke
                 with suppress(ConnectionError):
                     await writer.wait_closed()
             await until(lambda: server.refused.get(Refusal.DISCONNECTED) == 2)
+
+    run(story())
+
+
+def test_who_has_proven_nothing_keeps_nobody_out_who_would(authority: Authority) -> None:
+    async def story() -> None:
+        async with serving(authority.files("server"), bounds=Bounds(max_connections=3)) as server:
+            slow = [await asyncio.open_connection(HOST, server.port) for _ in range(3)]
+            await until(lambda: server.tls.handshakes == 3)
+            tls = outgoing(authority.files("client"))
+            async with connected(server.port, tls) as one, connected(server.port, tls) as other:
+                assert [await echo(each, b"hello") for each in (one, other)] == [b"hello"] * 2
+                assert server.refused == {Refusal.CROWDED_OUT: 2}
+                async with connected(server.port, tls) as third:
+                    assert await echo(third, b"hello") == b"hello"
+                    with pytest.raises(ConnectionError):
+                        async with connected(server.port, tls):
+                            pass
+            assert server.endpoint.refused_connections == 1
+            for _, writer in slow:
+                writer.close()
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
 
     run(story())
 
@@ -175,6 +260,24 @@ def test_a_probe_of_the_port_is_counted_and_not_told(authority: Authority, caplo
             with socket.create_connection((HOST, server.port)):
                 pass
             await until(lambda: server.refused == {Refusal.DISCONNECTED: 1})
+
+    run(story())
+    assert not caplog.records
+
+
+def test_who_says_good_bye_during_the_handshake_is_counted_and_not_told(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with serving(authority.files("server")) as server:
+            reader, writer = await asyncio.open_connection(HOST, server.port)
+            writer.write(hello_of(trusting(authority)))
+            await reader.readexactly(1)
+            writer.write(CLOSE_NOTIFY)
+            await until(lambda: server.refused == {Refusal.DISCONNECTED: 1})
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     run(story())
     assert not caplog.records

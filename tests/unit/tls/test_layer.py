@@ -3,9 +3,11 @@
 import asyncio
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meteora.http2.frames import GOAWAY, PREFACE, settings_frame
-from meteora.tls import Certificates, Refusal, layer, peer_certificate
+from meteora.tls import Certificates, IncomingTls, Refusal, layer, peer_certificate
 from meteora.tls.layer import NO_TLS
 from tests.certificates import Authority
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, Peer, request_frames, run, until
@@ -21,6 +23,7 @@ from tests.unit.tls.ends import (
     connected,
     echo,
     handshake,
+    hello_of,
     outgoing,
     refusal_of,
     said_in_the_clear,
@@ -55,6 +58,32 @@ def test_more_than_fits_the_sockets_gets_through_both_ways(authority: Authority)
             connected(server.port, outgoing(authority.files("client"))) as client,
         ):
             assert await asyncio.gather(*(echo(client, body) for body in bodies)) == bodies
+
+    run(story())
+
+
+def memory_bytes() -> int:
+    """What this process has in memory now."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
+def test_a_connection_keeps_no_room_for_what_was_once_long(authority: Authority) -> None:
+    async def story() -> None:
+        async with serving(authority.files("server")) as server, AsyncExitStack() as stack:
+            tls = outgoing(authority.files("client"))
+            clients = [await stack.enter_async_context(connected(server.port, tls)) for _ in range(40)]
+            for client in clients:
+                await echo(client, b"hello")
+            await echo(clients[0], bytes(LARGE))
+            before = memory_bytes()
+            for client in clients[1:]:
+                assert len(await echo(client, bytes(LARGE))) == LARGE
+                server.application.bodies.clear()
+            # Of both ends, and of encrypting and decrypting at each.
+            assert (memory_bytes() - before) / len(clients) < LARGE
 
     run(story())
 
@@ -209,14 +238,6 @@ def test_who_speaks_http_2_in_the_clear_is_told_so_in_that(authority: Authority)
     run(story())
 
 
-def hello_of(context: ssl.SSLContext) -> bytes:
-    """The first flight of a client."""
-    incoming_bio, outgoing_bio = ssl.MemoryBIO(), ssl.MemoryBIO()
-    with suppress(ssl.SSLWantReadError):
-        context.wrap_bio(incoming_bio, outgoing_bio, server_hostname="localhost").do_handshake()
-    return outgoing_bio.read()
-
-
 @pytest.mark.parametrize("said", [lambda hello: b"", lambda hello: hello[:20], lambda hello: hello])
 def test_who_takes_too_long_is_cut_off(
     authority: Authority, said: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
@@ -257,7 +278,7 @@ def test_what_is_no_tls_right_behind_a_request_ends_the_connection_and_is_no_err
             # Twice, so that nothing is on its way any more.
             assert [await echo(client, b"hello") for _ in range(2)] == [b"hello"] * 2
             ours: Any = client._transport
-            ours._encrypt(request_frames(5, b"hello"))
+            ours._tls.write(request_frames(5, b"hello"))
             (served,) = server.endpoint.connections
             theirs: Any = served._transport
             theirs.data_received(ours._outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
@@ -265,6 +286,60 @@ def test_what_is_no_tls_right_behind_a_request_ends_the_connection_and_is_no_err
                 await client.closed
 
     run(story())
+
+
+class Deaf(asyncio.Transport):
+    """Leads nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.is_aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return (HOST, 1) if name == "peername" else default
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_who_makes_tls_answer_and_does_not_read_that_is_cut_off(authority: Authority, *, reads: bool) -> None:
+    async def story() -> None:
+        tls = IncomingTls(Certificates(authority.files("server", asks=False)), service="test")
+        served, transport = tls.new_layer(asyncio.Protocol, lambda said, reason: b""), Deaf()
+        served.connection_made(transport)
+        heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting(authority).wrap_bio(heard, said, server_hostname="localhost")
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        served.data_received(said.read())
+        heard.write(transport.written)
+        client.do_handshake()
+        served.data_received(said.read())
+        if not reads:
+            served.pause_writing()
+        for _ in range(2 * layer.MAX_UNREAD_BYTES // len(KEY_UPDATE)):
+            # Updates of keys, as an answer to such: which Python's own client can't ask for.
+            served._outgoing.write(KEY_UPDATE)
+            client.write(b"x")
+            served.data_received(said.read())
+        assert transport.is_aborted is not reads
+        served.connection_lost(None)
+
+    run(story())
+
+
+KEY_UPDATE = bytes(27)
 
 
 def test_new_certificates_are_for_new_connections(authority: Authority, stranger: Authority) -> None:

@@ -1,9 +1,14 @@
 """Whom a node trusts when it dials."""
 
+import asyncio
+import gc
 import socket
 
-from meteora.http2 import Endpoint
-from meteora.tls import Refusal
+import pytest
+
+from meteora.http2 import ClientConnection, Endpoint, connect
+from meteora.tls import Certificates, OutgoingTls, Refusal, TlsLayer, layer
+from meteora.tls.layer import Inside
 from tests.certificates import LONG_AGO, YESTERDAY, Authority
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, Application, run, until
 from tests.unit.tls.ends import connected, echo, outgoing, refusal_of, serving
@@ -80,3 +85,43 @@ def test_a_server_that_speaks_no_tls_is_called_so(authority: Authority) -> None:
             await endpoint.stop(PATIENCE_SECONDS)
 
     run(story())
+
+
+def test_who_gives_up_while_it_connects_is_not_told_later(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "HANDSHAKE_SECONDS", 0.05)
+    errors: list[object] = []
+
+    class Impatient(OutgoingTls):
+        """Gives up as soon as there is a connection."""
+
+        def new_layer(self, host: str, inside: Inside) -> tuple[TlsLayer, "asyncio.Future[None]"]:
+            made, done = super().new_layer(host, inside)
+            begin = made.connection_made
+
+            def give_up(transport: asyncio.BaseTransport) -> None:
+                begin(transport)
+                connecting.cancel()
+
+            made.connection_made = give_up  # type: ignore[method-assign]  # an instant that nothing else tells of
+            return made, done
+
+    async def story() -> None:
+        nonlocal connecting
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: errors.append(found))
+        async with serving(authority.files("server")) as server:
+            connecting = asyncio.create_task(
+                connect(HOST, server.port, Impatient(Certificates(authority.files("client"))))
+            )
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            await until(lambda: server.refused == {Refusal.DISCONNECTED: 1})
+        loop = asyncio.get_running_loop()
+        over = loop.time() + 2 * layer.HANDSHAKE_SECONDS
+        await until(lambda: loop.time() > over)
+        gc.collect()
+
+    connecting: asyncio.Task[ClientConnection]
+    run(story())
+    assert errors == []

@@ -68,6 +68,17 @@ def test_half_a_pair_is_made_anew(tmp_path: Path, gone: int) -> None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self_signed_files(tmp_path, "kv", HOSTS))
 
 
+@pytest.mark.parametrize("what", ["another key", "an empty key"])
+def test_a_pair_that_does_not_fit_is_made_anew(tmp_path: Path, what: str) -> None:
+    """As after a crash while it was made."""
+    cert, key = self_signed_files(tmp_path, "kv", HOSTS)
+    _, other = self_signed_files(tmp_path, "raft", HOSTS)
+    key.write_bytes(other.read_bytes() if what == "another key" else b"")
+    before = cert.read_bytes()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self_signed_files(tmp_path, "kv", HOSTS))
+    assert cert.read_bytes() != before
+
+
 def test_what_is_no_certificate_is_replaced(tmp_path: Path) -> None:
     cert, _ = self_signed_files(tmp_path, "kv", HOSTS)
     cert.write_text("nonsense")
