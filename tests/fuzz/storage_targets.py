@@ -66,7 +66,7 @@ def manifest(data: bytes) -> None:
 
 
 @cache
-def _scratch() -> Path:
+def scratch() -> Path:
     path = Path(tempfile.mkdtemp(prefix="meteora-fuzz-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -104,7 +104,7 @@ def backup_file(data: bytes) -> None:
 
 def small_files(data: bytes) -> None:
     """The identity and the watermark of a directory: anything in their place."""
-    directory = _scratch() / "small"
+    directory = scratch() / "small"
     directory.mkdir(exist_ok=True)
     (directory / "identity").write_bytes(data)
     with suppress(DataDirectoryError):
@@ -125,7 +125,7 @@ ENTRIES = [Entry(1 + index // 20, index, b"%d" % index * 20) for index in range(
 @cache
 def _healthy_log() -> dict[str, bytes]:
     """The files of a log that was closed in good order."""
-    path = _scratch() / "healthy"
+    path = scratch() / "healthy"
     disk = DiskThread("fuzz")
     try:
         for part in (ENTRIES[:30], ENTRIES[30:]):
@@ -159,7 +159,7 @@ def raft_directory(data: bytes) -> None:
                 files.pop(name, None)
                 continue
         files[name] = bytes(content)
-    path = _scratch() / "damaged"
+    path = scratch() / "damaged"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     for name, content_ in files.items():

@@ -6,7 +6,15 @@ A new one is a function in the file of its room, and a line here; its name is th
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import http2_targets, http_targets, peer_targets, rpc_targets, storage_targets, text_targets
+from tests.fuzz import (
+    http2_targets,
+    http_targets,
+    peer_targets,
+    rpc_targets,
+    service_targets,
+    storage_targets,
+    text_targets,
+)
 
 Target = Callable[[bytes], None]
 
@@ -20,6 +28,10 @@ TARGETS: Final[dict[str, Target]] = {
     "metadata": rpc_targets.metadata,
     "rpc-host": rpc_targets.rpc_host,
     "http1": http_targets.http1,
+    "services": service_targets.services,
+    "connect": service_targets.connect,
+    "gate": service_targets.gate,
+    "peer-join": service_targets.peer_join,
     "peer-bytes": peer_targets.peer_bytes,
     "peer-exchange": peer_targets.peer_exchange,
     "peer-snapshot": peer_targets.peer_snapshot,

@@ -9,7 +9,17 @@ from hypothesis import strategies
 from tests.fuzz.run import CORPUS, MAX_KEPT_BYTES
 from tests.fuzz.targets import TARGETS
 
-CASES = {"raft-directory": 40, "command-line": 200, "rpc-host": 300, "small-files": 200, "raft-core": 1500}
+CASES = {
+    "raft-directory": 40,
+    "services": 60,
+    "connect": 60,
+    "gate": 60,
+    "peer-join": 60,
+    "command-line": 200,
+    "rpc-host": 300,
+    "small-files": 200,
+    "raft-core": 1500,
+}
 """Of targets that take long for a case."""
 
 USUAL_CASES = 500
