@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha import reflection
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.http2 import ClientConnection, StreamEnded
 from meteora.http2.client import ClientStream
+from meteora.http2.frames import ErrorCode
 from meteora.http2.server import ServerConnection
 from meteora.kv.installation import INCOMING
 from meteora.kv.state_machine import StateMachine
@@ -73,7 +74,8 @@ MAX_MESSAGE_BYTES = MAX_VALUE_BYTES + 8192
 CALL_SECONDS = 5.0
 """The deadline of calls that name none."""
 
-RAFT_SERVICES = ("meteora.peer.PeerService",)
+ANSWERED_SECONDS = 4 * CALL_SECONDS
+"""Who waits longer waits in vain."""
 
 
 class _Loop(SimulatedLoop):
@@ -293,22 +295,31 @@ class Served:
 
     async def call(self, path: str, message: bytes, metadata: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
         """A call by gRPC, with one message."""
-        stream = self.begin(path, message, metadata)
+        stream = self.begin(path, framed(message), metadata)
         return Answer(None) if stream is None else await self.end(path, stream)
 
-    def begin(self, path: str, message: bytes, metadata: Sequence[tuple[bytes, bytes]] = ()) -> ClientStream | None:
+    def begin(
+        self, path: str, body: bytes, metadata: Sequence[tuple[bytes, bytes]] = (), *, is_end: bool = True
+    ) -> ClientStream | None:
+        """A call with any body. None if the connection takes none."""
         headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b"te", b"trailers")]
         with suppress(StreamEnded):
             stream = self.client.request([*headers, (b"content-type", b"application/grpc"), *metadata])
-            stream.send(struct.pack(">BI", 0, len(message)) + message, is_end=True)
+            stream.send(body, is_end=is_end)
             return stream
         return None
 
-    async def end(self, path: str, stream: ClientStream) -> Answer:
+    async def end(self, path: str, stream: ClientStream, *, is_whole: bool = True) -> Answer:
+        """Its end. A call that is not whole may have none; then it is given up."""
         try:
-            body = await _all_of(stream)
+            async with asyncio.timeout(ANSWERED_SECONDS):
+                body = await _all_of(stream)
         except StreamEnded as ending:
             return Answer(None, str(ending))
+        except TimeoutError:
+            assert not is_whole, f"{path} is not answered"
+            stream.reset(ErrorCode.CANCEL, "nothing comes")
+            return Answer(None, "given up")
         fields = dict(stream.trailers or stream.headers or ())
         if b"grpc-status" not in fields:
             return Answer(None, repr(fields))
@@ -354,6 +365,11 @@ class _Line(Wire):
         super().lose()
         if not was_lost:
             self.other.lose()
+
+
+def framed(message: bytes) -> bytes:
+    """As it stands in the body of a call."""
+    return struct.pack(">BI", 0, len(message)) + message
 
 
 async def _all_of(stream: ClientStream) -> bytes:

@@ -12,13 +12,15 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
 from meteora.addresses import parse_address
+from meteora.http2.frames import ErrorCode
 from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User, Users
 from meteora.node.members import Members
 from meteora.pb import common_pb2, kv_pb2, peer_pb2
 from meteora.server.access import digest_of
 from tests.fuzz.choices import Choices
 from tests.fuzz.messages import METHODS, TEXTS, message_of, request_type
-from tests.fuzz.served import Answer, Served, serving, simulate
+from tests.fuzz.rpc_targets import body_of
+from tests.fuzz.served import Answer, Served, framed, serving, simulate
 from tests.fuzz.storage_targets import scratch
 
 MAX_CALLS = 24
@@ -107,21 +109,41 @@ async def _ask_all(choices: Choices) -> None:
         for _ in range(MAX_CALLS):
             if not choices:
                 break
-            path = choices.one_of(PATHS)
-            request = message_of(request_type(path), choices)
-            data = _encoded(request, choices)
-            stream = served.begin(path, data, _metadata(choices))
-            if stream is None:
-                break
-            if choices.byte() > 240:
-                stream.reset(8, "not wanted any more")  # type: ignore[arg-type]  # any code will do
-            answer = await served.end(path, stream)
-            _ensure_no_bug(path, answer)
-            if path.startswith(KV):
-                try:
-                    model.answered(path, request_type(path).FromString(data), answer)
-                except DecodeError:
-                    assert answer.code is not grpc.StatusCode.OK, "a message that can't be read was served"
+            if choices.byte() > 220:
+                await _ask_oddly(choices, served)
+                model.values.clear()
+            else:
+                await _ask(choices, served, model)
+
+
+async def _ask(choices: Choices, served: Served, model: _Model) -> None:
+    path = choices.one_of(PATHS)
+    data = _encoded(message_of(request_type(path), choices), choices)
+    stream = served.begin(path, framed(data), _metadata(choices))
+    if stream is None:
+        return
+    if choices.byte() > 240:
+        stream.reset(ErrorCode.CANCEL, "not wanted any more")
+    answer = await served.end(path, stream)
+    _ensure_no_bug(path, answer)
+    if path.startswith(KV):
+        try:
+            model.answered(path, request_type(path).FromString(data), answer)
+        except DecodeError:
+            assert answer.code is not grpc.StatusCode.OK, "a message that can't be read was served"
+
+
+async def _ask_oddly(choices: Choices, served: Served) -> None:
+    """A call of the key-value service with a body that is none, or several, or never comes whole."""
+    path = KV + choices.one_of(("Get", "Batch"))
+    message = framed(_encoded(message_of(request_type(path), choices), choices))
+    body = b"".join(message if choices.flag() else body_of(choices) for _ in range(choices.byte() % 3))
+    metadata = [*_metadata(choices), (b"grpc-encoding", choices.one_of((b"gzip", b"identity", b"x")))]
+    stream = served.begin(path, body, metadata, is_end=choices.flag())
+    if stream is not None:
+        served.accepted.sweep(0.0)
+        answer = await served.end(path, stream, is_whole=False)
+        assert answer.code is not grpc.StatusCode.UNKNOWN, f"{path}: {answer}"
 
 
 def services(data: bytes) -> None:
