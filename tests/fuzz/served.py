@@ -312,7 +312,7 @@ class Served:
     async def end(self, path: str, stream: ClientStream, *, is_whole: bool = True) -> Answer:
         """Its end. A call that is not whole may have none; then it is given up."""
         try:
-            async with asyncio.timeout(ANSWERED_SECONDS):
+            async with asyncio.timeout(ANSWERED_SECONDS if is_whole else 1.0):
                 body = await _all_of(stream)
         except StreamEnded as ending:
             return Answer(None, str(ending))

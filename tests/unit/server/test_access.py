@@ -11,7 +11,7 @@ from meteora.errors import PermissionDenied, Unauthenticated
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User
 from meteora.node.node import Node
-from meteora.server.access import Gate, Ranges, digest_of
+from meteora.server.access import Gate, Ranges, authorization_of, digest_of
 from tests.unit.node.nodes import Network, running, soon, until
 
 keys = st.text("abc\x00", max_size=3).map(str.encode)
@@ -115,3 +115,25 @@ def test_a_member_is_let_in_by_what_only_members_know(tmp_path: Path) -> None:
             await gate.admit(proof, soon(), is_root_needed=True)
 
     with_gate(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "authorization"),
+    [
+        (None, None),
+        ((("x", "1"),), None),
+        ((("authorization", "Bearer a"),), "Bearer a"),
+        ((("authorization", "Bearer a"), ("x", "1"), ("authorization", "Bearer b")), "Bearer b"),
+    ],
+)
+def test_of_two_authorizations_the_last_counts_as_where_a_method_is_served_directly(
+    metadata: tuple[tuple[str, str], ...] | None, authorization: str | None
+) -> None:
+    class Context:
+        """Of grpcio's."""
+
+        def invocation_metadata(self) -> tuple[tuple[str, str], ...] | None:
+            return metadata
+
+    context: Any = Context()
+    assert authorization_of(context) == authorization
