@@ -14,6 +14,10 @@ _HOST_AND_PORT: Final = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^\s\[\]
 
 MAX_PORT: Final = 65_535
 
+MAX_HOST_CHARACTERS: Final = 253
+"""A name has no more. The members' addresses are in their record, and in every reply: they must not be of any length.
+"""
+
 
 class Address(NamedTuple):
     """Where something listens. The host is without brackets; text has them where they are needed."""
@@ -27,6 +31,11 @@ class Address(NamedTuple):
 
 def parse_address(text: str) -> Address:
     """The address that `text` means. Raises `ConfigurationError` if it is not host:port or [IPv6]:port."""
+    host = text.strip().rpartition(":")[0].strip("[]")
+    if len(host) > MAX_HOST_CHARACTERS:
+        raise ConfigurationError(
+            f"what begins with {text[:20]!r} is not an address: a host has at most {MAX_HOST_CHARACTERS} characters"
+        )
     match = _HOST_AND_PORT.fullmatch(text.strip())
     if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
         raise ConfigurationError(f"{text!r} is not an address: expected host:port or [IPv6]:port, port 1-{MAX_PORT}")

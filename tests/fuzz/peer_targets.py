@@ -30,6 +30,7 @@ from meteora.transport.codec import PROTOCOL_VERSION, MalformedBatch, decode_mes
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, Room, SnapshotChunk, SnapshotPosition
 from tests.fuzz.choices import Choices
+from tests.fuzz.messages import message_of
 from tests.fuzz.wire import nothing_logged, run
 
 CLUSTER, NODE = 7, 2
@@ -46,14 +47,19 @@ LIES = (
 def batch_from(choices: Choices) -> peer_pb2.Batch:
     """A batch that is nearly right."""
     sender = 1 + choices.byte() % 2 * 2 if choices.byte() < 230 else choices.small()
-    return peer_pb2.Batch(
+    batch = peer_pb2.Batch(
         protocol_version=PROTOCOL_VERSION if choices.byte() < 250 else choices.small() & 0xFFFF_FFFF,
         cluster_id=CLUSTER if choices.byte() < 250 else choices.small(),
         sender=sender,
         receiver=NODE if choices.byte() < 250 else choices.small(),
         messages=[_message(choices) for _ in range(choices.byte() % 4)],
-        state_report=choices.chunk() if choices.byte() > 230 else b"",
     )
+    beside = choices.byte()
+    if beside > 230:
+        batch.state_report = choices.chunk()
+    elif beside > 200:
+        batch.room.CopyFrom(message_of(peer_pb2.Room, choices))
+    return batch
 
 
 def _message(choices: Choices) -> peer_pb2.Message:

@@ -173,7 +173,8 @@ def _request_headers(choices: Choices) -> bytes:
     return encode_headers(headers)
 
 
-def _body(choices: Choices) -> bytes:
+def body_of(choices: Choices) -> bytes:
+    """A part of a body: a message, or less, or more."""
     match choices.byte() % 5:
         case 0:
             return choices.chunk()
@@ -207,7 +208,7 @@ async def _call(choices: Choices) -> None:
             open_ids = [*open_ids[-3:], next_id]
             next_id += 2
         elif action < 6:
-            connection.data_received(frame(DATA, choices.byte() & END_STREAM, stream_id, _body(choices)))
+            connection.data_received(frame(DATA, choices.byte() & END_STREAM, stream_id, body_of(choices)))
         elif action == 6:
             connection.data_received(rst_stream_frame(stream_id, choices.byte()))
         else:

@@ -5,6 +5,7 @@ import atexit
 import shutil
 import tempfile
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -66,7 +67,7 @@ def manifest(data: bytes) -> None:
 
 
 @cache
-def _scratch() -> Path:
+def scratch() -> Path:
     path = Path(tempfile.mkdtemp(prefix="meteora-fuzz-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -104,7 +105,7 @@ def backup_file(data: bytes) -> None:
 
 def small_files(data: bytes) -> None:
     """The identity and the watermark of a directory: anything in their place."""
-    directory = _scratch() / "small"
+    directory = scratch() / "small"
     directory.mkdir(exist_ok=True)
     (directory / "identity").write_bytes(data)
     with suppress(DataDirectoryError):
@@ -125,7 +126,7 @@ ENTRIES = [Entry(1 + index // 20, index, b"%d" % index * 20) for index in range(
 @cache
 def _healthy_log() -> dict[str, bytes]:
     """The files of a log that was closed in good order."""
-    path = _scratch() / "healthy"
+    path = scratch() / "healthy"
     disk = DiskThread("fuzz")
     try:
         for part in (ENTRIES[:30], ENTRIES[30:]):
@@ -137,13 +138,12 @@ def _healthy_log() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file() and file.name != "LOCK"}
 
 
-def raft_directory(data: bytes) -> None:
-    """A real directory of a log, with bytes changed or files gone: refused, or whole; never silently wrong."""
-    choices, files = Choices(data), dict(_healthy_log())
-    names = [name for name in files if not name.startswith(("LOG", "OPTIONS"))]
+def damage(files: Mapping[str, bytes], names: Sequence[str], choices: Choices) -> dict[str, bytes]:
+    """The files with some bytes changed, cut off or added in some of those with these names; or with some gone."""
+    damaged = dict(files)
     for _ in range(1 + choices.byte() % 3):
-        name = choices.one_of(names)
-        content = bytearray(files.get(name, b""))
+        name = choices.one_of(names or list(files))
+        content = bytearray(damaged.get(name, b""))
         at = choices.byte() << 8 | choices.byte()
         match choices.byte() % 5:
             case 0 if content:
@@ -156,10 +156,17 @@ def raft_directory(data: bytes) -> None:
                 chunk = choices.chunk()
                 content[at % len(content) : at % len(content) + len(chunk)] = chunk
             case _:
-                files.pop(name, None)
+                damaged.pop(name, None)
                 continue
-        files[name] = bytes(content)
-    path = _scratch() / "damaged"
+        damaged[name] = bytes(content)
+    return damaged
+
+
+def raft_directory(data: bytes) -> None:
+    """A real directory of a log, with bytes changed or files gone: refused, or whole; never silently wrong."""
+    choices, files = Choices(data), _healthy_log()
+    files = damage(files, [name for name in files if not name.startswith(("LOG", "OPTIONS"))], choices)
+    path = scratch() / "damaged"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     for name, content_ in files.items():

@@ -10,13 +10,19 @@ from tests.fuzz.run import CORPUS, MAX_KEPT_BYTES
 from tests.fuzz.targets import TARGETS
 
 CASES = {
-    "raft-directory": 40,
     "command-line": 200,
-    "rpc-host": 300,
-    "small-files": 200,
+    "connect": 40,
+    "gate": 40,
+    "peer-join": 40,
     "raft-core": 1500,
-    "tls-server": 150,
+    "raft-directory": 40,
+    "rpc-host": 300,
+    "services": 40,
+    "small-files": 200,
+    "snapshot-files": 15,
+    "state-directory": 20,
     "tls-client": 150,
+    "tls-server": 150,
 }
 """Of targets that take long for a case."""
 

@@ -10,6 +10,8 @@ import click
 from meteora.addresses import parse_address, parse_endpoints, reachable_endpoint
 from meteora.cli import commands
 from meteora.cli.config_file import read_config_file
+from meteora.cli.export import _batches, _decoded
+from meteora.cli.json_lines import decode_pair, encode_pair
 from meteora.errors import ConfigurationError
 from tests.fuzz.choices import Choices
 
@@ -96,3 +98,40 @@ def config_file(data: bytes) -> None:
             with suppress(ConfigurationError):
                 found = read_config_file(path)
                 assert len(found.problems) == len(found.refused)
+
+
+JSON_PIECES = (
+    b'{"key": "a", "value": "b"}',
+    b'{"key_base64": "YQ==", "value": ""}',
+    b'{"key": "a", "key_base64": "YQ==", "value": ""}',
+    b'{"key": "a", "value_base64": "\xc3\xa9"}',
+    b'{"key": "\\ud800", "value": 1}',
+    b'"key"',
+    b"[" * 2000,
+    b"9" * 5000,
+    b"{",
+    b"}",
+    b"\n",
+    b"\r\n",
+    b"\x00",
+    b"\xff\xfe",
+    b" ",
+    b"NaN",
+)
+
+
+def json_lines(data: bytes) -> None:
+    """What is imported: lines of JSON, whole and in pieces. Read, or refused by the number of the line."""
+    choices = Choices(data)
+    pieces = [choices.one_of(JSON_PIECES) if choices.byte() < 200 else choices.chunk() for _ in range(choices.byte())]
+    for line in (data, *pieces):
+        with suppress(ValueError):
+            pair = decode_pair(line)
+            assert decode_pair(encode_pair(*pair)) == pair
+    count = 0
+    with suppress(click.ClickException):
+        for batch in _batches(io.BytesIO(b"".join(pieces))):
+            assert all(number > count for number, _ in _decoded(batch, count + 1).values())
+            count += len(batch)
+    key, value = choices.chunk(), choices.rest()
+    assert decode_pair(encode_pair(key, value)) == (key, value)

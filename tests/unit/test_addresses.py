@@ -31,6 +31,14 @@ def test_what_is_no_address_is_refused_and_quoted(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["h" * 254 + ":5000", "[fe80::1%" + "h" * 246 + "]:5000"])
+def test_a_host_that_is_longer_than_any_name_is_refused_and_quoted_in_part(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="at most 253 characters") as caught:
+        parse_address(text)
+    assert len(str(caught.value)) < 200
+    assert parse_address("h" * 253 + ":5000")
+
+
 @pytest.mark.parametrize("text", ["localhost:5000", "[::1]:5000"])
 def test_the_text_of_an_address_parses_to_it(text: str) -> None:
     assert str(parse_address(text)) == text

@@ -19,6 +19,7 @@ from enum import IntFlag
 from typing import Any, Final, NamedTuple, Self
 
 from meteora.errors import Corruption
+from meteora.kv.json_records import flag, number, parsed, text
 
 USERS_VERSION: Final = 1
 
@@ -42,6 +43,9 @@ class Access(IntFlag):
     READ = 1
     WRITE = 2
     READWRITE = 3
+
+
+_ACCESSES: Final = {access.value: access for access in (Access.READ, Access.WRITE, Access.READWRITE)}
 
 
 class Permission(NamedTuple):
@@ -113,16 +117,17 @@ class Change(NamedTuple):
     def decode(cls, data: bytes) -> Self:
         """The change in a command. Raises `Corruption`."""
         try:
-            fields = _checked(json.loads(data))
+            fields = _checked(parsed(data))
+            enabled = fields["enabled"]
             return cls(
-                int(fields["revision"]),
-                {name: None if user is None else _decode_user(user) for name, user in fields["users"].items()},
-                {name: None if role is None else _decode_role(role) for name, role in fields["roles"].items()},
+                number(fields["revision"]),
+                {text(name): None if user is None else _decode_user(user) for name, user in fields["users"].items()},
+                {text(name): None if role is None else _decode_role(role) for name, role in fields["roles"].items()},
                 {
-                    bytes.fromhex(digest): None if token is None else Token(*token)
+                    bytes.fromhex(digest): None if token is None else _decode_token(token)
                     for digest, token in fields["tokens"].items()
                 },
-                fields["enabled"],
+                None if enabled is None else flag(enabled),
                 bytes.fromhex(fields["secret"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -191,15 +196,15 @@ def take_record(users: Users, key: bytes, record: bytes) -> None:
     """Add one stored record. Raises `Corruption`."""
     kind, name = key[:2], key[2:]
     try:
-        content = _checked(json.loads(record))["content"]
+        content = _checked(parsed(record))["content"]
         if kind == _USER_PREFIX:
             users.users[name.decode()] = _decode_user(content)
         elif kind == _ROLE_PREFIX:
             users.roles[name.decode()] = _decode_role(content)
         elif kind == _TOKEN_PREFIX:
-            users.tokens[name] = Token(*content)
+            users.tokens[name] = _decode_token(content)
         elif key == _META_KEY:
-            users.is_enabled, users.revision = content["enabled"], content["revision"]
+            users.is_enabled, users.revision = flag(content["enabled"]), number(content["revision"])
             users.secret = bytes.fromhex(content["secret"])
         else:
             raise Corruption("no release writes this key")
@@ -231,7 +236,7 @@ def _encode_user(user: User) -> list[Any]:
 
 def _decode_user(fields: list[Any]) -> User:
     password_hash, roles = fields
-    return User(password_hash, tuple(roles))
+    return User(text(password_hash), tuple(map(text, _items(roles))))
 
 
 def _encode_role(role: Role) -> list[Any]:
@@ -239,5 +244,19 @@ def _encode_role(role: Role) -> list[Any]:
 
 
 def _decode_role(fields: list[Any]) -> Role:
-    permissions = (Permission(Access(access), bytes.fromhex(key), bytes.fromhex(end)) for access, key, end in fields)
+    permissions = (
+        Permission(_ACCESSES[number(access)], bytes.fromhex(key), bytes.fromhex(end))
+        for access, key, end in _items(fields)
+    )
     return Role(tuple(permissions))
+
+
+def _decode_token(fields: list[Any]) -> Token:
+    user, expires_at_ms = fields
+    return Token(text(user), number(expires_at_ms))
+
+
+def _items(fields: Any) -> list[Any]:
+    if type(fields) is not list:
+        raise ValueError(f"{fields!r} where a list should be")
+    return fields

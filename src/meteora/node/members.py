@@ -10,9 +10,10 @@ below that level it is not written.
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from meteora.errors import Corruption
+from meteora.kv.json_records import flag, number, parsed, text
 from meteora.raft import ConfChange, Configuration
 
 MEMBERS_VERSION = 1
@@ -85,20 +86,20 @@ class Members(NamedTuple):
         if not record:
             return cls()
         try:
-            fields = json.loads(record)
+            fields = parsed(record)
             if fields["version"] != MEMBERS_VERSION:
                 raise Corruption(f"a membership record of version {fields['version']}: written by another release")
             configuration = Configuration(
-                frozenset(fields["voters"]),
-                frozenset(fields["outgoing"]),
-                frozenset(fields["learners"]),
-                frozenset(fields["learners_next"]),
-                fields["auto_leave"],
+                _ids(fields["voters"]),
+                _ids(fields["outgoing"]),
+                _ids(fields["learners"]),
+                _ids(fields["learners_next"]),
+                flag(fields["auto_leave"]),
             )
-            by_id = {int(node_id): Member(**each) for node_id, each in fields["members"].items()}
-            removed = tuple((node_id, instance_id) for node_id, instance_id in fields["removed"])
-            return cls(configuration, by_id, removed, fields.get("removed_last", len(removed)))
-        except (KeyError, TypeError, ValueError) as error:
+            removed = tuple((number(node_id), number(instance_id)) for node_id, instance_id in fields["removed"])
+            removed_last = number(fields.get("removed_last", len(removed)))
+            return cls(configuration, _decode_members(fields["members"]), removed, removed_last)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise Corruption(f"the membership record can't be read: {error!r}{_LATER}") from error
 
 
@@ -112,6 +113,18 @@ def decode_context(context: bytes) -> dict[int, Member]:
     if not context:
         return {}
     try:
-        return {int(node_id): Member(**each) for node_id, each in json.loads(context).items()}
+        return _decode_members(parsed(context))
     except (AttributeError, TypeError, ValueError) as error:
         raise Corruption(f"the context of a membership change can't be read: {error!r}{_LATER}") from error
+
+
+def _decode_members(fields: Mapping[str, Any]) -> dict[int, Member]:
+    return {number(int(node_id)): _decode_member(**each) for node_id, each in fields.items()}
+
+
+def _decode_member(kv_address: Any, raft_address: Any, instance_id: Any = 0, promote: Any = False) -> Member:
+    return Member(text(kv_address), text(raft_address), number(instance_id), flag(promote))
+
+
+def _ids(fields: Any) -> frozenset[int]:
+    return frozenset(map(number, fields))

@@ -31,6 +31,8 @@ class Needs(Enum):
     ROOT = "the role root"
 
 
+_OF_USERS: Final = "meteora.auth.AuthService"
+
 _SERVICES: Final = {
     "meteora.kv.KvService": Needs.NOTHING,
     "meteora.peer.PeerService": Needs.NOTHING,
@@ -119,12 +121,12 @@ class GuardedServer(RpcServer):
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
         async def call(request: Any, context: Any) -> Any:
-            await self._admit(context, needs)
+            await self._admit(context, service, needs)
             response = behaviour(request, context)
             return await response if inspect.isawaitable(response) else response
 
         async def stream(request: Any, context: Any) -> Any:
-            await self._admit(context, needs)
+            await self._admit(context, service, needs)
             async with aclosing(behaviour(request, context)) as responses:
                 async for response in responses:
                     yield response
@@ -134,8 +136,10 @@ class GuardedServer(RpcServer):
             stream if is_generator else call, handler.request_deserializer, handler.response_serializer
         )
 
-    async def _admit(self, context: "grpc.aio.ServicerContext[Any, Any]", needs: Needs) -> None:
-        if not self._gate.users.is_enabled:
+    async def _admit(self, context: "grpc.aio.ServicerContext[Any, Any]", service: str, needs: Needs) -> None:
+        # That users were enabled may not be known here yet. Who asks to change them waits for that anyway; others, as
+        # for a backup of what this node has, need not.
+        if not self._gate.users.is_enabled and service != _OF_USERS:
             return
         deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
         try:

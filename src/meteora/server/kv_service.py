@@ -1,17 +1,17 @@
 """`meteora.kv.KvService`: Get, Put and Delete; what Batch does with many of them is in `batch`."""
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from meteora.errors import RequestError
+from meteora.errors import RequestError, Unauthenticated
 from meteora.kv.command import Operation
 from meteora.kv.users import Access
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer
-from meteora.rpc import Direct
+from meteora.rpc import Direct, frame
 from meteora.server.access import Gate, authorization_of
 from meteora.server.batch import Batches
 from meteora.server.deadlines import deadline_after, deadline_of
@@ -21,6 +21,12 @@ from meteora.server.requests import Limits, command_of
 from meteora.server.statuses import abort
 
 _Reply = TypeVar("_Reply", kv_pb2.GetReply, kv_pb2.PutReply, kv_pb2.DeleteReply)
+
+
+class _Judged(NamedTuple):
+    """What was read for one who may read it, by all that this node had applied by then."""
+
+    value: bytes | None
 
 
 class KvService(KvServiceServicer):
@@ -51,7 +57,7 @@ class KvService(KvServiceServicer):
     def direct_methods(self) -> dict[str, Direct]:
         """The ways past the handlers, for what needs nothing but this node and a future of it."""
         return {
-            "Get": Direct(self._begin_get, self._replies.framed_get, _explain),
+            "Get": Direct(self._begin_get, self._finish_get, _explain),
             "Put": Direct(self._begin_put, self._replies.framed_put, _explain),
             "Delete": Direct(self._begin_delete, self._replies.framed_delete, _explain),
         }
@@ -80,7 +86,7 @@ class KvService(KvServiceServicer):
         request: kv_pb2.GetReq,
         timeout_seconds: float | None,
         authorization: str | None,
-    ) -> "asyncio.Future[bytes | None] | None":
+    ) -> "asyncio.Future[Any] | None":
         if request.serializable or not self._forwards:
             return None
         is_guarded = self._users.is_enabled
@@ -90,6 +96,15 @@ class KvService(KvServiceServicer):
         deadline = deadline_after(timeout_seconds, self._timeout_seconds, self._loop.time())
         value = self._node.get(request.key, deadline)
         return self._judged_again(value, authorization, request.key) if is_guarded else value
+
+    def _finish_get(self, read: "bytes | _Judged | None") -> bytes:
+        # No function is called for this: it is in the way of every read.
+        if read.__class__ is _Judged:
+            read = read.value
+        elif self._users.is_enabled:
+            # That was acknowledged before the read, perhaps, and applied here for it.
+            raise Unauthenticated("users were enabled meanwhile, and this request is not logged in")
+        return frame(self._replies.get(read).SerializeToString())  # type: ignore[arg-type]  # it is judged no more
 
     async def Put(  # noqa: N802  the method's name in the proto
         self, request: kv_pb2.PutReq, context: grpc.aio.ServicerContext[kv_pb2.PutReq, kv_pb2.PutReply]
@@ -181,9 +196,9 @@ class KvService(KvServiceServicer):
 
     def _judged_again(
         self, value: "asyncio.Future[bytes | None]", authorization: str | None, key: bytes
-    ) -> "asyncio.Future[bytes | None]":
+    ) -> "asyncio.Future[_Judged]":
         """The value, unless what this node has caught up with for it has taken the right to it."""
-        judged: asyncio.Future[bytes | None] = self._loop.create_future()
+        judged: asyncio.Future[_Judged] = self._loop.create_future()
         revision = self._users.revision
 
         def judge(read: "asyncio.Future[bytes | None]") -> None:
@@ -198,7 +213,7 @@ class KvService(KvServiceServicer):
                 except RequestError as refusal:
                     judged.set_exception(refusal)
                 else:
-                    judged.set_result(read.result())
+                    judged.set_result(_Judged(read.result()))
 
         value.add_done_callback(judge)
         judged.add_done_callback(lambda outcome: outcome.cancelled() and value.cancel())

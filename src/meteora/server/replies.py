@@ -63,10 +63,6 @@ class Replies:
             reply.value = value
         return reply
 
-    def framed_get(self, value: bytes | None) -> bytes:
-        """OK with the value, or NOT_FOUND; as it stands in a body."""
-        return frame(self.get(value).SerializeToString())
-
     def stale(self, read: StaleRead) -> kv_pb2.GetReply:
         """OK with the value, or NOT_FOUND; and how old that may be."""
         reply = self.get(read.value)

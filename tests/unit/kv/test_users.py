@@ -113,15 +113,39 @@ def test_a_snapshot_carries_users(tmp_path: Path) -> None:
         asyncio.run(story(machine, other))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"version": 2}', b"\xff"])
+CHANGE = Change(1, {"alice": User("hash", ("reader",))}, {"reader": Role((Permission(Access.READ, b"a"),))})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"[]", b"{}", b'{"version": 2}', b"\xff", b"[" * 100_000),
+        *(CHANGE.encode().replace(b'"revision": 1', b'"revision": ' + each) for each in (b"Infinity", b"-1", b'"1"')),
+        CHANGE.encode().replace(b'"alice"', b'"\\ud800"'),
+        CHANGE.encode().replace(b'["reader"]', b'"reader"'),
+        CHANGE.encode().replace(b'["reader"]', b"[[]]"),
+        CHANGE.encode().replace(b'[1, "61", ""]', b'[4, "61", ""]'),
+        CHANGE.encode().replace(b'"tokens": {}', b'"tokens": {"00": "ab"}'),
+        CHANGE.encode().replace(b'"enabled": null', b'"enabled": 1'),
+    ],
+)
 def test_a_change_that_can_not_be_read_is_corruption(data: bytes) -> None:
+    assert data != CHANGE.encode()
     with pytest.raises(Corruption):
         Change.decode(data)
 
 
 @pytest.mark.parametrize(
     ("key", "record"),
-    [(b"uu1", b""), (b"um", b'{"version": 1, "content": 1}'), (b"ux", b'{"version": 1, "content": 1}')],
+    [
+        *((b"uu1", b""), (b"um", b'{"version": 1, "content": 1}'), (b"ux", b'{"version": 1, "content": 1}')),
+        (b"uu1", b"[" * 100_000),
+        (b"uu1", b'{"version": 1, "content": ["hash", "root"]}'),
+        (b"ur1", b'{"version": 1, "content": [[8, "", ""]]}'),
+        (b"ut1", b'{"version": 1, "content": [[], 1]}'),
+        (b"um", b'{"version": 1, "content": {"enabled": "no", "revision": 1, "secret": ""}}'),
+        (b"um", b'{"version": 1, "content": {"enabled": true, "revision": null, "secret": ""}}'),
+    ],
 )
 def test_a_record_that_can_not_be_read_is_corruption(key: bytes, record: bytes) -> None:
     with pytest.raises(Corruption):

@@ -53,6 +53,15 @@ def test_an_empty_record_has_no_members() -> None:
         json.dumps({"version": 1}).encode(),
         BOTH.encode().replace(b'"promote"', b'"demote"'),
         BOTH.encode().replace(b'"voters": [1]', b'"voters": 1'),
+        BOTH.encode().replace(b'"voters": [1]', b'"voters": ["1"]'),
+        BOTH.encode().replace(b'"auto_leave": false', b'"auto_leave": null'),
+        BOTH.encode().replace(b'"removed_last": 0', b'"removed_last": "0"'),
+        BOTH.encode().replace(b'"removed": []', b'"removed": [["a", "b"]]'),
+        BOTH.encode().replace(b'"instance_id": 11', b'"instance_id": -11'),
+        BOTH.encode().replace(b'"127.0.0.1:5001"', b'"\\ud800"'),
+        b'{"version": 1, "voters": [], "outgoing": [], "learners": [], "learners_next": [], "auto_leave": false, '
+        b'"removed": [], "members": []}',
+        b"[" * 100_000,
     ],
 )
 def test_a_record_that_makes_no_sense_is_corruption(record: bytes) -> None:
@@ -74,7 +83,7 @@ def test_an_empty_context_says_nothing_of_anybody() -> None:
     assert decode_context(b"") == {}
 
 
-@pytest.mark.parametrize("context", [b"{", b"[]", b'{"one": {}}', b'{"1": {"kv": ""}}', b'{"1": 2}'])
+@pytest.mark.parametrize("context", [b"{", b"[]", b'{"one": {}}', b'{"1": {"kv": ""}}', b'{"1": 2}', b"[" * 100_000])
 def test_a_context_that_makes_no_sense_is_corruption(context: bytes) -> None:
     with pytest.raises(Corruption, match="the context of a membership change can't be read"):
         decode_context(context)

@@ -11,7 +11,10 @@ from meteora.errors import PermissionDenied, Unauthenticated
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User
 from meteora.node.node import Node
-from meteora.server.access import Gate, Ranges, digest_of
+from meteora.pb import kv_pb2
+from meteora.server.access import Gate, Ranges, authorization_of, digest_of
+from meteora.server.kv_service import KvService
+from meteora.server.replies import Replies
 from tests.unit.node.nodes import Network, running, soon, until
 
 keys = st.text("abc\x00", max_size=3).map(str.encode)
@@ -115,3 +118,48 @@ def test_a_member_is_let_in_by_what_only_members_know(tmp_path: Path) -> None:
             await gate.admit(proof, soon(), is_root_needed=True)
 
     with_gate(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "authorization"),
+    [
+        (None, None),
+        ((("x", "1"),), None),
+        ((("authorization", "Bearer a"),), "Bearer a"),
+        ((("authorization", "Bearer a"), ("x", "1"), ("authorization", "Bearer b")), "Bearer b"),
+    ],
+)
+def test_of_two_authorizations_the_last_counts_as_where_a_method_is_served_directly(
+    metadata: tuple[tuple[str, str], ...] | None, authorization: str | None
+) -> None:
+    class Context:
+        """Of grpcio's."""
+
+        def invocation_metadata(self) -> tuple[tuple[str, str], ...] | None:
+            return metadata
+
+    context: Any = Context()
+    assert authorization_of(context) == authorization
+
+
+def test_what_was_asked_before_users_were_known_to_be_enabled_is_not_told_afterwards(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
+            node = one.node
+            await until(lambda: node.level == SUPPORTED_LEVEL)
+            await one.put(b"a", b"secret")
+            service = KvService(node, Replies(node), Gate(node), max_value_bytes=10, timeout_seconds=10, forwards=True)
+            get = service.direct_methods["Get"]
+            # It is acknowledged elsewhere, and this node has yet to apply it.
+            is_write_stalled, one.state_machine.is_write_stalled = one.state_machine.is_write_stalled, lambda: True
+            enabling = node.change_users(Change(0, enabled=True, secret=b"secret"), soon())
+            await until(lambda: node.status().commit_index > node.status().applied_index)
+            asked = get.begin(kv_pb2.GetReq(key=b"a"), None, None)
+            assert asked is not None
+            one.state_machine.is_write_stalled = is_write_stalled
+            await enabling
+            value = await asked
+            with pytest.raises(Unauthenticated, match="enabled"):
+                get.finish(value)
+
+    asyncio.run(run())
