@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from meteora.cli.connection import with_client, write_line, write_output
+from meteora.cli.connection import with_client, with_options_of_client, write_line, write_output
 from meteora.cli.exit_status import SUCCESS
 from meteora.cli.files import replaced
 from meteora.cli.help_text import examples
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
     from meteora.server.restoration import Read
 
 _quiet = click.option("--quiet", "is_quiet", is_flag=True, help="No progress bar.")
+
+
+@with_client
+def _take(client: "Client", file: Path, serializable: bool, is_quiet: bool) -> int:
+    if str(file) == "-":
+        for part in client.backup(serializable=serializable):
+            write_output(part.data)
+        return SUCCESS
+    with replaced(file) as target, progress("backing up", is_quiet=is_quiet) as show:
+        for part in client.backup(serializable=serializable):
+            target.write(part.data)
+            show(part.records, part.estimated_records)
+    write_line("OK")
+    return SUCCESS
 
 
 @click.command(
@@ -42,8 +56,8 @@ _quiet = click.option("--quiet", "is_quiet", is_flag=True, help="No progress bar
     help="Take what the node has, even if it can't reach the others: the newest writes may be missing.",
 )
 @_quiet
-@with_client
-def backup(client: "Client", file: Path, is_check: bool, serializable: bool, is_quiet: bool) -> int:
+@with_options_of_client
+def backup(file: Path, is_check: bool, is_quiet: bool, **options: Any) -> int:
     """Write all that is in a running cluster into FILE, as it is at one instant.
 
     Everything that was acknowledged before is in it. The cluster goes on meanwhile. FILE is written beside its place
@@ -53,16 +67,7 @@ def backup(client: "Client", file: Path, is_check: bool, serializable: bool, is_
     if is_check:
         _write_read("whole", _verified(file, is_quiet))
         return SUCCESS
-    if str(file) == "-":
-        for part in client.backup(serializable=serializable):
-            write_output(part.data)
-        return SUCCESS
-    with replaced(file) as target, progress("backing up", is_quiet=is_quiet) as show:
-        for part in client.backup(serializable=serializable):
-            target.write(part.data)
-            show(part.records, part.estimated_records)
-    write_line("OK")
-    return SUCCESS
+    return _take(file=file, is_quiet=is_quiet, **options)
 
 
 @click.command(epilog=examples("meteora restore monday.backup -d /tmp/meteora/1/data"))

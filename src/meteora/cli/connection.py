@@ -83,7 +83,19 @@ def _client_settings(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that say which cluster to talk to."""
+    """The options that say which cluster to talk to, with the password that is meant by them."""
+
+    @with_options_of_client
+    @functools.wraps(command)
+    def with_password(username: str | None, password_file: Path | None, **options: Any) -> int:
+        password = None if username is None else _password_of(username, password_file)
+        return command(username=username, password=password, **options)
+
+    return with_password
+
+
+def with_options_of_client(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives `command` the options of one made by `with_client`, as they are: it may call that, or do without it."""
     address = click.option(
         "-a",
         "--address",
@@ -125,20 +137,14 @@ def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
         help="The first line of it is the password of that user; - is stdin.",
     )
 
-    @address
-    @_tls_option("--cacert", "ca_file", "The CA that the nodes' certificates are signed by; this asks for TLS.")
-    @_tls_option("--cert", "cert_file", "The certificate to show to nodes that ask for one.")
-    @_tls_option("--key", "key_file", "The key of that certificate.")
-    @server_name
-    @timeout
-    @user
-    @password_file
-    @functools.wraps(command)
-    def with_password(username: str | None, password_file: Path | None, **options: Any) -> int:
-        password = None if username is None else _password_of(username, password_file)
-        return command(username=username, password=password, **options)
-
-    return with_password
+    tls = (
+        _tls_option("--cacert", "ca_file", "The CA that the nodes' certificates are signed by; this asks for TLS."),
+        _tls_option("--cert", "cert_file", "The certificate to show to nodes that ask for one."),
+        _tls_option("--key", "key_file", "The key of that certificate."),
+    )
+    for option in reversed((address, *tls, server_name, timeout, user, password_file)):
+        command = option(command)
+    return command
 
 
 def _quieten_grpc() -> None:

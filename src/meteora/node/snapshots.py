@@ -4,9 +4,10 @@ A snapshot is made when a peer lacks entries that the log no longer has, and ser
 it is being sent, and `KEEP_SECONDS` longer, so that a transfer that broke goes on with the same bytes. As long as it is
 kept, the log keeps the entries after it: whoever got the snapshot goes on with those.
 
-One snapshot is received at a time. A leader of a later term takes the place of one whose snapshot is not whole yet:
-that one may be cut off, or stand still, and the cluster may need this node. Once it is whole, it waits for the core to
-say that it is to be installed.
+One snapshot is received at a time. One that is not whole yet gives way to that of a later leader, because who sent it
+may be cut off, or stand still, and the cluster may need this node; and to another one of the same leader, which sends
+one at a time, and so has found the stream of the first to be broken. Once it is whole, it waits for the core to say
+that it is to be installed.
 """
 
 import asyncio
@@ -187,7 +188,7 @@ class Incoming:
         """With the receiver for itself: what another one has begun there comes to its end before."""
         async with self._snapshots.turn:
             if not self._has_its_place:
-                raise SnapshotUnwanted("the leader of a later term sends another one")
+                raise SnapshotUnwanted("another one has come in its place")
             yield
 
     async def finish(self) -> None:
@@ -234,7 +235,7 @@ class IncomingSnapshots:
         if manifest.index <= commit_index:
             raise SnapshotOvertaken(manifest, commit_index)
         current = self.current
-        if current is not None and (current.is_taken or term <= current.term):
+        if current is not None and (current.is_taken or term < current.term):
             raise SnapshotUnwanted("another snapshot is being received here")
         _log.info("receiving a snapshot", sender=sender, index=manifest.index, mebibytes=_mebibytes(manifest))
         self.current = Incoming(self, term, manifest, take)

@@ -36,7 +36,7 @@ from meteora.node.members import Member, Members
 from meteora.node.recovery import replay
 from meteora.raft import HardState
 from meteora.server.new_cluster import entries_to_alone
-from meteora.storage.data_directory import LOCK, UNFINISHED_RESTORE, DataDirectory, contents, held_anew
+from meteora.storage.data_directory import LOCK, UNFINISHED_RESTORE, DataDirectory, contents, held_anew, unusable
 from meteora.storage.disk_thread import DiskThread
 from meteora.storage.durable_files import make_directory, move, sync_directory
 from meteora.storage.pace import Unpaced
@@ -84,13 +84,15 @@ def restore_backup(file: BinaryIO, root: Path, *, node_id: int, kv_address: str,
 @contextmanager
 def _workshop(root: Path) -> Iterator[Path]:
     """The directory to work in, in the directory `root`, which is found empty, and is again if the work fails."""
-    with disk_errors(root):
+    try:
         if contents(root):
             raise DataDirectoryError(
                 f"{root} is not empty: a backup is restored into an empty directory; choose another one with -d"
             )
         existed = root.is_dir()
         make_directory(root)
+    except OSError as error:
+        raise unusable(root, error) from error
     with held_anew(root):
         work = root / UNFINISHED_RESTORE
         try:

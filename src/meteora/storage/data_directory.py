@@ -175,7 +175,7 @@ class DataDirectory:
                 if source.exists():
                     move(source, aside / source.name)
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
         self._identity = None
         return aside
 
@@ -196,7 +196,7 @@ class DataDirectory:
         try:
             replace_file(self._path / "identity", _encode(identity))
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
         self._identity = identity
         return identity
 
@@ -219,7 +219,7 @@ def _lock(path: Path) -> int:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     try:
         _take(lock, path)
     except BaseException:
@@ -239,7 +239,7 @@ def held_anew(path: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise DataDirectoryError(f"data directory {path} is no longer empty: another process was faster") from error
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     try:
         _take(lock, path)
         yield
@@ -258,7 +258,7 @@ def held_still(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataDirectoryError(f"{path} is not the data directory of a node: there is no LOCK in it") from error
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     try:
         _flock(lock, path)
         yield
@@ -273,7 +273,7 @@ def _take(lock: int, path: Path) -> None:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _flock(lock: int, path: Path) -> None:
@@ -298,7 +298,7 @@ def read_identity(path: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     try:
         return _decode(path, content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -313,7 +313,7 @@ def _refuse_strangers(path: Path) -> None:
     try:
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     strangers = [name for name in names if name != UNFINISHED_RESTORE and not _MAY_BE_THERE.fullmatch(name)]
     if strangers and "identity" not in names:
         more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
@@ -378,7 +378,8 @@ def _checksum(fields: dict[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(fields, sort_keys=True).encode()):08x}"
 
 
-def _unusable(path: Path, error: OSError) -> DataDirectoryError:
+def unusable(path: Path, error: OSError) -> DataDirectoryError:
+    """What to say of what the system says of a directory, or of what is to be one."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "make room there" if is_full else "make it a directory that this user may write"
     return DataDirectoryError(

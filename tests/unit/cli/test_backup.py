@@ -27,6 +27,14 @@ def test_a_whole_backup_is_told_what_it_is(run: Run, file: Path) -> None:
     assert b"members 1 at raft1:1, 2 at raft2:1, 3 at raft3:1" in out
 
 
+def test_to_verify_one_no_cluster_is_asked_and_nobody_for_a_password(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METEORA_USER", "root")
+    monkeypatch.setenv("METEORA_CACERT", "/nowhere")
+    assert run("backup", "--verify", str(file)).status == 0
+
+
 @pytest.mark.parametrize("command", [("backup", "--verify"), ("restore", "-d", "new")])
 def test_a_file_that_is_no_whole_backup_is_named(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

@@ -245,11 +245,11 @@ def test_a_manifest_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_one_snapshot_is_received_at_a_time(tmp_path: Path) -> None:
+def test_that_of_an_earlier_leader_is_not_received_beside_that_of_a_later_one(tmp_path: Path) -> None:
     async def story(one: Maker) -> None:
         encoded, disk = (await manifest_of(one)).encode(), DiskThread("in")
         snapshots = IncomingSnapshots(tmp_path, disk)
-        first = snapshots.open(2, 7, encoded, 0, nobody)
+        first = snapshots.open(2, 8, encoded, 0, nobody)
         with pytest.raises(SnapshotUnwanted, match="another snapshot is being received here"):
             snapshots.open(3, 7, encoded, 0, nobody)
         first.close()
@@ -259,7 +259,8 @@ def test_one_snapshot_is_received_at_a_time(tmp_path: Path) -> None:
     with_maker(tmp_path, story)
 
 
-def test_the_leader_of_a_later_term_takes_the_place_of_one_that_stands_still(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sender", "term"), [(2, 7), (3, 8)], ids=["same leader", "later leader"])
+def test_one_that_stands_still_gives_way_to_another_one(tmp_path: Path, sender: int, term: int) -> None:
     async def story(one: Maker) -> None:
         disk = DiskThread("in")
         snapshots = IncomingSnapshots(tmp_path, disk)
@@ -270,13 +271,13 @@ def test_the_leader_of_a_later_term_takes_the_place_of_one_that_stands_still(tmp
 
         async with one.snapshots.lent(1) as source:
             assert source is not None
-            outgoing = Outgoing(8, source)
+            outgoing = Outgoing(term, source)
             found = await outgoing.read(SnapshotPosition(0, 0))
             assert found is not None
             still = snapshots.open(2, 7, outgoing.manifest, 0, nobody)
             await still.begin()
-            later = snapshots.open(3, 8, outgoing.manifest, 0, take)
-            with pytest.raises(SnapshotUnwanted, match="the leader of a later term sends another one"):
+            later = snapshots.open(sender, term, outgoing.manifest, 0, take)
+            with pytest.raises(SnapshotUnwanted, match="another one has come in its place"):
                 await still.write(found[0])
             still.close()
             assert await later.begin() == SnapshotPosition(0, 0)

@@ -166,6 +166,14 @@ def test_a_directory_that_is_not_empty_is_refused_and_left_as_it_is(content: byt
     assert (tmp_path / "new" / name).read_bytes() == b"mine"
 
 
+def test_what_is_no_directory_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for root in (tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(DataDirectoryError, match="make it a directory that this user may write"):
+            restore(content, root)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
 def test_what_a_file_system_keeps_in_a_directory_does_not_matter(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "new" / "lost+found").mkdir(parents=True)
     restore(content, tmp_path / "new")
