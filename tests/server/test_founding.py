@@ -97,13 +97,16 @@ class Beginners:
         return self._caplog.text.count(said)
 
     def wait_in_vain(self, said: str) -> None:
-        """Until it was logged for some rounds; nobody is in a cluster then."""
-        wait_until(lambda: self.times(said) >= ROUNDS, said)
+        """Until it was logged for some rounds more; nobody is in a cluster then."""
+        before = self.times(said)
+        wait_until(lambda: self.times(said) >= before + ROUNDS, said)
         assert {node.cluster_id for node in self.nodes} == {0}
 
     def wait_for_address(self, place: int) -> None:
-        """Until others have asked there in vain."""
-        wait_until(lambda: self.times(f"peer={self[place].config.raft_address} ") >= ROUNDS, "somebody has asked")
+        """Until others have asked there in vain, some rounds more."""
+        said = f"peer={self[place].config.raft_address} "
+        before = self.times(said)
+        wait_until(lambda: self.times(said) >= before + ROUNDS, "somebody has asked")
 
     def become_one_cluster(self) -> None:
         """All of them."""

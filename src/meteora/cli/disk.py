@@ -9,6 +9,7 @@ import click
 from meteora.cli.connection import write_line
 from meteora.cli.exit_status import FAILED, SUCCESS
 from meteora.cli.help_text import examples
+from meteora.cli.parameters import DataLocation
 
 if TYPE_CHECKING:
     from meteora.server.new_cluster import Prospect
@@ -17,7 +18,7 @@ _of_data_directory: Final[Callable[[Callable[..., Any]], Callable[..., Any]]] = 
     "-d",
     "--data-directory",
     metavar="DIRECTORY",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=DataLocation(path_type=Path, file_okay=False),
     default=Path("./data"),
     envvar="METEORA_DATA_DIRECTORY",
     show_default=True,

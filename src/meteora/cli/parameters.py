@@ -4,6 +4,7 @@ Each takes the text of an option, or its default, and raises `click.BadParameter
 """
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_never
@@ -31,7 +32,8 @@ def type_of(kind: Kind) -> "click.ParamType[Any] | Callable[[Any], Any]":
             return click.Choice(words)
         case File() | Directory():
             is_file = isinstance(kind, File)
-            return Location(path_type=Path, file_okay=is_file, dir_okay=not is_file)
+            location = Location if is_file else DataLocation
+            return location(path_type=Path, file_okay=is_file, dir_okay=not is_file)
         case Names():
             return names
     assert_never(kind)
@@ -55,6 +57,18 @@ class Location(click.Path):
         """As click's own."""
         if value == "":
             self.fail("a path is not empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class DataLocation(Location):
+    """The path of a directory in which databases are, or will be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click's own."""
+        try:
+            os.fspath(value).encode()
+        except UnicodeEncodeError:
+            self.fail(f"{os.fspath(value)!r} is not UTF-8, and RocksDB takes no other path.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -139,9 +139,10 @@ def test_show_refuses_what_start_would(run: Run) -> None:
 
 
 def test_a_path_that_is_no_text_is_shown_but_not_as_toml(run: Run) -> None:
-    assert b"\\udcff" in run("config", "show", "-d", "\udcff").out
-    status, _, err = run("config", "show", "-d", "\udcff", "--format", "toml")
-    assert (status, err) == (2, "meteora: error: data-directory can't be written as TOML: it is not UTF-8\n")
+    files = ("--cert-file", "\udcff", "--key-file", "a")
+    assert b"\\udcff" in run("config", "show", *files).out
+    status, _, err = run("config", "show", *files, "--format", "toml")
+    assert (status, err) == (2, "meteora: error: cert-file can't be written as TOML: it is not UTF-8\n")
 
 
 def secret(monkeypatch: pytest.MonkeyPatch) -> click.Context:

@@ -122,3 +122,11 @@ def test_what_is_recovered_is_the_directory_of_the_node_in_the_same_environment(
     monkeypatch.setenv("METEORA_DATA_DIRECTORY", str(root))
     assert run("recover", "--force-new-cluster", "--yes").status == 0
     assert cluster_id(root) != 0xAB
+
+
+def test_a_directory_whose_name_is_no_text_is_refused_in_one_line(run: Run, tmp_path: Path) -> None:
+    odd = str(tmp_path / "\udcff")
+    for command in (["verify"], ["recover", "--force-new-cluster"], ["start"]):
+        status, out, err = run(*command, "-d", odd)
+        assert (status, out, err.count("\n")) == (2, b"", 1)
+        assert "is not UTF-8, and RocksDB takes no other path" in err
