@@ -21,8 +21,8 @@ CASES = {
     "small-files": 200,
     "snapshot-files": 15,
     "state-directory": 20,
-    "tls-client": 150,
-    "tls-server": 150,
+    "tls-client": 100,
+    "tls-server": 100,
 }
 """Of targets that take long for a case."""
 

@@ -10,7 +10,7 @@ import pytest
 from meteora.config import RpcServerKind
 from meteora.rpc import create_rpc_server
 from meteora.tls import Certificates, IncomingTls, Refusal
-from tests.certificates import LONG_AGO, YESTERDAY, Authority, Pair
+from tests.certificates import LONG_AGO, UNREADABLE_NAMES, YESTERDAY, Authority, Pair, self_signed
 from tests.rpc.probe import MAX_MESSAGE_BYTES, METHOD, Context, Handler, echo, failure_of, register, run, unary_unary
 
 CALL_SECONDS = 10.0
@@ -109,6 +109,20 @@ def test_who_is_not_on_the_list_gets_no_further(
 
     run(story())
     assert "host=127.0.0.1 reason=name-not-allowed" in caplog.records[0].getMessage()
+
+
+def test_who_has_names_that_can_not_be_read_is_refused(
+    kind: RpcServerKind, authority: Authority, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        pair = self_signed(tmp_path, UNREADABLE_NAMES)
+        files = authority.files("server")._replace(ca=pair.cert)
+        tls = IncomingTls(Certificates(files), service="test", allowed_names=("node1",))
+        async with serving(kind, tls, unary_unary(echo)) as address:
+            assert await is_refused(address, authority, pair)
+            assert tls.counters.refused.total() > 0
+
+    run(story())
 
 
 def test_who_is_on_the_list_is_served(kind: RpcServerKind, authority: Authority) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtensionOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from meteora.http2 import Bounds
 from meteora.tls import Certificates, OutgoingTls, Refusal, TlsFiles, incoming, layer
-from tests.certificates import LONG_AGO, SOON, YESTERDAY, Authority, Pair
+from tests.certificates import LONG_AGO, SOON, UNREADABLE_NAMES, YESTERDAY, Authority, self_signed
 from tests.unit.http2.peers import HOST, PATIENCE_SECONDS, run, until
 from tests.unit.tls.ends import (
     connected,
@@ -131,30 +129,6 @@ def test_a_client_whose_name_is_not_on_the_list_is_refused_and_told(authority: A
     run(story())
 
 
-def self_signed(folder: Path, alternative_names: bytes) -> Pair:
-    """A certificate that nobody else has signed, with these in it as they stand."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node9")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(LONG_AGO)
-        .not_valid_after(SOON)
-        .add_extension(
-            x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, alternative_names), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    pair = Pair(folder / "odd.pem", folder / "odd.key")
-    pair.cert.write_bytes(certificate.public_bytes(encoding))
-    pair.key.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return pair
-
-
 DIRECTORY_NAME = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node1")]))
 
 
@@ -166,7 +140,7 @@ DIRECTORY_NAME = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON
             Refusal.NAME_NOT_ALLOWED,
             "the names in this certificate are not allowed here: node9",
         ),
-        (b"\x30\x06\x82\x04ab\xff\xfe", Refusal.UNTRUSTED_CERTIFICATE, "the names in this certificate can't be read"),
+        (UNREADABLE_NAMES, Refusal.UNTRUSTED_CERTIFICATE, "the names in this certificate can't be read"),
     ],
     ids=["a name that is no text", "text that can't be read"],
 )
