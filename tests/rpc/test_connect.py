@@ -5,6 +5,7 @@ import gzip
 import http.client
 import json
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 
 from meteora.http2 import connect
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
 from meteora.rpc import create_rpc_server, longest_body_bytes
+from meteora.rpc.connect import THREAD_BYTES
 from meteora.tls import Certificates, IncomingTls, OutgoingTls
 from meteora.web import WebApplication
 from tests.certificates import Authority
@@ -121,6 +124,30 @@ def test_a_body_may_be_compressed() -> None:
 def test_a_long_message_arrives() -> None:
     key = "A" * MAX_MESSAGE_BYTES
     assert answer_to(json.dumps({"key": key})).json["value"] == key
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "is_apart"),
+    [
+        (b"{}", {}, False),
+        (b'{"key": "%s"}' % (b"A" * THREAD_BYTES), {}, True),
+        (zipped(b'{"key": "%s"}' % (b"A" * THREAD_BYTES)), {"content-encoding": "gzip"}, True),
+    ],
+    ids=["short", "long", "short until it is decompressed"],
+)
+def test_what_may_take_long_to_read_is_read_on_a_thread(
+    body: bytes, headers: dict[str, str], is_apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+    parse = json_format.Parse
+
+    def noted(*arguments: Any) -> Any:
+        readers.append(threading.current_thread())
+        return parse(*arguments)
+
+    monkeypatch.setattr(json_format, "Parse", noted)
+    assert answer_to(body, headers).status == 200
+    assert [each is not threading.main_thread() for each in readers] == [is_apart]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,11 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_AHEAD_BYTES: Final = 256 * 1024
 """What a client may send ahead while a request of it is answered. One that sends more is cut off behind that answer."""
 
+MAX_SMALL_CHUNKS: Final = 1024
+SMALL_CHUNK_BYTES: Final = 256
+"""In one body, and what they are. Each chunk takes the loop some 10 us however short it is, and a client that sends a
+byte in each would have it do nothing else."""
+
 HEAD_SECONDS: Final = 10.0
 """For a request's first line and headers to come."""
 
@@ -78,6 +83,8 @@ class Http1Connection:
         self._head: h11.Request | None = None
         """Of the request whose body is awaited."""
         self._body = bytearray()
+        self._chunks = 0
+        """Of that body."""
         self._max_body_bytes = 0
         self._task: asyncio.Task[None] | None = None
         """Answers a request."""
@@ -175,6 +182,7 @@ class Http1Connection:
             case h11.Request():
                 self._begin(event)
             case h11.Data():
+                self._chunks += event.chunk_start
                 self._add(event.data)
             case h11.EndOfMessage():
                 self._serve()
@@ -183,6 +191,7 @@ class Http1Connection:
 
     def _begin(self, head: h11.Request) -> None:
         self._head = head
+        self._chunks = 0
         self._max_body_bytes = self._application.body_bytes(*_asked(head))
         self._give_up_at = self._loop.time() + BODY_SECONDS
         stated = dict(head.headers).get(b"content-length", b"0")
@@ -198,6 +207,8 @@ class Http1Connection:
     def _add(self, data: bytes) -> None:
         if len(self._body) + len(data) > self._max_body_bytes:
             self._refuse_body()
+        elif self._chunks > MAX_SMALL_CHUNKS + len(self._body) // SMALL_CHUNK_BYTES:
+            self.refuse(400, f"more than {MAX_SMALL_CHUNKS} chunks of less than {SMALL_CHUNK_BYTES} bytes in a body")
         elif self._application.take_in(len(data)):
             self._body += data
         else:
@@ -235,7 +246,10 @@ class Http1Connection:
     async def _answer(self, request: Request) -> None:
         response = await self._application.respond(request)
         if not self._is_closing:
-            await self._send(response, is_head=request.method == "HEAD")
+            try:
+                await self._send(response, is_head=request.method == "HEAD")
+            except _Unread:
+                self._abort()
 
     async def _send(self, response: Response, *, is_head: bool) -> None:
         self._write_head(response)
@@ -281,8 +295,7 @@ class Http1Connection:
             return
         if task.cancelled() or task.exception() is not None:
             # What was begun can't be brought to its end.
-            self._is_closing = True
-            self._transport.abort()
+            self._abort()
         elif self._is_leaving or self._is_flooded or self._h11.our_state is not h11.DONE:
             self._close()
         else:
@@ -317,6 +330,10 @@ class Http1Connection:
         self._give_up_at = self._loop.time() + LINGER_SECONDS
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def _abort(self) -> None:
+        self._is_closing = True
+        self._transport.abort()
 
     def _close(self) -> None:
         self._is_closing = True

@@ -334,6 +334,28 @@ def test_a_body_that_becomes_too_long_is_refused() -> None:
     run(story())
 
 
+def test_a_body_in_too_many_small_chunks_is_refused_before_it_is_whole() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            head = b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
+            answer = await answer_to(served, head, b"1\r\nx\r\n" * (2 * connection.MAX_SMALL_CHUNKS))
+            assert (status_of(answer), served.application.bodies_bytes) == (400, 0)
+
+    run(story())
+
+
+def test_a_long_body_may_come_in_many_chunks() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            head = b"POST /echo HTTP/1.1\r\nhost: test\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+            count = connection.MAX_SMALL_CHUNKS
+            body = (b"1\r\nx\r\n" * count) + (b"100\r\n" + b"y" * 256 + b"\r\n") * 64 + b"0\r\n\r\n"
+            answer = await answer_to(served, head, body)
+            assert answer.endswith(b"\r\n\r\n" + b"x" * count + b"y" * 256 * 64)
+
+    run(story())
+
+
 def test_a_body_where_none_is_of_use_is_refused() -> None:
     async def story() -> None:
         async with serving() as served:
@@ -475,6 +497,20 @@ def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
                 await asyncio.sleep(0.001)
 
     run(story())
+
+
+def test_who_does_not_read_is_no_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.01)
+
+    async def story() -> None:
+        async with serving() as served, socket_to(served.port) as (_, writer):
+            writer.write(b"GET /endless HTTP/1.1\r\nhost: test\r\n\r\n")
+            await served.ended.wait()
+
+    run(story())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_stream_ends_when_its_client_goes() -> None:
