@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from meteora.http2 import connect
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
 from meteora.rpc import create_rpc_server, longest_body_bytes
-from meteora.rpc.connect import THREAD_BYTES
+from meteora.rpc.connect import MAX_OBJECTS, THREAD_BYTES
 from meteora.tls import Certificates, IncomingTls, OutgoingTls
 from meteora.web import WebApplication
 from tests.certificates import Authority
@@ -148,6 +149,33 @@ def test_what_may_take_long_to_read_is_read_on_a_thread(
     monkeypatch.setattr(json_format, "Parse", noted)
     assert answer_to(body, headers).status == 200
     assert [each is not threading.main_thread() for each in readers] == [is_apart]
+
+
+def test_long_messages_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: set[threading.Thread] = set()
+    parse = json_format.Parse
+
+    def slowly(*arguments: Any) -> Any:
+        readers.add(threading.current_thread())
+        time.sleep(0.02)  # Another one would begin meanwhile.
+        return parse(*arguments)
+
+    monkeypatch.setattr(json_format, "Parse", slowly)
+    body = json.dumps({"key": "A" * THREAD_BYTES})
+
+    async def story() -> None:
+        async with serving(Service(echo)) as port:
+            answers = await asyncio.gather(*(asyncio.to_thread(ask, port, body, JSON) for _ in range(4)))
+            assert [each.status for each in answers] == [200] * 4
+
+    run(story())
+    assert len(readers) == 1
+    assert not any(each.is_alive() for each in readers)
+
+
+def test_objects_without_number_are_not_read() -> None:
+    answer = answer_to(json.dumps({"key": [{}] * MAX_OBJECTS}))
+    assert (answer.status, "objects and lists" in answer.json["message"]) == (400, True)
 
 
 @pytest.mark.parametrize(
