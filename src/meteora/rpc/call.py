@@ -131,6 +131,7 @@ class Call:
         """The one message of the request, which stays in memory until the call is answered. Raises `CallFailed`."""
         message = await self.reader.read_only()
         self._admitted_bytes = self._admission.enter(len(message))
+        self.stream.begin()
         return message
 
     def _measure(self) -> None:
