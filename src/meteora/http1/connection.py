@@ -90,6 +90,8 @@ class Http1Connection:
         """Answers a request."""
         self._ahead = bytearray()
         """What came while one was answered."""
+        self._unread_bytes = 0
+        """The same, of what came before that one was whole."""
         self._give_up_at: float | None = self._loop.time() + HEAD_SECONDS
         """When the patience with the client ends, in the loop's time; None while it waits for us."""
         self._is_idle = False
@@ -114,7 +116,7 @@ class Http1Connection:
         self._advance()
 
     def _keep(self, data: bytes) -> None:
-        if len(self._ahead) + len(data) > MAX_AHEAD_BYTES:
+        if self._unread_bytes + len(self._ahead) + len(data) > MAX_AHEAD_BYTES:
             self._is_flooded = True
             self._ahead.clear()
         if not self._is_flooded:
@@ -197,6 +199,9 @@ class Http1Connection:
         stated = dict(head.headers).get(b"content-length", b"0")
         if head.http_version not in {b"1.0", b"1.1"}:
             self.refuse(505, "this is HTTP/1.1; HTTP/2 begins with its preface")
+        elif _size_of(head) > MAX_HEAD_BYTES:
+            # One that came in one piece: h11 looks only at how long those are that are not whole yet.
+            self.refuse(431, f"the first line and the headers have at most {MAX_HEAD_BYTES} bytes")
         elif int(stated) > self._max_body_bytes:
             self._refuse_body()
 
@@ -238,6 +243,7 @@ class Http1Connection:
             certificate=self._certificate,
         )
         self._give_up_at = None
+        self._unread_bytes = len(self._h11.trailing_data[0])
         self._task = self._application.run(self._answer(request))
         self._task.add_done_callback(self._answered)
 
@@ -303,7 +309,7 @@ class Http1Connection:
 
     def _next(self) -> None:
         self._h11.start_next_cycle()
-        self._is_idle = not self._ahead and not self._h11.trailing_data[0]
+        self._is_idle = not self._ahead and not self._unread_bytes
         self._give_up_at = self._loop.time() + (IDLE_SECONDS if self._is_idle else HEAD_SECONDS)
         ahead = bytes(self._ahead)
         self._ahead.clear()
@@ -344,6 +350,12 @@ class Http1Connection:
 def _asked(head: h11.Request) -> tuple[str, str]:
     """Method and target."""
     return head.method.decode("latin-1"), head.target.decode("latin-1")
+
+
+def _size_of(head: h11.Request) -> int:
+    """The bytes of the first line and of the headers, written as usual."""
+    fields = sum(len(name) + len(value) + len(b": \r\n") for name, value in head.headers)
+    return len(head.method) + len(head.target) + len(b"  HTTP/1.1\r\n\r\n") + fields
 
 
 def _reason(status: int) -> bytes:
