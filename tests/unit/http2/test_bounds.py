@@ -697,6 +697,24 @@ def test_what_waits_in_the_socket_s_buffer_is_held() -> None:
     run(story())
 
 
+def test_what_one_client_does_not_read_is_held_although_it_is_little() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application, send_buffer_bytes=4096) as (endpoint, port),
+            peer_of(port, {Setting.INITIAL_WINDOW_SIZE: 1 << 30}, receive_buffer_bytes=4096) as peer,
+        ):
+            peer.send(room_of(0, 1 << 30), request_frames(1))
+            await until(lambda: application.opened)
+            # The other end keeps less than half of it: its reader and the sockets have bounds.
+            application.opened[0].respond(RESPONSE, bytes(400_000), TRAILERS)
+            await until(lambda: endpoint.held.total)
+            assert endpoint.held.total < 400_000
+
+    run(story())
+
+
 def test_a_client_that_reads_again_is_held_no_more() -> None:
     application = hanging()
 
