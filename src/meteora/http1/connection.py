@@ -17,7 +17,8 @@ from meteora.web.application import crowded
 from meteora.web.messages import BODY_SECONDS, WRITE_SECONDS
 
 MAX_CONNECTIONS: Final = 1024
-"""At a time, on one port. One more is told so, and closed."""
+"""At a time, on one port. For one more, the one makes room that has kept us waiting for longest; if all wait for us, it
+is told so, and closed."""
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """The first line and the headers of a request."""
@@ -56,11 +57,18 @@ class Http1Gateway:
     ) -> "Http1Connection":
         """A connection that was found to speak HTTP/1.1, or at least not HTTP/2."""
         connection = Http1Connection(self, transport, peer, certificate)
-        if len(self.connections) >= MAX_CONNECTIONS:
+        if len(self.connections) >= MAX_CONNECTIONS and not self._make_room():
             connection.refuse(503, f"more than {MAX_CONNECTIONS} connections: try again later")
         else:
             self.connections.add(connection)
         return connection
+
+    def _make_room(self) -> bool:
+        """Whether there was a client to be given up: one that has sent nothing, or half a request."""
+        longest = min(filter(Http1Connection.waits, self.connections), key=Http1Connection.waits_since, default=None)
+        if longest is not None:
+            longest.give_up()
+        return longest is not None
 
 
 class Http1Connection:
@@ -92,13 +100,15 @@ class Http1Connection:
         """What came while one was answered."""
         self._unread_bytes = 0
         """The same, of what came before that one was whole."""
-        self._give_up_at: float | None = self._loop.time() + HEAD_SECONDS
+        self._give_up_at: float | None = None
         """When the patience with the client ends, in the loop's time; None while it waits for us."""
+        self._waits_since = 0.0
         self._is_idle = False
         """Whether nothing of a request has come yet."""
         self._is_closing = self._is_leaving = self._is_flooded = False
         self._room: asyncio.Future[None] | None = None
         """Done when the client has read enough; None if it has."""
+        self._wait(HEAD_SECONDS)
 
     # What the transport tells
 
@@ -111,7 +121,7 @@ class Http1Connection:
             return
         if self._is_idle:
             self._is_idle = False
-            self._give_up_at = self._loop.time() + HEAD_SECONDS
+            self._wait(HEAD_SECONDS)
         self._h11.receive_data(data)
         self._advance()
 
@@ -155,10 +165,27 @@ class Http1Connection:
             return
         if self._is_closing:
             self._transport.abort()
-        elif self._is_idle:
+        else:
+            self.give_up()
+
+    def waits(self) -> bool:
+        """Whether it is the client's turn."""
+        return self._give_up_at is not None and not self._is_closing
+
+    def waits_since(self) -> float:
+        """In the loop's time."""
+        return self._waits_since
+
+    def give_up(self) -> None:
+        """Waits for the client no longer."""
+        if self._is_idle:
             self._close()
         else:
             self.refuse(408, "the request did not come in time")
+
+    def _wait(self, seconds: float) -> None:
+        self._waits_since = self._loop.time()
+        self._give_up_at = self._waits_since + seconds
 
     def leave(self) -> None:
         """Takes no more requests, and closes the connection when the last one is answered."""
@@ -195,7 +222,7 @@ class Http1Connection:
         self._head = head
         self._chunks = 0
         self._max_body_bytes = self._application.body_bytes(*_asked(head))
-        self._give_up_at = self._loop.time() + BODY_SECONDS
+        self._wait(BODY_SECONDS)
         stated = dict(head.headers).get(b"content-length", b"0")
         if head.http_version not in {b"1.0", b"1.1"}:
             self.refuse(505, "this is HTTP/1.1; HTTP/2 begins with its preface")
@@ -310,7 +337,7 @@ class Http1Connection:
     def _next(self) -> None:
         self._h11.start_next_cycle()
         self._is_idle = not self._ahead and not self._unread_bytes
-        self._give_up_at = self._loop.time() + (IDLE_SECONDS if self._is_idle else HEAD_SECONDS)
+        self._wait(IDLE_SECONDS if self._is_idle else HEAD_SECONDS)
         ahead = bytes(self._ahead)
         self._ahead.clear()
         if ahead:

@@ -14,7 +14,8 @@ from meteora.web.messages import Request, Response, path_of, text_response
 Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_REQUESTS: Final = 1024
-"""That are answered at one time, by all connections."""
+"""That are answered at one time, by all connections: so many calls, and so many that only look. Neither takes places
+from the other, or a node on which calls wait for a leader would fail its probes."""
 
 MAX_BODIES_BYTES: Final = 64 << 20
 """Of all requests that are not whole yet. One that goes beyond is told so."""
@@ -31,6 +32,8 @@ class WebApplication:
         """Of requests that are not whole yet."""
         self._handlers: dict[str, dict[str, Handler]] = {}
         """By path and method."""
+        self._answered = [0, 0]
+        """At this moment: those that look, and calls."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._streaming: set[asyncio.Task[Any]] = set()
         """Those whose responses may have no end."""
@@ -62,8 +65,10 @@ class WebApplication:
 
     async def respond(self, request: Request) -> Response:
         """The response to a request. Never raises, unless it is cancelled."""
+        is_call = request.method == "POST"
+        self._answered[is_call] += 1
         try:
-            return await self._find(request)(request)
+            return await self._find(request, self._answered[is_call])(request)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -72,11 +77,14 @@ class WebApplication:
         except Exception:  # noqa: BLE001  whatever it is, the client is not to wait for ever
             _log.exception("a request failed", method=request.method, path=request.path)
             return text_response(500, "an error of the server: see its log")
+        finally:
+            self._answered[is_call] -= 1
 
-    def _find(self, request: Request) -> Handler:
+    def _find(self, request: Request, count: int) -> Handler:
+        """Who answers, if so many are answered."""
         if self._is_stopping:
             return _constant(text_response(503, "the server is stopping"))
-        if len(self._tasks) > MAX_REQUESTS:
+        if count > MAX_REQUESTS:
             return _constant(text_response(503, f"more than {MAX_REQUESTS} requests at a time: try again later"))
         refusal = self._refusal(request.method, request.path)
         return _constant(refusal) if refusal else self._handlers[request.path][_asked(request.method)]

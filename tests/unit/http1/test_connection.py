@@ -402,10 +402,42 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
 
     async def story() -> None:
-        async with serving() as served, socket_to(served.port) as (reader, writer):
-            writer.write(GET)
-            await reader.readuntil(b"/\n")
+        async with serving() as served, socket_to(served.port) as (_, writer):
+            writer.write(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\n")
+            while not served.requests:
+                await asyncio.sleep(0.001)
             assert status_of(await answer_to(served, GET)) == 503
+
+    run(story())
+
+
+def test_who_has_kept_us_waiting_for_longest_makes_room_for_a_connection_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 3)
+    half = b"GET / HTTP/1.1\r\n"
+
+    async def story() -> None:
+        async with (
+            serving() as served,
+            socket_to(served.port) as (slow, slow_writer),
+            socket_to(served.port) as (idle, idle_writer),
+            socket_to(served.port) as (_, busy_writer),
+        ):
+            busy_writer.write(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\n")
+            while not served.requests:
+                await asyncio.sleep(0.001)
+            idle_writer.write(GET)
+            await idle.readuntil(b"/\n")
+            slow_writer.write(half)
+            while len(served.gateway.connections) < 3:
+                await asyncio.sleep(0.001)
+            async with socket_to(served.port) as (first, writer):
+                writer.write(GET)
+                await first.readuntil(b"/\n")
+                assert await idle.read() == b""
+                assert status_of(await answer_to(served, closing(GET))) == 200
+                assert status_of(await slow.read()) == 408
+                writer.write(GET)
+                await first.readuntil(b"/\n")
 
     run(story())
 
