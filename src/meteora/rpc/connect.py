@@ -147,25 +147,27 @@ class ConnectMethod:
             if self._running.is_stopping:
                 raise stopping()
             headers = _call_headers(request)
-            admitted_bytes = self._running.admission.enter(self._longest_bytes(request))
-        except CallFailed as failure:
-            return _error(failure, [])
-        try:
-            return await self._serve_admitted(request, headers, kind)
-        finally:
-            self._running.admission.leave(admitted_bytes)
-
-    async def _serve_admitted(self, request: Request, headers: Headers, kind: bytes) -> Response:
-        try:
-            message = await self._apart(self._longest_bytes(request), self._read, request, kind)
         except CallFailed as failure:
             return _error(failure, [])
         call = ConnectCall(self._method, request, headers, self._running)
-        await _run(call, message)
+        await self._run(call, request, kind)
         if (failed := call.failure) is not None:
             return _error(failed, call.headers)
         body = await self._apart(call.response.ByteSize(), _written, call.response, kind)
         return Response(200, [(b"content-type", kind), (b"cache-control", b"no-store"), *call.headers], body)
+
+    async def _run(self, call: ConnectCall, request: Request, kind: bytes) -> None:
+        try:
+            call.begin()
+            call.admit(self._longest_bytes(request))
+            message = await self._apart(self._longest_bytes(request), self._read, request, kind)
+            call.admit(max(len(request.body), message.ByteSize()))
+            await call.answer(await call.method.behaviour(message, call))
+        except BaseException as error:
+            if not call.fail(error):
+                raise
+        finally:
+            call.leave()
 
     async def _apart(self, size_bytes: int, function: Any, *arguments: Any) -> Any:
         """What the function returns, called on the thread if it has much to do."""
@@ -216,17 +218,6 @@ def add_connect_methods(
             continue
         input_type = message_factory.GetMessageClass(described.input_type)
         application.add("POST", path, ConnectMethod(method, input_type, running, thread).serve)
-
-
-async def _run(call: ConnectCall, message: Message) -> None:
-    try:
-        call.begin()
-        await call.answer(await call.method.behaviour(message, call))
-    except BaseException as error:
-        if not call.fail(error):
-            raise
-    finally:
-        call.leave()
 
 
 def _check_objects(body: bytes) -> None:
