@@ -5,9 +5,8 @@ ahead waits, up to a bound.
 """
 
 import asyncio
-from contextlib import aclosing
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final
 
 import h11
 
@@ -286,21 +285,10 @@ class Http1Connection:
 
     async def _send(self, response: Response, *, is_head: bool) -> None:
         self._write_head(response)
-        if response.stream is not None and not is_head:
-            await self._stream(response)
-        elif response.body and not is_head:
+        if response.body and not is_head:
             self._write(h11.Data(data=response.body))
         self._write(h11.EndOfMessage())
         await self._wait_for_room()
-
-    async def _stream(self, response: Response) -> None:
-        self._application.note_streaming()
-        async with aclosing(cast(Any, response.stream)) as pieces:
-            async for piece in pieces:
-                if self._is_leaving:
-                    return
-                self._write(h11.Data(data=piece))
-                await self._wait_for_room()
 
     def _write_head(self, response: Response) -> None:
         headers = response.head()

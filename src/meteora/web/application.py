@@ -35,8 +35,6 @@ class WebApplication:
         self._answered = [0, 0]
         """At this moment: those that look, and calls."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._streaming: set[asyncio.Task[Any]] = set()
-        """Those whose responses may have no end."""
         self._is_stopping = False
 
     def add(self, method: str, path: str, handler: Handler) -> None:
@@ -108,25 +106,14 @@ class WebApplication:
         task.add_done_callback(self._ended)
         return task
 
-    def note_streaming(self) -> None:
-        """The current task sends what may have no end: it is cancelled when the server stops."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._streaming.add(task)
-        if self._is_stopping:
-            task.cancel()
-
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._streaming.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a request was left without an answer", cause=repr(error))
 
     def stop(self) -> None:
-        """Takes no more requests, and ends the responses that have no end by themselves."""
+        """Takes no more requests."""
         self._is_stopping = True
-        for task in tuple(self._streaming):
-            task.cancel()
 
     async def wait_for_end(self) -> None:
         """Returns when nothing is left of any request. For when all connections have ended."""
