@@ -1,6 +1,8 @@
 """HTTP/1.1 on the KV port: what speaks it badly, and calls in JSON and in protobuf's own form."""
 
+import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from meteora.http1 import Http1Gateway
 from meteora.http2 import Endpoint
@@ -72,7 +74,8 @@ async def _talk(choices: Choices) -> None:
     application = application_of_all()
     web = WebApplication(MAX_MESSAGE_BYTES)
     web.add("GET", "/page", _page)
-    add_connect_methods(web, application.methods, application.running)
+    thread = ThreadPoolExecutor(1)
+    add_connect_methods(web, application.methods, application.running, thread)
     endpoint = Endpoint(application.route)
     endpoint.open_other = Http1Gateway(web).open
     connection = ServerConnection(endpoint)
@@ -97,6 +100,7 @@ async def _talk(choices: Choices) -> None:
     web.stop()
     await web.wait_for_end()
     await application.running.wait_for_end()
+    await asyncio.to_thread(thread.shutdown)
     for status in _STATUS.findall(bytes(wire.written)):
         assert status != b"500", bytes(wire.written)
 

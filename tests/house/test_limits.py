@@ -107,8 +107,8 @@ ROWS: Final[dict[str, list[str]]] = {
     "the port of `--metrics-address`: answers that are not read, and what clients send ahead": [
         size(assembly.METRICS_BOUNDS.max_held_bytes + assembly.METRICS_BOUNDS.max_connections * http1.MAX_AHEAD_BYTES)
     ],
-    "connections: 6 KiB for each, and a short frame that is not whole": [
-        size(DEFAULTS.max_connections * ((6 << 10) + connection.LONG_FRAME_BYTES))
+    "connections: 6 KiB for each, a short frame that is not whole, and as much that is not read": [
+        size(DEFAULTS.max_connections * ((6 << 10) + connection.LONG_FRAME_BYTES + connection.UNREAD_BYTES))
     ],
     f"TLS: {size(TLS_BYTES)} for each connection, and answers of its own that are not read": [
         size(DEFAULTS.max_connections * (TLS_BYTES + layer.MAX_UNREAD_BYTES))

@@ -1,10 +1,13 @@
 """Unary calls by the Connect protocol, over HTTP/1.1: what is read, what is answered, what is refused."""
 
 import asyncio
+import base64
 import gzip
 import http.client
 import json
 import ssl
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +16,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 
 from meteora.http2 import connect
 from meteora.pb import common_pb2, kv_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceServicer, add_KvServiceServicer_to_server
-from meteora.rpc import create_rpc_server, longest_body_bytes
+from meteora.rpc import RpcServer, admission, create_rpc_server, longest_body_bytes
+from meteora.rpc.connect import MAX_OBJECTS, THREAD_BYTES
 from meteora.tls import Certificates, IncomingTls, OutgoingTls
 from meteora.web import WebApplication
 from tests.certificates import Authority
@@ -58,12 +63,25 @@ async def echo(request: kv_pb2.GetReq, _: Context) -> kv_pb2.GetReply:
 
 @asynccontextmanager
 async def serving(service: Service, tls: IncomingTls | None = None) -> AsyncIterator[int]:
-    server = create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES, tls=tls)
+    async with running(service, tls) as server:
+        yield server.port
+
+
+@asynccontextmanager
+async def running(service: Service, tls: IncomingTls | None = None) -> AsyncIterator[RpcServer]:
+    server = create_rpc_server(
+        "http2",
+        "127.0.0.1",
+        0,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        tls=tls,
+        refusal_metadata=[("outcome", "not-applied")],
+    )
     add_KvServiceServicer_to_server(service, server)
     server.serve_web(WebApplication(longest_body_bytes(MAX_MESSAGE_BYTES)))
     try:
         await server.start()
-        yield server.port
+        yield server
     finally:
         await server.stop(0)
 
@@ -121,6 +139,118 @@ def test_a_body_may_be_compressed() -> None:
 def test_a_long_message_arrives() -> None:
     key = "A" * MAX_MESSAGE_BYTES
     assert answer_to(json.dumps({"key": key})).json["value"] == key
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "is_apart"),
+    [
+        (b"{}", {}, False),
+        (b'{"key": "%s"}' % (b"A" * THREAD_BYTES), {}, True),
+        (zipped(b'{"key": "%s"}' % (b"A" * THREAD_BYTES)), {"content-encoding": "gzip"}, True),
+    ],
+    ids=["short", "long", "short until it is decompressed"],
+)
+def test_what_may_take_long_to_read_is_read_on_a_thread(
+    body: bytes, headers: dict[str, str], is_apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+    parse = json_format.Parse
+
+    def noted(*arguments: Any) -> Any:
+        readers.append(threading.current_thread())
+        return parse(*arguments)
+
+    monkeypatch.setattr(json_format, "Parse", noted)
+    assert answer_to(body, headers).status == 200
+    assert [each is not threading.main_thread() for each in readers] == [is_apart]
+
+
+def test_long_messages_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: set[threading.Thread] = set()
+    parse = json_format.Parse
+
+    def slowly(*arguments: Any) -> Any:
+        readers.add(threading.current_thread())
+        time.sleep(0.02)  # Another one would begin meanwhile.
+        return parse(*arguments)
+
+    monkeypatch.setattr(json_format, "Parse", slowly)
+    body = json.dumps({"key": "A" * THREAD_BYTES})
+
+    async def story() -> None:
+        async with serving(Service(echo)) as port:
+            answers = await asyncio.gather(*(asyncio.to_thread(ask, port, body, JSON) for _ in range(4)))
+            assert [each.status for each in answers] == [200] * 4
+
+    run(story())
+    assert len(readers) == 1
+    assert not any(each.is_alive() for each in readers)
+
+
+def test_the_time_until_a_long_message_is_read_is_the_caller_s_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_read = threading.Event()
+    parse = json_format.Parse
+
+    def late(*arguments: Any) -> Any:
+        may_read.wait(20)
+        return parse(*arguments)
+
+    monkeypatch.setattr(json_format, "Parse", late)
+    body = json.dumps({"key": "A" * THREAD_BYTES})
+
+    async def story() -> None:
+        async with serving(Service(echo)) as port:
+            answer = await asyncio.to_thread(ask, port, body, {**JSON, "connect-timeout-ms": "50"})
+            assert (answer.status, answer.json["code"]) == (504, "deadline_exceeded")
+            may_read.set()
+
+    run(story())
+
+
+def test_a_long_message_for_which_there_is_no_room_is_refused_as_by_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_BYTES", 10_000)
+
+    async def story() -> None:
+        async with running(Service(echo)) as server:
+            answer = await asyncio.to_thread(ask, server.port, json.dumps({"key": "A" * 10_000}), JSON)
+            assert (answer.status, answer.json["code"]) == (429, "resource_exhausted")
+            assert answer.headers["trailer-outcome"] == "not-applied"
+            assert server.call_counts[GET].failed == {grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]: 1}
+
+    run(story())
+
+
+def test_of_a_compressed_message_there_is_no_more_than_it_unpacked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_BYTES", MAX_MESSAGE_BYTES)
+    compressed = {**JSON, "content-encoding": "gzip"}
+
+    async def story() -> None:
+        async def ask_another(request: kv_pb2.GetReq, _: Context) -> kv_pb2.GetReply:
+            if request.key:
+                return kv_pb2.GetReply(value=request.key)
+            another = await asyncio.to_thread(ask, port, zipped(b'{"key": "a2V5"}'), compressed)
+            assert another.status == 200
+            return kv_pb2.GetReply(value=b"both")
+
+        async with serving(Service(ask_another)) as port:
+            answer = await asyncio.to_thread(ask, port, zipped(b"{}"), compressed)
+            assert answer.json["value"] == base64.b64encode(b"both").decode()
+
+    run(story())
+
+
+def test_a_message_that_can_t_be_read_is_counted() -> None:
+    async def story() -> None:
+        async with running(Service(echo)) as server:
+            assert (await asyncio.to_thread(ask, server.port, "no JSON", JSON)).status == 400
+            assert server.call_counts[GET].failed == {grpc.StatusCode.INVALID_ARGUMENT.value[0]: 1}
+
+    run(story())
+
+
+def test_objects_without_number_are_not_read() -> None:
+    answer = answer_to(json.dumps({"key": [{}] * MAX_OBJECTS}))
+    assert (answer.status, "objects and lists" in answer.json["message"]) == (400, True)
 
 
 @pytest.mark.parametrize(

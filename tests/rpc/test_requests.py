@@ -5,8 +5,21 @@ import asyncio
 import grpc
 import pytest
 
-from tests.rpc.http2_client import Response, framed, http2_client
-from tests.rpc.probe import Context, echo, run, serving, unary_unary
+from meteora.http2 import Bounds
+from meteora.rpc import create_rpc_server
+from tests.rpc.http2_client import CHUNK_BYTES, Response, framed, http2_client
+from tests.rpc.probe import (
+    MAX_MESSAGE_BYTES,
+    Context,
+    Hanging,
+    echo,
+    register,
+    run,
+    running,
+    serving,
+    unary_unary,
+    until,
+)
 
 MESSAGE = framed(b"message")
 
@@ -105,5 +118,24 @@ def test_a_request_in_http_1_is_told_what_this_port_speaks() -> None:
             answer = await http1(address, b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 505 ")
             assert b"gRPC" in answer
+
+    run(story())
+
+
+def test_a_request_that_is_being_served_is_not_refused_as_if_nothing_was_done() -> None:
+    async def story() -> None:
+        hanging = Hanging()
+        server = create_rpc_server(
+            "http2", "127.0.0.1", 0, max_message_bytes=MAX_MESSAGE_BYTES, bounds=Bounds(max_held_bytes=CHUNK_BYTES - 1)
+        )
+        register(server, unary_unary(hanging.handle))
+        async with running(server) as address, http2_client(address) as client:
+            stream = client.send(MESSAGE, is_whole=False)
+            await until(lambda: hanging.started)
+            client._connection.send_data(stream, bytes(CHUNK_BYTES))
+            client._writer.write(client._connection.data_to_send())
+            with pytest.raises(AssertionError, match="reset with"):
+                await client._response(stream)
+            await until(lambda: hanging.cancelled)
 
     run(story())

@@ -5,9 +5,8 @@ ahead waits, up to a bound.
 """
 
 import asyncio
-from contextlib import aclosing
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final
 
 import h11
 
@@ -17,13 +16,19 @@ from meteora.web.application import crowded
 from meteora.web.messages import BODY_SECONDS, WRITE_SECONDS
 
 MAX_CONNECTIONS: Final = 1024
-"""At a time, on one port. One more is told so, and closed."""
+"""At a time, on one port. For one more, the one makes room that has kept us waiting for longest; if all wait for us, it
+is told so, and closed."""
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """The first line and the headers of a request."""
 
 MAX_AHEAD_BYTES: Final = 256 * 1024
 """What a client may send ahead while a request of it is answered. One that sends more is cut off behind that answer."""
+
+MAX_SMALL_CHUNKS: Final = 1024
+SMALL_CHUNK_BYTES: Final = 256
+"""In one body, and what they are. Each chunk takes the loop some 10 us however short it is, and a client that sends a
+byte in each would have it do nothing else."""
 
 HEAD_SECONDS: Final = 10.0
 """For a request's first line and headers to come."""
@@ -51,11 +56,18 @@ class Http1Gateway:
     ) -> "Http1Connection":
         """A connection that was found to speak HTTP/1.1, or at least not HTTP/2."""
         connection = Http1Connection(self, transport, peer, certificate)
-        if len(self.connections) >= MAX_CONNECTIONS:
+        if len(self.connections) >= MAX_CONNECTIONS and not self._make_room():
             connection.refuse(503, f"more than {MAX_CONNECTIONS} connections: try again later")
         else:
             self.connections.add(connection)
         return connection
+
+    def _make_room(self) -> bool:
+        """Whether there was a client to be given up: one that has sent nothing, or half a request."""
+        longest = min(filter(Http1Connection.waits, self.connections), key=Http1Connection.waits_since, default=None)
+        if longest is not None:
+            longest.give_up()
+        return longest is not None
 
 
 class Http1Connection:
@@ -78,18 +90,24 @@ class Http1Connection:
         self._head: h11.Request | None = None
         """Of the request whose body is awaited."""
         self._body = bytearray()
+        self._chunks = 0
+        """Of that body."""
         self._max_body_bytes = 0
         self._task: asyncio.Task[None] | None = None
         """Answers a request."""
         self._ahead = bytearray()
         """What came while one was answered."""
-        self._give_up_at: float | None = self._loop.time() + HEAD_SECONDS
+        self._unread_bytes = 0
+        """The same, of what came before that one was whole."""
+        self._give_up_at: float | None = None
         """When the patience with the client ends, in the loop's time; None while it waits for us."""
+        self._waits_since = 0.0
         self._is_idle = False
         """Whether nothing of a request has come yet."""
         self._is_closing = self._is_leaving = self._is_flooded = False
         self._room: asyncio.Future[None] | None = None
         """Done when the client has read enough; None if it has."""
+        self._wait(HEAD_SECONDS)
 
     # What the transport tells
 
@@ -102,12 +120,12 @@ class Http1Connection:
             return
         if self._is_idle:
             self._is_idle = False
-            self._give_up_at = self._loop.time() + HEAD_SECONDS
+            self._wait(HEAD_SECONDS)
         self._h11.receive_data(data)
         self._advance()
 
     def _keep(self, data: bytes) -> None:
-        if len(self._ahead) + len(data) > MAX_AHEAD_BYTES:
+        if self._unread_bytes + len(self._ahead) + len(data) > MAX_AHEAD_BYTES:
             self._is_flooded = True
             self._ahead.clear()
         if not self._is_flooded:
@@ -146,10 +164,27 @@ class Http1Connection:
             return
         if self._is_closing:
             self._transport.abort()
-        elif self._is_idle:
+        else:
+            self.give_up()
+
+    def waits(self) -> bool:
+        """Whether it is the client's turn."""
+        return self._give_up_at is not None and not self._is_closing
+
+    def waits_since(self) -> float:
+        """In the loop's time."""
+        return self._waits_since
+
+    def give_up(self) -> None:
+        """Waits for the client no longer."""
+        if self._is_idle:
             self._close()
         else:
             self.refuse(408, "the request did not come in time")
+
+    def _wait(self, seconds: float) -> None:
+        self._waits_since = self._loop.time()
+        self._give_up_at = self._waits_since + seconds
 
     def leave(self) -> None:
         """Takes no more requests, and closes the connection when the last one is answered."""
@@ -175,6 +210,7 @@ class Http1Connection:
             case h11.Request():
                 self._begin(event)
             case h11.Data():
+                self._chunks += event.chunk_start
                 self._add(event.data)
             case h11.EndOfMessage():
                 self._serve()
@@ -183,11 +219,15 @@ class Http1Connection:
 
     def _begin(self, head: h11.Request) -> None:
         self._head = head
+        self._chunks = 0
         self._max_body_bytes = self._application.body_bytes(*_asked(head))
-        self._give_up_at = self._loop.time() + BODY_SECONDS
+        self._wait(BODY_SECONDS)
         stated = dict(head.headers).get(b"content-length", b"0")
         if head.http_version not in {b"1.0", b"1.1"}:
             self.refuse(505, "this is HTTP/1.1; HTTP/2 begins with its preface")
+        elif _size_of(head) > MAX_HEAD_BYTES:
+            # One that came in one piece: h11 looks only at how long those are that are not whole yet.
+            self.refuse(431, f"the first line and the headers have at most {MAX_HEAD_BYTES} bytes")
         elif int(stated) > self._max_body_bytes:
             self._refuse_body()
 
@@ -198,6 +238,8 @@ class Http1Connection:
     def _add(self, data: bytes) -> None:
         if len(self._body) + len(data) > self._max_body_bytes:
             self._refuse_body()
+        elif self._chunks > MAX_SMALL_CHUNKS + len(self._body) // SMALL_CHUNK_BYTES:
+            self.refuse(400, f"more than {MAX_SMALL_CHUNKS} chunks of less than {SMALL_CHUNK_BYTES} bytes in a body")
         elif self._application.take_in(len(data)):
             self._body += data
         else:
@@ -227,6 +269,7 @@ class Http1Connection:
             certificate=self._certificate,
         )
         self._give_up_at = None
+        self._unread_bytes = len(self._h11.trailing_data[0])
         self._task = self._application.run(self._answer(request))
         self._task.add_done_callback(self._answered)
 
@@ -235,25 +278,17 @@ class Http1Connection:
     async def _answer(self, request: Request) -> None:
         response = await self._application.respond(request)
         if not self._is_closing:
-            await self._send(response, is_head=request.method == "HEAD")
+            try:
+                await self._send(response, is_head=request.method == "HEAD")
+            except _Unread:
+                self._abort()
 
     async def _send(self, response: Response, *, is_head: bool) -> None:
         self._write_head(response)
-        if response.stream is not None and not is_head:
-            await self._stream(response)
-        elif response.body and not is_head:
+        if response.body and not is_head:
             self._write(h11.Data(data=response.body))
         self._write(h11.EndOfMessage())
         await self._wait_for_room()
-
-    async def _stream(self, response: Response) -> None:
-        self._application.note_streaming()
-        async with aclosing(cast(Any, response.stream)) as pieces:
-            async for piece in pieces:
-                if self._is_leaving:
-                    return
-                self._write(h11.Data(data=piece))
-                await self._wait_for_room()
 
     def _write_head(self, response: Response) -> None:
         headers = response.head()
@@ -281,8 +316,7 @@ class Http1Connection:
             return
         if task.cancelled() or task.exception() is not None:
             # What was begun can't be brought to its end.
-            self._is_closing = True
-            self._transport.abort()
+            self._abort()
         elif self._is_leaving or self._is_flooded or self._h11.our_state is not h11.DONE:
             self._close()
         else:
@@ -290,8 +324,8 @@ class Http1Connection:
 
     def _next(self) -> None:
         self._h11.start_next_cycle()
-        self._is_idle = not self._ahead and not self._h11.trailing_data[0]
-        self._give_up_at = self._loop.time() + (IDLE_SECONDS if self._is_idle else HEAD_SECONDS)
+        self._is_idle = not self._ahead and not self._unread_bytes
+        self._wait(IDLE_SECONDS if self._is_idle else HEAD_SECONDS)
         ahead = bytes(self._ahead)
         self._ahead.clear()
         if ahead:
@@ -318,6 +352,10 @@ class Http1Connection:
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
+    def _abort(self) -> None:
+        self._is_closing = True
+        self._transport.abort()
+
     def _close(self) -> None:
         self._is_closing = True
         self._give_up_at = self._loop.time() + WRITE_SECONDS
@@ -327,6 +365,12 @@ class Http1Connection:
 def _asked(head: h11.Request) -> tuple[str, str]:
     """Method and target."""
     return head.method.decode("latin-1"), head.target.decode("latin-1")
+
+
+def _size_of(head: h11.Request) -> int:
+    """The bytes of the first line and of the headers, written as usual."""
+    fields = sum(len(name) + len(value) + len(b": \r\n") for name, value in head.headers)
+    return len(head.method) + len(head.target) + len(b"  HTTP/1.1\r\n\r\n") + fields
 
 
 def _reason(status: int) -> bytes:

@@ -61,6 +61,7 @@ class HeldBytes:
         """How many holders had to."""
         self._shares: dict[Holder, _Share] = {}
         """In the order in which they came."""
+        self._is_making_room = False
 
     def hold(self, holder: Holder, count: int) -> None:
         """So many bytes more are held for `holder`, which may have to let go of all within this call."""
@@ -69,8 +70,13 @@ class HeldBytes:
             share = self._shares[holder] = _Share(self._clock())
         share.count += count
         self.total += count
-        if self.total > self._max_bytes:
-            self._make_room()
+        # Who lets go may say why, which is held as well.
+        if self.total > self._max_bytes and not self._is_making_room:
+            self._is_making_room = True
+            try:
+                self._make_room()
+            finally:
+                self._is_making_room = False
 
     def release(self, holder: Holder, count: int) -> None:
         """So many bytes are held for it no more. Nothing if it had to let go meanwhile."""

@@ -52,6 +52,9 @@ MAX_FRAME_BYTES: Final = 256 << 10
 LONG_FRAME_BYTES: Final = 16 << 10
 """A frame up to this may be incomplete on every connection: no more is looked at."""
 
+UNREAD_BYTES: Final = 16 << 10
+"""So much that the peer does not read may wait in the socket's buffer on every connection: no more is looked at."""
+
 MAX_CONTROL_FRAMES: Final = 10_000
 """Answers to a peer's pings, settings and broken streams, and headers, none of which wait in a stream: so many may wait
 because the peer does not read, and then it is cut off."""
@@ -61,7 +64,7 @@ MAX_CONTROL_BYTES: Final = 4 << 20
 
 _RETURN_BYTES: Final = CONNECTION_WINDOW_BYTES // 4
 _WRITE_BYTES: Final = 512 << 10
-"""Of data in one write, and waiting in the socket's buffer: more waits in the streams, which can still drop it."""
+"""Of data in one write: more waits in the streams, which can still drop it."""
 
 _TCP_INFO: Final = 11
 _ROUND_TRIP: Final = struct.Struct("=68xI")
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
         """Called by asyncio."""
         # uvloop's transports are none by inheritance.
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_WRITE_BYTES)
+        self._transport.set_write_buffer_limits(high=UNREAD_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""

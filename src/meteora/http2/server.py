@@ -135,7 +135,7 @@ OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None, PeerCertificate
 class ServerStream(Stream):
     """One request, and its response."""
 
-    __slots__ = ("_has_begun", "_kept_bytes", "_queued_bytes", "_swept_bytes", "body_bytes", "is_opened", "known")
+    __slots__ = ("_has_begun", "_kept_bytes", "_queued_bytes", "_swept", "body_bytes", "is_opened", "known")
 
     connection: "ServerConnection"
 
@@ -145,10 +145,10 @@ class ServerStream(Stream):
         self.is_opened = False
         self.body_bytes = 0
         """Received so far."""
-        self._swept_bytes = -1
-        """What was received at the last look."""
+        self._swept: tuple[int, int] | None = None
+        """What was received at the last look, and what was still to be sent; None before the first."""
         self._has_begun = False
-        """To answer."""
+        """To do what is asked, or to answer."""
         self._kept_bytes = self._queued_bytes = 0
         """Held of what was read, and of what is to be sent."""
 
@@ -248,14 +248,23 @@ class ServerStream(Stream):
         """Whose bytes they are."""
         return self.connection
 
-    def let_go(self, reason: str = "this node keeps too much for its clients already: try again later") -> None:
-        """Gives the request up, because others need the room."""
+    def begin(self) -> None:
+        """What is asked is being done from now on: it is not refused any more as if nothing had happened."""
+        self._has_begun = True
+
+    def let_go(
+        self,
+        reason: str = "this node keeps too much for its clients already: try again later",
+        code: ErrorCode = ErrorCode.ENHANCE_YOUR_CALM,
+    ) -> None:
+        """Gives the request up, because others need the room: at once, whether or not the client reads why."""
         refuse = self.known.route.refuse
-        if refuse is None or self._has_begun:
-            self.reset(ErrorCode.ENHANCE_YOUR_CALM, reason)
-            return
-        refuse(self, reason)
-        self.end(StreamEnded(reason, ErrorCode.ENHANCE_YOUR_CALM))
+        if refuse is not None and not self._has_begun:
+            refuse(self, reason)
+        if self.is_local_done:
+            self.end(StreamEnded(reason, code))
+        else:
+            self.reset(code, reason)
 
     def open(self) -> None:
         """Hands the request on, with what there is of its body."""
@@ -282,17 +291,21 @@ class ServerStream(Stream):
     def sweep(self, *, is_crowded: bool) -> bool:
         """Called now and then: waits no longer for a body that does not become whole. Whether it had to let go.
 
-        That it has if others were turned away, and nothing more came of it since the last look.
+        That it has if others were turned away, and the client has neither sent nor read anything since the last look.
         """
-        if self.is_remote_done:
-            return False
-        if is_crowded and self._swept_bytes == self.body_bytes:
-            self.let_go("others were turned away, and this request did not become whole: try again later")
+        before = self._swept
+        self._swept = self.body_bytes, sum(map(len, self.queue or ()))
+        if is_crowded and self._is_waiting and before == self._swept:
+            self.let_go("others were turned away, and nothing more came of this request: try again later")
             return True
-        if self._swept_bytes >= 0 and not self.is_opened:
+        if before is not None and not self.is_opened and not self.is_remote_done:
             self.open()
-        self._swept_bytes = self.body_bytes
         return False
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether it is the client that keeps it from coming to its end, and not whoever serves it."""
+        return bool(self.queue) or not (self.is_remote_done or (self.is_opened and self.has_received))
 
 
 class ServerConnection(Connection):
@@ -529,12 +542,9 @@ class ServerConnection(Connection):
         is_reserved = stream.known.route.is_reserved
         reason = f"more than {endpoint.max_requests[is_reserved]} requests at a time: try again later"
         endpoint.told.warning("requests are refused", "requests", reason=reason)
-        refuse = stream.known.route.refuse
-        if refuse is None:
-            raise StreamFault(ErrorCode.REFUSED_STREAM, reason)
         self.streams[stream.id] = stream
         endpoint.requests[is_reserved] += 1
-        refuse(stream, reason)
+        stream.let_go(reason, ErrorCode.REFUSED_STREAM)
 
     def _open(self, stream: ServerStream, *, is_end: bool) -> None:
         self.streams[stream.id] = stream
@@ -604,10 +614,13 @@ class ServerConnection(Connection):
                 self.return_room(len(data))
                 return
             stream.feed(data)
-            stream.open()
+            if stream.ending is None:
+                stream.open()
             return
         stream.feed(data)
-        if not stream.is_opened and (is_end or stream.body_bytes > WHOLE_BYTES) and not (is_end and stream.collect()):
+        # It may have had to let go of what it was fed: then it was refused, and must not be served.
+        is_due = stream.ending is None and (is_end or stream.body_bytes > WHOLE_BYTES)
+        if is_due and not stream.is_opened and not (is_end and stream.collect()):
             stream.open()
 
     def _note_given_up(self, stream_id: int) -> None:

@@ -130,8 +130,15 @@ class Call:
     async def read_only(self) -> bytes:
         """The one message of the request, which stays in memory until the call is answered. Raises `CallFailed`."""
         message = await self.reader.read_only()
-        self._admitted_bytes = self._admission.enter(len(message))
+        self.admit(len(message))
+        self.stream.begin()
         return message
+
+    def admit(self, count: int) -> None:
+        """The request takes so many bytes, and not what was said before. Raises `CallFailed` if there is no room."""
+        self._admission.leave(self._admitted_bytes)
+        self._admitted_bytes = 0
+        self._admitted_bytes = self._admission.enter(count)
 
     def _measure(self) -> None:
         method, counts = self.method, self.method.counts

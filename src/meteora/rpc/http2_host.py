@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
@@ -46,6 +47,7 @@ class Http2Server(RpcServer):
         self._listener: socket.socket | None = None
         self._web: WebApplication | None = None
         self._http1: Http1Gateway | None = None
+        self._thread = ThreadPoolExecutor(1, "json")
         self._is_started = False
 
     @property
@@ -108,7 +110,7 @@ class Http2Server(RpcServer):
         assert self._listener is not None
         self._application.running.loop = asyncio.get_running_loop()
         if self._web is not None:
-            add_connect_methods(self._web, self._application.methods, self._application.running)
+            add_connect_methods(self._web, self._application.methods, self._application.running, self._thread)
         listener.listen(self._listener, self._host, self._port)
         await self._endpoint.start(self._listener, backlog=listener.BACKLOG)
         # The endpoint closes it from now on.
@@ -128,3 +130,4 @@ class Http2Server(RpcServer):
             await self._application.running.wait_for_end()
             if self._web is not None:
                 await self._web.wait_for_end()
+                await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)

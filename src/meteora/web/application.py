@@ -14,7 +14,8 @@ from meteora.web.messages import Request, Response, path_of, text_response
 Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_REQUESTS: Final = 1024
-"""That are answered at one time, by all connections."""
+"""That are answered at one time, by all connections: so many calls, and so many that only look. Neither takes places
+from the other, or a node on which calls wait for a leader would fail its probes."""
 
 MAX_BODIES_BYTES: Final = 64 << 20
 """Of all requests that are not whole yet. One that goes beyond is told so."""
@@ -31,9 +32,9 @@ class WebApplication:
         """Of requests that are not whole yet."""
         self._handlers: dict[str, dict[str, Handler]] = {}
         """By path and method."""
+        self._answered = [0, 0]
+        """At this moment: those that look, and calls."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._streaming: set[asyncio.Task[Any]] = set()
-        """Those whose responses may have no end."""
         self._is_stopping = False
 
     def add(self, method: str, path: str, handler: Handler) -> None:
@@ -62,8 +63,10 @@ class WebApplication:
 
     async def respond(self, request: Request) -> Response:
         """The response to a request. Never raises, unless it is cancelled."""
+        is_call = request.method == "POST"
+        self._answered[is_call] += 1
         try:
-            return await self._find(request)(request)
+            return await self._find(request, self._answered[is_call])(request)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -72,11 +75,14 @@ class WebApplication:
         except Exception:  # noqa: BLE001  whatever it is, the client is not to wait for ever
             _log.exception("a request failed", method=request.method, path=request.path)
             return text_response(500, "an error of the server: see its log")
+        finally:
+            self._answered[is_call] -= 1
 
-    def _find(self, request: Request) -> Handler:
+    def _find(self, request: Request, count: int) -> Handler:
+        """Who answers, if so many are answered."""
         if self._is_stopping:
             return _constant(text_response(503, "the server is stopping"))
-        if len(self._tasks) > MAX_REQUESTS:
+        if count > MAX_REQUESTS:
             return _constant(text_response(503, f"more than {MAX_REQUESTS} requests at a time: try again later"))
         refusal = self._refusal(request.method, request.path)
         return _constant(refusal) if refusal else self._handlers[request.path][_asked(request.method)]
@@ -100,25 +106,14 @@ class WebApplication:
         task.add_done_callback(self._ended)
         return task
 
-    def note_streaming(self) -> None:
-        """The current task sends what may have no end: it is cancelled when the server stops."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._streaming.add(task)
-        if self._is_stopping:
-            task.cancel()
-
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._streaming.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a request was left without an answer", cause=repr(error))
 
     def stop(self) -> None:
-        """Takes no more requests, and ends the responses that have no end by themselves."""
+        """Takes no more requests."""
         self._is_stopping = True
-        for task in tuple(self._streaming):
-            task.cancel()
 
     async def wait_for_end(self) -> None:
         """Returns when nothing is left of any request. For when all connections have ended."""

@@ -1,6 +1,5 @@
 """What a request and a response are, whatever brought them."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Final
@@ -63,17 +62,13 @@ class Response:
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes = b""
-    stream: AsyncIterator[bytes] | None = None
-    """Instead of a body: pieces that are sent as they come, each once the client has room for it. It is closed when
-    the client goes, when it reads nothing for `WRITE_SECONDS`, and when the server stops."""
 
     def head(self) -> Headers:
         """All headers that are to be sent, but for those that are about the connection."""
         # A browser is never to guess that what we send is a page or a script.
-        headers = [(b"date", formatdate(usegmt=True).encode()), (b"x-content-type-options", b"nosniff"), *self.headers]
-        if self.stream is None:
-            headers.append((b"content-length", b"%d" % len(self.body)))
-        return headers
+        safe = (b"x-content-type-options", b"nosniff")
+        length = (b"content-length", b"%d" % len(self.body))
+        return [(b"date", formatdate(usegmt=True).encode()), safe, *self.headers, length]
 
 
 def text_response(status: int, text: str, *headers: tuple[bytes, bytes]) -> Response:

@@ -1,9 +1,8 @@
 """Requests that came by HTTP/2."""
 
 import asyncio
-from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final
 
 from meteora.http2 import Headers, Route, ServerStream, StreamEnded, encode_headers
 from meteora.web.application import WebApplication, crowded
@@ -81,20 +80,11 @@ class Http2Gateway:
 
     async def _send(self, stream: ServerStream, response: Response, *, is_head: bool) -> None:
         head = [(b":status", b"%d" % response.status), *response.head()]
-        is_short = is_head or (response.stream is None and not response.body)
+        is_short = is_head or not response.body
         stream.send_headers(encode_headers(head), is_end=is_short)
-        if is_short:
-            return
-        if response.stream is None:
+        if not is_short:
             stream.send(response.body, is_end=True)
             await _drained(stream)
-            return
-        self._application.note_streaming()
-        async with aclosing(cast(Any, response.stream)) as pieces:
-            async for piece in pieces:
-                stream.send(piece)
-                await _drained(stream)
-        stream.send(b"", is_end=True)
 
 
 def _refuse(stream: ServerStream, reason: str) -> None:

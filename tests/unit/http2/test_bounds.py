@@ -167,6 +167,25 @@ def test_who_takes_others_along_makes_room_with_them() -> None:
     assert (story.held.total, story.held.let_go) == (25, 1)
 
 
+def test_who_says_why_it_lets_go_does_not_make_others_let_go_within_that() -> None:
+    story = Held()
+    depth = deepest = 0
+
+    class Talkative(Client):
+        def let_go(self) -> None:
+            nonlocal depth, deepest
+            super().let_go()
+            depth += 1
+            deepest = max(deepest, depth)
+            story.held.hold(self, 2)
+            depth -= 1
+
+    for _ in range(MAX_BYTES):
+        story.held.hold(Talkative(), 1)
+    story.held.hold(Talkative(), 1)
+    assert deepest == 1
+
+
 def test_what_was_let_go_may_be_released_again() -> None:
     story = Held()
     story.held.hold(story.young, MAX_BYTES + 1)
@@ -201,9 +220,10 @@ def test_one_connection_too_many_is_closed_and_the_others_stay() -> None:
 class Refusing(Application):
     """Refuses in its own words; what is asked at /reserved is served beyond the bound."""
 
-    def __init__(self, *, takes_whole: bool = True) -> None:
+    def __init__(self, *, takes_whole: bool = True, is_wordy: bool = False) -> None:
         super().__init__(takes_whole=takes_whole)
         self.refused: list[str] = []
+        self._is_wordy = is_wordy
 
     def route(self, headers: Any) -> Route:
         is_reserved = (b":path", b"/reserved") in headers
@@ -211,7 +231,9 @@ class Refusing(Application):
 
     def _refuse(self, stream: ServerStream, reason: str) -> None:
         self.refused.append(reason)
-        stream.send_headers(REFUSED, is_end=True)
+        stream.send_headers(REFUSED, is_end=not self._is_wordy)
+        if self._is_wordy:
+            stream.send(reason.encode(), is_end=True)
 
 
 REFUSED = encode_headers([(b":status", b"503")])
@@ -264,6 +286,21 @@ def test_a_request_too_many_whose_route_has_no_words_for_it_is_reset() -> None:
     run(story())
 
 
+def test_who_has_no_room_for_the_refusal_of_a_request_takes_no_place_with_it() -> None:
+    application = Refusing(is_wordy=True)
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_requests=1)) as (endpoint, port),
+            peer_of(port, {Setting.INITIAL_WINDOW_SIZE: 0}) as peer,
+        ):
+            peer.send(head_of(1), head_of(3))
+            assert (await peer.expect(RST_STREAM, 3)).code == ErrorCode.REFUSED_STREAM
+            assert (endpoint.requests, endpoint.held.total) == ([1, 0], 0)
+
+    run(story())
+
+
 def test_what_is_reserved_has_places_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "RESERVED_REQUESTS", 2)
     application = refusing_and_hanging()
@@ -301,6 +338,47 @@ def test_where_others_are_turned_away_a_request_that_comes_no_further_is_refused
             assert (endpoint.requests, endpoint.held.let_go) == ([1, 0], 1)
             honest.send(request_frames(3, b"body"))
             assert await honest.response(3) == b"body"
+
+    run(story())
+
+
+def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -> None:
+    application = Refusing()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_requests=2)) as (endpoint, port),
+            peer_of(port, {Setting.INITIAL_WINDOW_SIZE: 0}) as deaf,
+            peer_of(port) as honest,
+        ):
+            loop = asyncio.get_running_loop()
+            deaf.send(request_frames(1, b"unread"), request_frames(3, b"slowly"))
+            await deaf.answered()
+            endpoint._sweep(loop)
+            deaf.send(room_of(3, 1))
+            await deaf.answered()
+            honest.send(request_frames(1, b"body"))
+            assert (await honest.expect(HEADERS, 1)).payload == REFUSED
+            endpoint._sweep(loop)
+            assert (await deaf.expect(RST_STREAM, 1)).code == ErrorCode.ENHANCE_YOUR_CALM
+            assert (endpoint.requests, endpoint.held.let_go) == ([1, 0], 1)
+            honest.send(request_frames(3, b"body"))
+            assert await honest.response(3) == b"body"
+
+    run(story())
+
+
+def test_where_others_are_turned_away_what_is_being_served_is_not_given_up() -> None:
+    application = refusing_and_hanging()
+
+    async def story() -> None:
+        async with serving(application, bounds=Bounds(max_requests=2)) as (endpoint, port), peer_of(port) as peer:
+            peer.send(request_frames(1), head_of(3), data_of(3, b"not read yet"), head_of(5))
+            assert (await peer.expect(HEADERS, 5)).payload == REFUSED
+            for _ in range(3):
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+            assert (endpoint.requests, endpoint.held.let_go) == ([2, 0], 0)
 
     run(story())
 
@@ -444,6 +522,40 @@ def test_a_client_with_too_much_of_half_bodies_is_refused_and_others_are_served(
     run(story())
 
 
+def test_a_request_that_is_refused_with_its_last_bytes_is_not_served() -> None:
+    application = Refusing()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=PIECE_BYTES)) as (_, port),
+            peer_of(port) as peer,
+        ):
+            peer.send(pieces_of(1, PIECE_BYTES), data_of(1, b"end", END_STREAM))
+            assert (await peer.expect(HEADERS, 1)).payload == REFUSED
+            assert (application.bodies, application.opened) == ([], [])
+
+    run(story())
+
+
+def test_a_request_that_is_declined_as_a_whole_and_refused_is_not_served() -> None:
+    class Declining(Refusing):
+        def route(self, headers: Any) -> Route:
+            return super().route(headers)._replace(whole=lambda stream, body: False)
+
+    application = Declining()
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=PIECE_BYTES)) as (_, port),
+            peer_of(port) as peer,
+        ):
+            peer.send(request_frames(1, bytes(PIECE_BYTES + 1)))
+            assert (await peer.expect(HEADERS, 1)).payload == REFUSED
+            assert application.opened == []
+
+    run(story())
+
+
 def test_half_a_body_of_long_ago_makes_room_for_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "STALE_SECONDS", -1.0)
     application = Refusing()
@@ -581,6 +693,24 @@ def test_what_waits_in_the_socket_s_buffer_is_held() -> None:
                 await fill_socket(peer, application, endpoint)
                 assert endpoint.held.total > 0
             await until(lambda: endpoint.held.total == 0)
+
+    run(story())
+
+
+def test_what_one_client_does_not_read_is_held_although_it_is_little() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application, send_buffer_bytes=4096) as (endpoint, port),
+            peer_of(port, {Setting.INITIAL_WINDOW_SIZE: 1 << 30}, receive_buffer_bytes=4096) as peer,
+        ):
+            peer.send(room_of(0, 1 << 30), request_frames(1))
+            await until(lambda: application.opened)
+            # The other end keeps less than half of it: its reader and the sockets have bounds.
+            application.opened[0].respond(RESPONSE, bytes(400_000), TRAILERS)
+            await until(lambda: endpoint.held.total)
+            assert endpoint.held.total < 400_000
 
     run(story())
 

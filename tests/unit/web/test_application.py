@@ -1,5 +1,7 @@
 import asyncio
 
+import pytest
+
 from meteora.web import Request, Response, WebApplication, application, text_response
 
 
@@ -54,17 +56,41 @@ def test_a_server_that_stops_takes_none() -> None:
     assert asyncio.run(web.respond(request())).status == 503
 
 
-def test_requests_at_a_time_are_bounded(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(application, "MAX_REQUESTS", 0)
+def test_requests_at_a_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "MAX_REQUESTS", 2)
 
     async def story() -> None:
-        web, responses = served(), []
+        web, all_are_asked = served(), asyncio.Event()
 
-        async def answer() -> None:
-            responses.append(await web.respond(request()))
+        async def wait(_: Request) -> Response:
+            await all_are_asked.wait()
+            return text_response(200, "at last")
 
-        web.run(answer())
-        await web.wait_for_end()
-        assert [each.status for each in responses] == [503]
+        web.add("GET", "/wait", wait)
+        web.add("POST", "/wait", wait)
+        first = [asyncio.create_task(web.respond(request(method, "/wait"))) for method in ("GET", "POST") * 2]
+        await asyncio.sleep(0)
+        assert [(await web.respond(request(method, "/wait"))).status for method in ("GET", "POST")] == [503, 503]
+        all_are_asked.set()
+        assert [(await each).status for each in first] == [200] * 4
+        assert (await web.respond(request())).status == 200
+
+    asyncio.run(story())
+
+
+def test_calls_and_those_that_look_take_no_places_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "MAX_REQUESTS", 1)
+
+    async def story() -> None:
+        web = served()
+        looked: list[Response] = []
+
+        async def call(_: Request) -> Response:
+            looked.append(await web.respond(request()))
+            return text_response(200, "called")
+
+        web.add("POST", "/call", call)
+        assert (await web.respond(request("POST", "/call"))).status == 200
+        assert [each.status for each in looked] == [200]
 
     asyncio.run(story())

@@ -13,6 +13,8 @@ from tests.rpc.http2_client import Response as Answer
 from tests.rpc.probe import run
 
 MAX_BODY_BYTES = 40_000
+LARGE_BYTES = 100_000
+"""More than there is room for at first."""
 PLAIN = {"content_type": "text/plain", "te": None}
 
 
@@ -23,7 +25,8 @@ class Served:
         self.application = WebApplication(MAX_BODY_BYTES)
         self.application.add("GET", "/", self.hello)
         self.application.add("POST", "/echo", self.echo)
-        self.application.add("GET", "/endless", self.endless)
+        self.application.add("GET", "/held", self.hold)
+        self.application.add("GET", "/large", self.large)
 
     async def hello(self, request: Request) -> Response:
         self.requests.append(request)
@@ -32,17 +35,15 @@ class Served:
     async def echo(self, request: Request) -> Response:
         return Response(200, [], request.body)
 
-    async def endless(self, request: Request) -> Response:
+    async def hold(self, request: Request) -> Response:
         self.requests.append(request)
+        try:
+            return await asyncio.Future()
+        finally:
+            self.ended.set()
 
-        async def pieces() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    yield bytes(64 * 1024)
-            finally:
-                self.ended.set()
-
-        return Response(200, stream=pieces())
+    async def large(self, request: Request) -> Response:
+        return Response(200, [], bytes(LARGE_BYTES))
 
 
 @asynccontextmanager
@@ -114,14 +115,35 @@ def test_a_body_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytes
     run(story())
 
 
-def test_a_stream_ends_when_its_client_goes() -> None:
+def test_a_request_is_given_up_when_its_client_goes() -> None:
     async def story() -> None:
         async with serving() as (served, address):
             async with http2_client(address) as client:
-                client.send(method="GET", path="/endless", **PLAIN)
+                client.send(method="GET", path="/held", **PLAIN)
                 while not served.requests:
                     await asyncio.sleep(0.001)
             await served.ended.wait()
+
+    run(story())
+
+
+def test_a_large_answer_comes_as_there_is_room_for_it() -> None:
+    async def story() -> None:
+        async with serving() as (_, address), http2_client(address) as client:
+            assert (await asked(client, "GET", "/large")).body == bytes(LARGE_BYTES)
+
+    run(story())
+
+
+def test_an_answer_that_is_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(over_http2, "WRITE_SECONDS", 0.01)
+
+    async def story() -> None:
+        async with serving() as (_, address), http2_client(address) as client:
+            stream = client.send(method="GET", path="/large", **PLAIN)
+            monkeypatch.setattr(client._connection, "acknowledge_received_data", lambda *_: None)
+            with pytest.raises(AssertionError, match="reset with"):
+                await client._response(stream)
 
     run(story())
 
