@@ -12,6 +12,9 @@ from meteora.node.room import Shortage
 from meteora.observability import metrics
 from meteora.observability.metrics import Exposition, Sample
 from meteora.rpc import RpcServer
+from meteora.server.access import Gate
+from meteora.server.passwords import Failures
+from meteora.server.recent import known_matches
 from meteora.server.tls import NodeTls
 from meteora.tls import Refusal, TlsCounters
 from meteora.transport.incoming import PeerReceiver
@@ -44,11 +47,14 @@ class NodeMetrics:
 
     def __init__(
         self,
+        *,
         node: Node,
         transport: GrpcTransport,
         receiver: PeerReceiver,
         servers: Mapping[str, RpcServer],
         tls: NodeTls,
+        gate: Gate,
+        failures: Failures,
     ) -> None:
         """`servers`: by the name of the port."""
         self._node = node
@@ -56,6 +62,8 @@ class NodeMetrics:
         self._receiver = receiver
         self._servers = servers
         self._tls = tls
+        self._gate = gate
+        self._failures = failures
         self._exposition = Exposition(self.read)
 
     def add_to(self, application: WebApplication) -> None:
@@ -80,6 +88,8 @@ class NodeMetrics:
             yield metrics.HTTP_CONNECTIONS, (version,), count
         for port, server in self._servers.items():
             yield from _pressure(port, server)
+        yield metrics.AUTH_FAILED_LOGINS, (), self._failures.count
+        yield metrics.AUTH_REFUSED, (), self._gate.refused
         for port, incoming in (("kv", self._tls.kv), ("raft", self._tls.raft)):
             if incoming is not None:
                 yield from _handshakes(port, incoming.counters)
@@ -123,8 +133,10 @@ class NodeMetrics:
         room = node.room
         yield metrics.STORED_BYTES, (), room.stored_bytes
         yield metrics.QUOTA_BYTES, (), room.quota_bytes
-        yield metrics.FREE_BYTES, (), room.free_bytes
-        yield metrics.MIN_FREE_BYTES, (), room.min_free_bytes
+        if room.min_free_bytes:
+            # Else nobody looks, and 0 would be a full disk.
+            yield metrics.FREE_BYTES, (), room.free_bytes
+            yield metrics.MIN_FREE_BYTES, (), room.min_free_bytes
         alarms = {alarm[:2] for alarm in node.alarms}
         for each in sorted(node.members.configuration.all_voters):
             for shortage in Shortage:
@@ -144,11 +156,12 @@ class NodeMetrics:
             round_trip_seconds = link.round_trip_seconds()
             if round_trip_seconds is not None:
                 yield metrics.PEER_ROUND_TRIP, (str(peer),), round_trip_seconds
-        for peer, progress in status.peers.items():
-            if peer != self._node.node_id:
-                yield metrics.PEER_MATCH_INDEX, (str(peer),), progress.match_index
-                yield metrics.PEER_LAG, (str(peer),), max(status.last_index - progress.match_index, 0)
-                yield metrics.PEER_ACTIVE, (str(peer),), progress.recent_active
+        for peer, match_index in known_matches(self._node).items():
+            yield metrics.PEER_MATCH_INDEX, (str(peer),), match_index
+            yield metrics.PEER_LAG, (str(peer),), max(status.last_index - match_index, 0)
+        for peer in status.peers.keys() - {self._node.node_id}:
+            # Not `recent_active`, which is false for all of them just after each check of the quorum.
+            yield metrics.PEER_ACTIVE, (str(peer),), self._node.hears(peer)
 
 
 def _handshakes(port: str, counters: TlsCounters) -> Iterator[Sample]:

@@ -1,0 +1,96 @@
+import asyncio
+from pathlib import Path
+
+from meteora.observability import metrics
+from meteora.rpc import create_rpc_server
+from meteora.server.access import Gate
+from meteora.server.metrics import NodeMetrics
+from meteora.server.passwords import Failures
+from meteora.server.tls import NodeTls
+from meteora.storage.disk_space import DiskSpace
+from meteora.transport.dialler import Dialler
+from meteora.transport.incoming import PeerReceiver
+from meteora.transport.interface import Identity
+from meteora.transport.outgoing import GrpcTransport
+from tests.unit.node.nodes import Network, Running, running, three, until
+
+
+def metrics_of(one: Running, failures: Failures | None = None) -> NodeMetrics:
+    """Those of a node that nothing is served of."""
+    identity = Identity(1, one.node.node_id, 1, "host:7000")
+    return NodeMetrics(
+        node=one.node,
+        transport=GrpcTransport(identity, one.node, Dialler()),
+        receiver=PeerReceiver(identity, one.node),
+        servers={"kv": create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=1024)},
+        tls=NodeTls(),
+        gate=Gate(one.node),
+        failures=failures or Failures(),
+    )
+
+
+def values(read: NodeMetrics, metric: metrics.Metric) -> dict[tuple[str, ...], object]:
+    """By the labels."""
+    return {labels: value for each, labels, value in read.read() if each is metric}
+
+
+def test_a_peer_counts_as_heard_just_after_the_quorum_was_checked_too(tmp_path: Path) -> None:
+    # Until the answers to the next heartbeats the core has heard of nobody since.
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            node, peers = trio.leader.node, [each.node.node_id for each in trio.followers]
+            await until(lambda: all(map(node.hears, peers)))
+            await until(lambda: not any(node.status().peers[peer].recent_active for peer in peers))
+            active = values(metrics_of(trio.leader), metrics.PEER_ACTIVE)
+            assert active == {(str(peer),): True for peer in peers}
+
+    asyncio.run(run())
+
+
+def test_of_a_peer_that_the_leader_has_never_heard_no_lag_is_told(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            old = trio.leader
+            trio.network.cut_off.add(old.node.node_id)
+            new = await trio.until_replaced(old)
+            read, lost = metrics_of(new), (str(old.node.node_id),)
+            assert lost not in values(read, metrics.PEER_LAG)
+            assert lost not in values(read, metrics.PEER_MATCH_INDEX)
+            assert values(read, metrics.PEER_ACTIVE)[lost] is False
+
+    asyncio.run(run())
+
+
+def test_a_follower_tells_nothing_that_only_a_leader_knows(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            read = metrics_of(trio.followers[0])
+            for metric in (metrics.PEER_LAG, metrics.PEER_MATCH_INDEX, metrics.PEER_ACTIVE):
+                assert values(read, metric) == {}
+
+    asyncio.run(run())
+
+
+def test_a_disk_that_nobody_looks_at_is_not_told_to_be_full(tmp_path: Path) -> None:
+    async def free_bytes(folder: str, min_free_bytes: int) -> list[object]:
+        def look() -> DiskSpace:
+            return DiskSpace(size_bytes=1 << 40, free_bytes=1 << 39)
+
+        async with running(tmp_path / folder, Network(), min_free_bytes=min_free_bytes, disk_space=look) as one:
+            await one.until_leading()
+            if min_free_bytes:
+                await until(lambda: one.node.room.free_bytes)
+            return list(values(metrics_of(one), metrics.FREE_BYTES).values())
+
+    assert asyncio.run(free_bytes("looks", 1)) == [1 << 39]
+    assert asyncio.run(free_bytes("looks not", 0)) == []
+
+
+def test_failed_logins_are_counted(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            failures = Failures()
+            failures.failed("user alice", "address here")
+            assert values(metrics_of(one, failures), metrics.AUTH_FAILED_LOGINS) == {(): 1}
+
+    asyncio.run(run())
