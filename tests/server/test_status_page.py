@@ -1,15 +1,22 @@
 """The status page's files and JSON, on nodes in this process; what a browser makes of them is in tests/cluster."""
 
+import asyncio
 import http.client
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
+from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
+from meteora.rpc import RpcServer, create_rpc_server
 from meteora.server.alarms import LAG_ENTRIES, LAG_SAMPLES, View, alarms
 from meteora.server.recent import Sample
+from meteora.transport.incoming import PeerReceiver
+from meteora.transport.interface import Identity
 from tests.server.served import (
     LoopThread,
     ServedCluster,
@@ -20,6 +27,7 @@ from tests.server.served import (
     served_node,
     wait_until,
 )
+from tests.unit.transport.peers import RecordingInbox
 
 PATIENCE_SECONDS = 20.0
 
@@ -130,6 +138,42 @@ def test_a_node_that_is_cut_off_says_so(cut_off: ServedNode) -> None:
     assert status["leader_id"] == "0"
     assert status["alarms"][0].startswith("No leader is known")
     assert status["alarms"][1:] == ["Node 2 can't be reached.", "Node 3 can't be reached."]
+
+
+class Silent(RaftServiceServicer):
+    """Does not say how it is."""
+
+    async def NodeStatus(self, request: object, context: object) -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def start_silent(port: int) -> RpcServer:
+    """Node 2 of the cluster that `make_member_of_three` makes up: lets peers in, and says nothing."""
+    server = create_rpc_server("http2", "127.0.0.1", port, max_message_bytes=1 << 20)
+    receiver = PeerReceiver(Identity(1, 2, 1, f"127.0.0.1:{port}"), RecordingInbox())
+    add_PeerServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
+    add_RaftServiceServicer_to_server(Silent(), server)  # type: ignore[no-untyped-call]
+    await server.start()
+    return server
+
+
+def test_a_member_that_is_connected_and_does_not_say_how_it_is_is_told_from_one_that_is_gone(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    config, port = config_of(tmp_path, free_port, 1, "http2"), free_port()
+    make_member_of_three(config, {2: f"127.0.0.1:{port}", 3: f"127.0.0.1:{free_port()}"}, b"key", b"value")
+    with LoopThread() as thread:
+        silent = thread.run(start_silent(port))
+        try:
+            with served_node(thread, config) as node:
+                wait_until(lambda: "Node 2 is connected, and silent." in status_of(node)["alarms"], "the alarm")
+                status = status_of(node)
+                assert "Node 3 can't be reached." in status["alarms"]
+                states = {each["id"]: each["state"] for each in status["members"]}
+                assert states == {"1": "ok", "2": "is connected, and silent", "3": "can't be reached"}
+        finally:
+            thread.run(silent.stop(None))
 
 
 def told(node: ServedNode, samples: list[Sample]) -> list[str]:
