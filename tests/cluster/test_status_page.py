@@ -83,6 +83,17 @@ def complaints(browser: chromium.Chromium) -> list[object]:
     return [each["params"] for each in browser.events if each["method"] in methods]
 
 
+def show(changes: str) -> str:
+    """JavaScript for showing what the page's node says, changed by some JavaScript to `status`, from now on."""
+    given = f"fetch('/status.json').then(reply => reply.json()).then(status => {{ {changes}; show(status) }})"
+    return f"ask = async () => {{}}; {given}"
+
+
+def open_page(browser: chromium.Chromium, cluster: ClusterProcesses, node: int) -> None:
+    browser.open(page_of(cluster, node))
+    browser.wait_until(f"{MEMBERS} === '1,2,3'")
+
+
 def test_the_page_lists_the_members_and_follows_writes_without_asking_another_host(
     three: ClusterProcesses, browser: chromium.Chromium
 ) -> None:
@@ -106,11 +117,22 @@ def test_the_page_lists_the_members_and_follows_writes_without_asking_another_ho
     assert complaints(browser) == []
 
 
-def test_the_page_fits_a_phone_and_has_both_colours(three: ClusterProcesses, browser: chromium.Chromium) -> None:
-    browser.resize(375, 700)
-    browser.open(page_of(three, 1))
-    browser.wait_until(f"{MEMBERS} === '1,2,3'")
-    assert browser.evaluate("document.documentElement.scrollWidth") == 375
+@pytest.mark.parametrize("width", [375, 1001, 1120])
+def test_long_names_and_numbers_fit_the_page(three: ClusterProcesses, browser: chromium.Chromium, width: int) -> None:
+    open_page(browser, three, 1)
+    browser.resize(width, 700)
+    name, index = "'meteora-1.meteora-headless.production.svc.cluster.local:5000'", 123456789
+    member = f"kv_address: {name}, raft_address: {name}, applied_index: {index}, commit_index: {index}, lag: {index}"
+    browser.evaluate(show(f"status.members.forEach(each => Object.assign(each, {{ {member} }}))"))
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    lines = "[...document.querySelectorAll('td.number')].map(each => getComputedStyle(each).whiteSpace).join()"
+    assert set(browser.evaluate(lines).split(",")) == {"nowrap"}
+    too_long = "[...document.querySelectorAll('td')].filter(each => each.scrollWidth > each.clientWidth).length"
+    assert browser.evaluate(too_long) == 0
+
+
+def test_the_page_is_light_or_dark_as_its_reader_likes_it(three: ClusterProcesses, browser: chromium.Chromium) -> None:
+    open_page(browser, three, 1)
     grounds = []
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
@@ -146,7 +168,7 @@ def test_the_page_says_that_its_own_node_is_gone_and_goes_on_when_it_is_back(
     browser.open(page_of(three, 3))
     browser.wait_until("document.querySelector('#live').textContent === 'Live'")
     three.node(3).kill()
-    browser.wait_until(at_once("document.querySelector('#live').textContent.includes('no answer since')"))
+    browser.wait_until(at_once("document.querySelector('#live').textContent.includes('has not answered since')"))
     # What it said last is still there, and does not look as if it were true now.
     assert browser.evaluate(MEMBERS) == "1,2,3"
     assert browser.evaluate("document.querySelector('#main').className") == "old"
@@ -160,16 +182,6 @@ def test_without_javascript_the_page_names_the_command(three: ClusterProcesses, 
     browser.tell("Emulation.setScriptExecutionDisabled", value=True)
     browser.tell("Page.navigate", url=page_of(three, 1))
     browser.wait_until("document.body && document.body.innerText.includes('meteora status')")
-
-
-def show(changes: str) -> str:
-    """JavaScript for showing what the page's node says, changed by some JavaScript to `status`."""
-    return f"fetch('/status.json').then(reply => reply.json()).then(status => {{ {changes}; show(status) }})"
-
-
-def open_page(browser: chromium.Chromium, cluster: ClusterProcesses, node: int) -> None:
-    browser.open(page_of(cluster, node))
-    browser.wait_until(f"{MEMBERS} === '1,2,3'")
 
 
 def test_what_nodes_say_is_text_whatever_it_looks_like(three: ClusterProcesses, browser: chromium.Chromium) -> None:

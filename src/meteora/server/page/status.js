@@ -116,8 +116,8 @@ function fillRow(row, member, ownId) {
   const cells = [
     ["Role", member.role, "role"],
     ["State", member.state, "state"],
-    ["KV address", member.kv_address || "–", ""],
-    ["Raft address", member.raft_address || "–", ""],
+    ["KV address", member.kv_address || "–", "address"],
+    ["Raft address", member.raft_address || "–", "address"],
     ["Applied", count(member.applied_index), "number"],
     ["Committed", count(member.commit_index), "number"],
     ["Lag", count(member.lag), "number"],
@@ -233,10 +233,10 @@ function showTitle(isWrong) {
 
 // What was heard last stays, and is seen to be old.
 function showLive(isHeard) {
-  const lost = heardAt === null ? "no answer" : `no answer since ${moment(heardAt / 1000).slice(11)}`;
+  const lost = heardAt === null ? "does not answer" : `has not answered since ${moment(heardAt / 1000).slice(11)}`;
   byId("live").className = isHeard ? "" : "lost";
   byId("main").classList.toggle("old", !isHeard);
-  setText(byId("live"), isHeard ? "Live" : `This node gives ${lost}; asking again`);
+  setText(byId("live"), isHeard ? "Live" : `This node ${lost}; asking again`);
   if (!isHeard) showTitle(true);
 }
 
