@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from meteora.client import Client, TlsConfig
+from meteora.features import SUPPORTED_LEVEL
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
 from meteora.rpc import RpcServer, create_rpc_server
@@ -17,6 +20,7 @@ from meteora.server.alarms import LAG_ENTRIES, LAG_SAMPLES, View, alarms
 from meteora.server.recent import Sample
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity
+from tests.certificates import Authority
 from tests.server.served import (
     LoopThread,
     ServedCluster,
@@ -47,8 +51,13 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
         yield node
 
 
-def ask(node: ServedNode, path: str, **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection(node.config.kv_address, timeout=PATIENCE_SECONDS)
+def ask(
+    node: ServedNode, path: str, tls: ssl.SSLContext | None = None, **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    if tls is None:
+        connection = http.client.HTTPConnection(node.config.kv_address, timeout=PATIENCE_SECONDS)
+    else:
+        connection = http.client.HTTPSConnection(node.config.kv_address, timeout=PATIENCE_SECONDS, context=tls)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
@@ -174,6 +183,35 @@ def test_a_member_that_is_connected_and_does_not_say_how_it_is_is_told_from_one_
                 assert states == {"1": "ok", "2": "is connected, and silent", "3": "can't be reached"}
         finally:
             thread.run(silent.stop(None))
+
+
+def test_members_are_seen_where_all_must_show_certificates_and_users_are_enabled(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    authority = Authority(tmp_path)
+    kv, peer, client = authority.issue("kv"), authority.issue("peer"), authority.issue("client", "client")
+    settings: dict[str, Any] = {
+        "cert_file": kv.cert,
+        "key_file": kv.key,
+        "trusted_ca_file": authority.ca,
+        "client_cert_auth": True,
+        "peer_cert_file": peer.cert,
+        "peer_key_file": peer.key,
+        "peer_trusted_ca_file": authority.ca,
+    }
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(client.cert, client.key)
+    with served_cluster(tmp_path, free_port, 2, "http2", **settings) as cluster:
+        wait_until(lambda: cluster.leader.node.level == SUPPORTED_LEVEL, "the feature level of users")
+        tls = TlsConfig(ca_file=authority.ca, cert_file=client.cert, key_file=client.key)
+        with Client(cluster.leader.config.kv_address, tls=tls) as root:
+            root.add_user("root", "password")
+            root.grant_role("root", "root")
+            root.enable_users()
+        for node in cluster.nodes:
+            wait_until(lambda node=node: node.node.users.is_enabled, "users are enabled here, too")
+            members = json.loads(ask(node, "/status.json", context)[1])["members"]
+            assert [(each["state"], each["applied_index"] is None) for each in members] == [("ok", False)] * 2
 
 
 def told(node: ServedNode, samples: list[Sample]) -> list[str]:
