@@ -231,6 +231,18 @@ Sample = tuple[Metric, tuple[str, ...], float | Histogram]
 """A metric, the values of its labels, and what it is now."""
 
 
+class Form(StrEnum):
+    """In which metrics are written, by what is accepted by who wants it."""
+
+    PROMETHEUS = ""
+    OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def form_for(accept: str) -> Form:
+    """The one for a client that accepts this."""
+    return Form.OPEN_METRICS if "application/openmetrics-text" in accept else Form.PROMETHEUS
+
+
 class Exposition(Collector):
     """What one node exports. `read` gives what the metrics are now; all samples of a metric one after another."""
 
@@ -240,9 +252,9 @@ class Exposition(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """All of them, in the form that fits what the client accepts; and the name of that form."""
-        encode, content_type = choose_encoder(accept)
+    def text(self, form: Form) -> tuple[bytes, str]:
+        """All of them; and the content type."""
+        encode, content_type = choose_encoder(form)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:

@@ -1,5 +1,6 @@
 """`/metrics`: what the parts of this node have counted, at the moment that somebody asks."""
 
+import asyncio
 import platform
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,7 +11,7 @@ import meteora
 from meteora.node.node import Node
 from meteora.node.room import Shortage
 from meteora.observability import metrics
-from meteora.observability.metrics import Exposition, Sample
+from meteora.observability.metrics import Exposition, Form, Sample, form_for
 from meteora.rpc import RpcServer
 from meteora.server.access import Gate
 from meteora.server.passwords import Failures
@@ -65,15 +66,26 @@ class NodeMetrics:
         self._gate = gate
         self._failures = failures
         self._exposition = Exposition(self.read)
+        self._reading: dict[Form, asyncio.Task[tuple[bytes, str]]] = {}
+        """What is about to be read, for all who have asked by then: each by itself, many at a time would hold up the
+        loop for seconds."""
 
     def add_to(self, application: WebApplication) -> None:
         """Serves them."""
         application.add("GET", "/metrics", self._serve)
 
     async def _serve(self, request: Request) -> Response:
-        accept = (request.header(b"accept") or b"").decode("latin-1")
-        text, content_type = self._exposition.text(accept)
+        form = form_for((request.header(b"accept") or b"").decode("latin-1"))
+        if form not in self._reading:
+            self._reading[form] = asyncio.create_task(self._text(form))
+        # Who goes takes the others' answer with it otherwise.
+        text, content_type = await asyncio.shield(self._reading[form])
         return Response(200, [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")], text)
+
+    async def _text(self, form: Form) -> tuple[bytes, str]:
+        # Who comes from now on waits for the next one.
+        del self._reading[form]
+        return self._exposition.text(form)
 
     def read(self) -> Iterator[Sample]:
         """What all metrics are now."""

@@ -1,7 +1,9 @@
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 from meteora.observability import metrics
+from meteora.observability.metrics import Sample
 from meteora.rpc import create_rpc_server
 from meteora.server.access import Gate
 from meteora.server.metrics import NodeMetrics
@@ -12,13 +14,24 @@ from meteora.transport.dialler import Dialler
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity
 from meteora.transport.outgoing import GrpcTransport
+from meteora.web import Request, Response, WebApplication
 from tests.unit.node.nodes import Network, Running, running, three, until
 
 
-def metrics_of(one: Running, failures: Failures | None = None) -> NodeMetrics:
+class Counting(NodeMetrics):
+    """Counts how often it reads."""
+
+    reads = 0
+
+    def read(self) -> Iterator[Sample]:
+        self.reads += 1
+        return super().read()
+
+
+def metrics_of(one: Running, failures: Failures | None = None) -> Counting:
     """Those of a node that nothing is served of."""
     identity = Identity(1, one.node.node_id, 1, "host:7000")
-    return NodeMetrics(
+    return Counting(
         node=one.node,
         transport=GrpcTransport(identity, one.node, Dialler()),
         receiver=PeerReceiver(identity, one.node),
@@ -92,5 +105,49 @@ def test_failed_logins_are_counted(tmp_path: Path) -> None:
             failures = Failures()
             failures.failed("user alice", "address here")
             assert values(metrics_of(one, failures), metrics.AUTH_FAILED_LOGINS) == {(): 1}
+
+    asyncio.run(run())
+
+
+async def scrapes(read: NodeMetrics, count: int, accept: bytes = b"") -> list[Response]:
+    """So many that come in one turn of the loop."""
+    web = WebApplication(0)
+    read.add_to(web)
+    request = Request(method="GET", target="/metrics", headers=[(b"accept", accept)])
+    return await asyncio.gather(*(web.respond(request) for _ in range(count)))
+
+
+def test_scrapes_that_come_together_are_read_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            read = metrics_of(one)
+            assert len({response.body for response in await scrapes(read, 100)}) == 1
+            assert read.reads == 1
+
+    asyncio.run(run())
+
+
+def test_a_scrape_tells_what_was_before_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            failures = Failures()
+            read = metrics_of(one, failures)
+            for count in (1, 2):
+                failures.failed("user alice")
+                [response] = await scrapes(read, 1)
+                assert f"meteora_auth_failed_logins_total {count}.0".encode() in response.body
+
+    asyncio.run(run())
+
+
+def test_whoever_goes_takes_no_others_scrape_with_him(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network()) as one:
+            read = metrics_of(one)
+            first, second = (asyncio.create_task(scrapes(read, 1)) for _ in range(2))
+            await asyncio.sleep(0)
+            first.cancel()
+            [response] = await second
+            assert (response.status, first.cancelled()) == (200, True)
 
     asyncio.run(run())
