@@ -149,6 +149,12 @@ def test_a_node_that_is_cut_off_says_so(cut_off: ServedNode) -> None:
     assert status["alarms"][1:] == ["Node 2 can't be reached.", "Node 3 can't be reached."]
 
 
+def test_what_is_not_known_of_a_member_is_not_made_up(cut_off: ServedNode) -> None:
+    lost = status_of(cut_off)["members"][1]
+    assert (lost["role"], lost["applied_index"], lost["commit_index"], lost["lag"]) == ("voter", None, None, None)
+    assert lost["round_trip_seconds"] is None
+
+
 class Silent(RaftServiceServicer):
     """Does not say how it is."""
 

@@ -158,8 +158,10 @@ class StatusPage:
             return "learner"
         if node_id == status.node_id:
             return status.role.value
+        if answer is None:
+            return "voter"
         # One that was cut off may still think that it leads.
-        says = Role.FOLLOWER if answer is None or answer.role == Role.LEADER else answer.role
+        says = Role.FOLLOWER if answer.role == Role.LEADER else answer.role
         return Role.Name(says).lower().replace("_", "-")
 
 
