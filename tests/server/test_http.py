@@ -21,6 +21,7 @@ from tests.server.served import (
     make_member_of_three,
     served_cluster,
     served_node,
+    wait_until,
 )
 
 PATIENCE_SECONDS = 20.0
@@ -152,6 +153,7 @@ def test_the_raft_port_speaks_grpc_only(nodes: ServedCluster) -> None:
 
 
 def test_every_metric_is_exported_with_its_help(nodes: ServedCluster) -> None:
+    wait_until(lambda: nodes.leader.node.room.free_bytes, "it has looked at its disk")
     exported = families(nodes.leader)
     for metric in METRICS:
         family = exported[metric.name.removesuffix("_total")]
