@@ -7,19 +7,22 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from meteora.client import Client, TlsConfig
 from meteora.features import SUPPORTED_LEVEL
 from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
+from meteora.pb.raft_pb2 import NodeStatusReply
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
-from meteora.rpc import RpcServer, create_rpc_server
+from meteora.rpc import create_rpc_server
 from meteora.server.alarms import LAG_ENTRIES, LAG_SAMPLES, View, alarms
 from meteora.server.recent import Sample
+from meteora.transport.dialler import Dialler
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity
+from meteora.transport.outgoing import GrpcTransport
 from tests.certificates import Authority
 from tests.server.served import (
     LoopThread,
@@ -155,22 +158,33 @@ def test_what_is_not_known_of_a_member_is_not_made_up(cut_off: ServedNode) -> No
     assert lost["round_trip_seconds"] is None
 
 
-class Silent(RaftServiceServicer):
-    """Does not say how it is."""
+class Peer(RaftServiceServicer):
+    """Node 2 of the cluster that `make_member_of_three` makes up: lets peers in, and says how it is, or nothing."""
 
-    async def NodeStatus(self, request: object, context: object) -> NoReturn:
-        await asyncio.Event().wait()
-        raise AssertionError
+    def __init__(self, port: int, *, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
+        self._identity = Identity(1, 2, 1, f"127.0.0.1:{port}")
+        self._transport: GrpcTransport | None = None
+        self._server = create_rpc_server("http2", "127.0.0.1", port, max_message_bytes=1 << 20)
 
+    async def NodeStatus(self, request: object, context: object) -> NodeStatusReply:
+        if self._is_silent:
+            await asyncio.Event().wait()
+        return NodeStatusReply(node_id=2, applied_index=1)
 
-async def start_silent(port: int) -> RpcServer:
-    """Node 2 of the cluster that `make_member_of_three` makes up: lets peers in, and says nothing."""
-    server = create_rpc_server("http2", "127.0.0.1", port, max_message_bytes=1 << 20)
-    receiver = PeerReceiver(Identity(1, 2, 1, f"127.0.0.1:{port}"), RecordingInbox())
-    add_PeerServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
-    add_RaftServiceServicer_to_server(Silent(), server)  # type: ignore[no-untyped-call]
-    await server.start()
-    return server
+    async def start(self, *, introduces_itself_to: str = "") -> None:
+        receiver = PeerReceiver(self._identity, RecordingInbox())
+        add_PeerServiceServicer_to_server(receiver, self._server)  # type: ignore[no-untyped-call]
+        add_RaftServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        await self._server.start()
+        self._transport = GrpcTransport(self._identity, RecordingInbox(), Dialler())
+        if introduces_itself_to:
+            self._transport.set_peers({1: introduces_itself_to})
+
+    async def stop(self) -> None:
+        if self._transport is not None:
+            await self._transport.close()
+        await self._server.stop(None)
 
 
 def test_a_member_that_is_connected_and_does_not_say_how_it_is_is_told_from_one_that_is_gone(
@@ -179,7 +193,8 @@ def test_a_member_that_is_connected_and_does_not_say_how_it_is_is_told_from_one_
     config, port = config_of(tmp_path, free_port, 1, "http2"), free_port()
     make_member_of_three(config, {2: f"127.0.0.1:{port}", 3: f"127.0.0.1:{free_port()}"}, b"key", b"value")
     with LoopThread() as thread:
-        silent = thread.run(start_silent(port))
+        silent = Peer(port, is_silent=True)
+        thread.run(silent.start())
         try:
             with served_node(thread, config) as node:
                 wait_until(lambda: "Node 2 is connected, and silent." in status_of(node)["alarms"], "the alarm")
@@ -188,7 +203,21 @@ def test_a_member_that_is_connected_and_does_not_say_how_it_is_is_told_from_one_
                 states = {each["id"]: each["state"] for each in status["members"]}
                 assert states == {"1": "ok", "2": "is connected, and silent", "3": "can't be reached"}
         finally:
-            thread.run(silent.stop(None))
+            thread.run(silent.stop())
+
+
+def test_a_member_that_has_moved_is_asked_where_it_is_now(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    config, port = config_of(tmp_path, free_port, 1, "http2"), free_port()
+    was_at = {2: f"127.0.0.1:{free_port()}", 3: f"127.0.0.1:{free_port()}"}
+    make_member_of_three(config, was_at, b"key", b"value")
+    with LoopThread() as thread, served_node(thread, config) as node:
+        moved = Peer(port)
+        thread.run(moved.start(introduces_itself_to=config.raft_address))
+        try:
+            wait_until(lambda: status_of(node)["members"][1]["state"] == "ok", "its answer")
+            assert status_of(node)["members"][1]["applied_index"] == 1
+        finally:
+            thread.run(moved.stop())
 
 
 def test_members_are_seen_where_all_must_show_certificates_and_users_are_enabled(

@@ -6,7 +6,6 @@ from typing import Final
 
 import grpc
 
-from meteora.node import Member
 from meteora.pb.common_pb2 import Null
 from meteora.pb.raft_pb2 import NodeStatusReply
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
@@ -30,12 +29,12 @@ class PeerStatuses:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._asked_at = 0.0
 
-    async def ask(self, members: Mapping[int, Member]) -> dict[int, NodeStatusReply | None]:
-        """What each of them answers; None where none does in time, or another node."""
+    async def ask(self, addresses: Mapping[int, str]) -> dict[int, NodeStatusReply | None]:
+        """What the members at these addresses answer; None where none does in time, or another node."""
         self._asked_at = asyncio.get_running_loop().time()
-        await self._keep_only({member.raft_address for member in members.values()})
-        answers = await asyncio.gather(*(self._ask(each, member.raft_address) for each, member in members.items()))
-        return dict(zip(members, answers, strict=True))
+        await self._keep_only(set(addresses.values()))
+        answers = await asyncio.gather(*(self._ask(member, address) for member, address in addresses.items()))
+        return dict(zip(addresses, answers, strict=True))
 
     async def _ask(self, member: int, address: str) -> NodeStatusReply | None:
         if not address:

@@ -93,8 +93,9 @@ class StatusPage:
     # What is to be seen
 
     async def _look(self) -> bytes:
-        others = {each: member for each, member in self._node.members.by_id.items() if each != self._node.node_id}
-        answers = await self._peers.ask(others)
+        # Where they are by what they say themselves, if they have moved.
+        members, links = self._node.members.by_id, self._transport.links
+        answers = await self._peers.ask({each: link.address for each, link in links.items() if each in members})
         return json.dumps(self._seen(answers), separators=(",", ":")).encode()
 
     def _seen(self, answers: dict[int, NodeStatusReply | None]) -> dict[str, Any]:

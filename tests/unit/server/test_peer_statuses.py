@@ -3,7 +3,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from meteora.node import Member
 from meteora.pb.common_pb2 import Null
 from meteora.pb.raft_pb2 import NodeStatusReply
 from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
@@ -48,7 +47,7 @@ async def asking(authorization: str = "") -> AsyncIterator[PeerStatuses]:
 
 async def who_answers(statuses: PeerStatuses, addresses: dict[int, str]) -> dict[int, int | None]:
     """By the member, the id of the node."""
-    answers = await statuses.ask({each: Member("", address, 1) for each, address in addresses.items()})
+    answers = await statuses.ask(addresses)
     return {each: None if answer is None else answer.node_id for each, answer in answers.items()}
 
 
