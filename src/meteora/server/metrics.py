@@ -161,7 +161,9 @@ class NodeMetrics:
 
     def _peers(self) -> Iterator[Sample]:
         status = self._node.status()
-        for peer, link in self._transport.links.items():
+        # There are links to others, too, who say that they are members; their ids have no end.
+        links = {peer: link for peer, link in self._transport.links.items() if peer in self._node.members.by_id}
+        for peer, link in links.items():
             yield metrics.PEER_CONNECTED, (str(peer),), link.is_connected
             yield metrics.PEER_SENT_BYTES, (str(peer),), link.sent_bytes
             yield metrics.PEER_RECEIVED_BYTES, (str(peer),), self._receiver.received_bytes.get(peer, 0)

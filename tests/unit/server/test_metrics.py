@@ -16,6 +16,7 @@ from meteora.transport.interface import Identity
 from meteora.transport.outgoing import GrpcTransport
 from meteora.web import Request, Response, WebApplication
 from tests.unit.node.nodes import Network, Running, running, three, until
+from tests.unit.transport.peers import unused_address
 
 
 class Counting(NodeMetrics):
@@ -28,12 +29,16 @@ class Counting(NodeMetrics):
         return super().read()
 
 
-def metrics_of(one: Running, failures: Failures | None = None) -> Counting:
+def transport_of(one: Running) -> GrpcTransport:
+    return GrpcTransport(Identity(1, one.node.node_id, 1, "host:7000"), one.node, Dialler())
+
+
+def metrics_of(one: Running, failures: Failures | None = None, transport: GrpcTransport | None = None) -> Counting:
     """Those of a node that nothing is served of."""
     identity = Identity(1, one.node.node_id, 1, "host:7000")
     return Counting(
         node=one.node,
-        transport=GrpcTransport(identity, one.node, Dialler()),
+        transport=transport or transport_of(one),
         receiver=PeerReceiver(identity, one.node),
         servers={"kv": create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=1024)},
         tls=NodeTls(),
@@ -80,6 +85,21 @@ def test_a_follower_tells_nothing_that_only_a_leader_knows(tmp_path: Path) -> No
             read = metrics_of(trio.followers[0])
             for metric in (metrics.PEER_LAG, metrics.PEER_MATCH_INDEX, metrics.PEER_ACTIVE):
                 assert values(read, metric) == {}
+
+    asyncio.run(run())
+
+
+def test_who_is_no_member_has_no_metrics_of_his_own(tmp_path: Path) -> None:
+    # Whoever reaches the Raft port may say that he is one, under as many ids as he likes.
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            transport = transport_of(trio.leader)
+            member, stranger = trio.followers[0].node.node_id, 1000
+            transport.set_peers({member: unused_address(), stranger: unused_address()})
+            read = metrics_of(trio.leader, transport=transport)
+            for metric in (metrics.PEER_CONNECTED, metrics.PEER_SENT_BYTES, metrics.PEER_RECEIVED_BYTES):
+                assert set(values(read, metric)) == {(str(member),)}
+            await transport.close()
 
     asyncio.run(run())
 
