@@ -103,7 +103,7 @@ proto: $(develop_ready) ## generates src/meteora/pb from meteora-proto/proto
 lock: $(develop_ready) ## locks what the container image is built from; ARGS=--upgrade takes newer releases
 	PYTHON=$(python) tools/lock_requirements.sh $(ARGS)
 
-screenshots: $(develop_ready) ## pictures of the status page in docs/images; takes Chromium, and a minute
+screenshots: $(develop_ready) ## pictures of the status page in docs/images; takes Chromium, and two minutes
 	$(python) -m tools.screenshots $(ARGS)
 
 clean: ## removes what these targets made: .venv, .cluster, .bench, caches, builds; never ./data

@@ -15,10 +15,11 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 HEAD = """# Metrics
 
 `GET /metrics` on the KV port answers in Prometheus' text form, or in OpenMetrics' if that is asked for. It costs the
-node a millisecond or two; once in 10 to 30 seconds is usual. `deploy/prometheus/` has an example of how to scrape and
-of alerts, `deploy/grafana/meteora.json` a dashboard. Scrapers that have no certificate for the KV port ask at a port of
-its own, `--metrics-address` ([HTTP](http.md#metrics-and-probes-on-a-port-of-their-own)); with `--rpc-server grpcio`
-there are metrics on that one only.
+node some milliseconds, however many keys there are, and once for all who ask at the same time; once in 10 to 30 seconds
+is usual. `deploy/prometheus/` has an example of how to scrape and of alerts, `deploy/grafana/meteora.json` a dashboard.
+Scrapers that have no certificate for the KV port ask at a port of its own, `--metrics-address`
+([HTTP](http.md#metrics-and-probes-on-a-port-of-their-own)); with `--rpc-server grpcio` there are metrics on that one
+only.
 
 The node counts in plain integers, which are read when somebody asks. What is a *sample* below is measured of some
 requests only: its distribution is that of all, but its count is not; `meteora_server_requests_total` counts all.

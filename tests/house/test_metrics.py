@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+import yaml
 
 from meteora.observability.metrics import METRICS, Kind
 from tests.house.source import ROOT
@@ -22,6 +23,9 @@ OF_THE_PROCESS = {
     "process_resident_memory_bytes",
 }
 """Those of prometheus-client's that are used."""
+
+OF_THE_SCRAPE = {"instance", "job", "le"}
+"""Labels that Prometheus gives, and that of buckets."""
 
 NAME = re.compile(r"\b(?:meteora|process)_[a-z0-9_]+\b")
 HISTOGRAM_PARTS = ("", "_bucket", "_count", "_sum")
@@ -83,3 +87,47 @@ def test_alerts_ask_only_for_what_is_exported() -> None:
     assert len(expressions) == RULES.count("- alert:")
     assert len(asked) > 8
     assert asked - exported() == set()
+
+
+def labels_in(query: str, told: str) -> set[str]:
+    """Those that a query asks for, and that what is told of it shows."""
+    grouped = [each for group in re.findall(r"\b(?:by|without) \(([^)]*)\)", query) for each in group.split(", ")]
+    selected = re.findall(r"[{,] *(\w+) *(?:=|!=|=~|!~) *\"", query)
+    shown = re.findall(r"{{ *(?:\$labels\.)?(\w+) *}}", told)
+    return {*grouped, *selected, *shown}
+
+
+def labels_of(query: str) -> set[str]:
+    """Those that the metrics in a query have."""
+    names = names_in(query)
+    ours = [metric for metric in METRICS if any(metric.name + part in names for part in HISTOGRAM_PARTS)]
+    return OF_THE_SCRAPE.union(*(metric.labels for metric in ours))
+
+
+def targets() -> list[tuple[str, str]]:
+    """All queries of panels, with their legends."""
+    panels = [target for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+    return [(target["expr"], target["legendFormat"]) for target in panels]
+
+
+def alerts() -> list[tuple[str, str]]:
+    """All queries of alerts, with what they tell."""
+    rules = [rule for group in yaml.safe_load(RULES)["groups"] for rule in group["rules"]]
+    return [(rule["expr"], rule["annotations"]["summary"]) for rule in rules]
+
+
+@pytest.mark.parametrize(("query", "told"), [*targets(), *alerts()])
+def test_labels_are_those_of_the_metrics_that_are_asked_for(query: str, told: str) -> None:
+    assert labels_in(query, told) <= labels_of(query)
+
+
+def test_no_two_panels_lie_on_one_another() -> None:
+    places = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(places)) == len(places)
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    assert max(x for x, _ in places) == 23

@@ -1,15 +1,29 @@
 """The status page's files and JSON, on nodes in this process; what a browser makes of them is in tests/cluster."""
 
+import asyncio
 import http.client
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from meteora.client import Client, TlsConfig
+from meteora.features import SUPPORTED_LEVEL
+from meteora.pb.peer_pb2_grpc import add_PeerServiceServicer_to_server
+from meteora.pb.raft_pb2 import NodeStatusReply
+from meteora.pb.raft_pb2_grpc import RaftServiceServicer, add_RaftServiceServicer_to_server
+from meteora.rpc import create_rpc_server
 from meteora.server.alarms import LAG_ENTRIES, LAG_SAMPLES, View, alarms
 from meteora.server.recent import Sample
+from meteora.transport.dialler import Dialler
+from meteora.transport.incoming import PeerReceiver
+from meteora.transport.interface import Identity
+from meteora.transport.outgoing import GrpcTransport
+from tests.certificates import Authority
 from tests.server.served import (
     LoopThread,
     ServedCluster,
@@ -20,6 +34,7 @@ from tests.server.served import (
     served_node,
     wait_until,
 )
+from tests.unit.transport.peers import RecordingInbox
 
 PATIENCE_SECONDS = 20.0
 
@@ -39,8 +54,13 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], in
         yield node
 
 
-def ask(node: ServedNode, path: str, **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection(node.config.kv_address, timeout=PATIENCE_SECONDS)
+def ask(
+    node: ServedNode, path: str, tls: ssl.SSLContext | None = None, **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    if tls is None:
+        connection = http.client.HTTPConnection(node.config.kv_address, timeout=PATIENCE_SECONDS)
+    else:
+        connection = http.client.HTTPSConnection(node.config.kv_address, timeout=PATIENCE_SECONDS, context=tls)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
@@ -130,6 +150,103 @@ def test_a_node_that_is_cut_off_says_so(cut_off: ServedNode) -> None:
     assert status["leader_id"] == "0"
     assert status["alarms"][0].startswith("No leader is known")
     assert status["alarms"][1:] == ["Node 2 can't be reached.", "Node 3 can't be reached."]
+
+
+def test_what_is_not_known_of_a_member_is_not_made_up(cut_off: ServedNode) -> None:
+    lost = status_of(cut_off)["members"][1]
+    assert (lost["role"], lost["applied_index"], lost["commit_index"], lost["lag"]) == ("voter", None, None, None)
+    assert lost["round_trip_seconds"] is None
+
+
+class Peer(RaftServiceServicer):
+    """Node 2 of the cluster that `make_member_of_three` makes up: lets peers in, and says how it is, or nothing."""
+
+    def __init__(self, port: int, *, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
+        self._identity = Identity(1, 2, 1, f"127.0.0.1:{port}")
+        self._transport: GrpcTransport | None = None
+        self._server = create_rpc_server("http2", "127.0.0.1", port, max_message_bytes=1 << 20)
+
+    async def NodeStatus(self, request: object, context: object) -> NodeStatusReply:
+        if self._is_silent:
+            await asyncio.Event().wait()
+        return NodeStatusReply(node_id=2, applied_index=1)
+
+    async def start(self, *, introduces_itself_to: str = "") -> None:
+        receiver = PeerReceiver(self._identity, RecordingInbox())
+        add_PeerServiceServicer_to_server(receiver, self._server)  # type: ignore[no-untyped-call]
+        add_RaftServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        await self._server.start()
+        self._transport = GrpcTransport(self._identity, RecordingInbox(), Dialler())
+        if introduces_itself_to:
+            self._transport.set_peers({1: introduces_itself_to})
+
+    async def stop(self) -> None:
+        if self._transport is not None:
+            await self._transport.close()
+        await self._server.stop(None)
+
+
+def test_a_member_that_is_connected_and_does_not_say_how_it_is_is_told_from_one_that_is_gone(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    config, port = config_of(tmp_path, free_port, 1, "http2"), free_port()
+    make_member_of_three(config, {2: f"127.0.0.1:{port}", 3: f"127.0.0.1:{free_port()}"}, b"key", b"value")
+    with LoopThread() as thread:
+        silent = Peer(port, is_silent=True)
+        thread.run(silent.start())
+        try:
+            with served_node(thread, config) as node:
+                wait_until(lambda: "Node 2 is connected, and silent." in status_of(node)["alarms"], "the alarm")
+                status = status_of(node)
+                assert "Node 3 can't be reached." in status["alarms"]
+                states = {each["id"]: each["state"] for each in status["members"]}
+                assert states == {"1": "ok", "2": "is connected, and silent", "3": "can't be reached"}
+        finally:
+            thread.run(silent.stop())
+
+
+def test_a_member_that_has_moved_is_asked_where_it_is_now(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    config, port = config_of(tmp_path, free_port, 1, "http2"), free_port()
+    was_at = {2: f"127.0.0.1:{free_port()}", 3: f"127.0.0.1:{free_port()}"}
+    make_member_of_three(config, was_at, b"key", b"value")
+    with LoopThread() as thread, served_node(thread, config) as node:
+        moved = Peer(port)
+        thread.run(moved.start(introduces_itself_to=config.raft_address))
+        try:
+            wait_until(lambda: status_of(node)["members"][1]["state"] == "ok", "its answer")
+            assert status_of(node)["members"][1]["applied_index"] == 1
+        finally:
+            thread.run(moved.stop())
+
+
+def test_members_are_seen_where_all_must_show_certificates_and_users_are_enabled(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    authority = Authority(tmp_path)
+    kv, peer, client = authority.issue("kv"), authority.issue("peer"), authority.issue("client", "client")
+    settings: dict[str, Any] = {
+        "cert_file": kv.cert,
+        "key_file": kv.key,
+        "trusted_ca_file": authority.ca,
+        "client_cert_auth": True,
+        "peer_cert_file": peer.cert,
+        "peer_key_file": peer.key,
+        "peer_trusted_ca_file": authority.ca,
+    }
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(client.cert, client.key)
+    with served_cluster(tmp_path, free_port, 2, "http2", **settings) as cluster:
+        wait_until(lambda: cluster.leader.node.level == SUPPORTED_LEVEL, "the feature level of users")
+        tls = TlsConfig(ca_file=authority.ca, cert_file=client.cert, key_file=client.key)
+        with Client(cluster.leader.config.kv_address, tls=tls) as root:
+            root.add_user("root", "password")
+            root.grant_role("root", "root")
+            root.enable_users()
+        for node in cluster.nodes:
+            wait_until(lambda node=node: node.node.users.is_enabled, "users are enabled here, too")
+            members = json.loads(ask(node, "/status.json", context)[1])["members"]
+            assert [(each["state"], each["applied_index"] is None) for each in members] == [("ok", False)] * 2
 
 
 def told(node: ServedNode, samples: list[Sample]) -> list[str]:

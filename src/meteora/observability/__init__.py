@@ -1,1 +1,1 @@
-"""What a node tells about itself: logs, and later metrics. Serves every room but the core, and knows none of them."""
+"""What a node tells about itself: logs, metrics, events. Serves every room but the core, and knows none of them."""

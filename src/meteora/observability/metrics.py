@@ -125,8 +125,10 @@ STORED_BYTES: Final = _gauge(
 QUOTA_BYTES: Final = _gauge(
     "server_quota_backend_bytes", "What the data may take (--quota-bytes), in bytes; 0: no quota."
 )
-FREE_BYTES: Final = _gauge("disk_free_bytes", "What is free on this node's disk, in bytes; 0 if nobody looks.")
-MIN_FREE_BYTES: Final = _gauge("disk_min_free_bytes", "What has to stay free there (--min-free-bytes), in bytes.")
+FREE_BYTES: Final = _gauge("disk_free_bytes", "What is free on this node's disk, in bytes. Only if the node looks.")
+MIN_FREE_BYTES: Final = _gauge(
+    "disk_min_free_bytes", "What has to stay free there (--min-free-bytes), in bytes. Only if the node looks."
+)
 ALARM: Final = _gauge(
     "server_alarm", "1 if puts are refused because that voter is short of that, else 0.", "member", "kind"
 )
@@ -139,21 +141,31 @@ ROCKSDB: Final = _gauge(
 
 # Peers
 PEER_CONNECTED: Final = _gauge("network_peer_connected", "1 if this node's stream to the peer is open, else 0.", "peer")
-PEER_SENT_BYTES: Final = _counter("network_peer_sent_bytes_total", "Sent to the peer, in bytes.", "peer")
-PEER_RECEIVED_BYTES: Final = _counter("network_peer_received_bytes_total", "Received from the peer, in bytes.", "peer")
+PEER_SENT_BYTES: Final = _counter(
+    "network_peer_sent_bytes_total", "Sent to the peer, in bytes, snapshots aside.", "peer"
+)
+PEER_RECEIVED_BYTES: Final = _counter(
+    "network_peer_received_bytes_total", "Received from the peer, in bytes, snapshots aside.", "peer"
+)
 PEER_ROUND_TRIP: Final = _gauge(
     "network_peer_round_trip_seconds",
     "The smoothed round trip time of the connection to the peer, as the system has it. Linux only.",
     "peer",
 )
 PEER_MATCH_INDEX: Final = _gauge(
-    "raft_peer_match_index", "Up to where the peer is known to have the log. Only a leader knows.", "peer"
+    "raft_peer_match_index",
+    "Up to where the peer is known to have the log. Only a leader knows, once it has heard the peer.",
+    "peer",
 )
 PEER_LAG: Final = _gauge(
-    "raft_peer_lag_entries", "How many entries of the log the peer is behind. Only a leader knows.", "peer"
+    "raft_peer_lag_entries",
+    "How many entries of the log the peer is behind. Only a leader knows, once it has heard the peer.",
+    "peer",
 )
 PEER_ACTIVE: Final = _gauge(
-    "raft_peer_active", "1 if the leader has heard the peer within the last two election timeouts, else 0.", "peer"
+    "raft_peer_active",
+    "1 if the leader has heard the peer within the last one to two election timeouts, else 0. Only a leader knows.",
+    "peer",
 )
 SNAPSHOTS_CREATED: Final = _counter("snapshots_created_total", "Snapshots that this node has made for others.")
 SNAPSHOTS_SENT: Final = _counter("snapshots_sent_total", "Snapshots that this node has sent, whole.")
@@ -172,7 +184,7 @@ HTTP_HELD_BYTES: Final = _gauge(
     "Kept for clients of the port: of what they have sent half of, and of what they don't read, in bytes.",
     "port",
 )
-HTTP_REQUESTS_UNDER_WAY: Final = _gauge("http_requests_under_way", "Requests under way, by port.", "port")
+HTTP_REQUESTS_UNDER_WAY: Final = _gauge("http_requests_under_way", "HTTP/2 requests under way, by port.", "port")
 HTTP_REFUSED_CONNECTIONS: Final = _counter(
     "http_refused_connections_total", "Connections that were closed because there were too many, by port.", "port"
 )
@@ -183,6 +195,15 @@ HTTP_GIVEN_UP: Final = _counter(
     "http_given_up_total",
     "Requests and connections that were given up to make room for others' bytes, by port.",
     "port",
+)
+
+# Users
+AUTH_FAILED_LOGINS: Final = _counter(
+    "auth_failed_logins_total", "Logins with a wrong name or password, at this node, since it was started."
+)
+AUTH_REFUSED: Final = _counter(
+    "auth_refused_requests_total",
+    "Requests that were refused because who asked was not logged in, or may not do that.",
 )
 
 # TLS
@@ -210,6 +231,18 @@ Sample = tuple[Metric, tuple[str, ...], float | Histogram]
 """A metric, the values of its labels, and what it is now."""
 
 
+class Form(StrEnum):
+    """In which metrics are written, by what is accepted by who wants it."""
+
+    PROMETHEUS = ""
+    OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def form_for(accept: str) -> Form:
+    """The one for a client that accepts this."""
+    return Form.OPEN_METRICS if "application/openmetrics-text" in accept else Form.PROMETHEUS
+
+
 class Exposition(Collector):
     """What one node exports. `read` gives what the metrics are now; all samples of a metric one after another."""
 
@@ -219,9 +252,9 @@ class Exposition(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """All of them, in the form that fits what the client accepts; and the name of that form."""
-        encode, content_type = choose_encoder(accept)
+    def text(self, form: Form) -> tuple[bytes, str]:
+        """All of them; and the content type."""
+        encode, content_type = choose_encoder(form)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:

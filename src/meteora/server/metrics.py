@@ -1,5 +1,6 @@
 """`/metrics`: what the parts of this node have counted, at the moment that somebody asks."""
 
+import asyncio
 import platform
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,8 +11,11 @@ import meteora
 from meteora.node.node import Node
 from meteora.node.room import Shortage
 from meteora.observability import metrics
-from meteora.observability.metrics import Exposition, Sample
+from meteora.observability.metrics import Exposition, Form, Sample, form_for
 from meteora.rpc import RpcServer
+from meteora.server.access import Gate
+from meteora.server.passwords import Failures
+from meteora.server.recent import known_matches
 from meteora.server.tls import NodeTls
 from meteora.tls import Refusal, TlsCounters
 from meteora.transport.incoming import PeerReceiver
@@ -44,11 +48,14 @@ class NodeMetrics:
 
     def __init__(
         self,
+        *,
         node: Node,
         transport: GrpcTransport,
         receiver: PeerReceiver,
         servers: Mapping[str, RpcServer],
         tls: NodeTls,
+        gate: Gate,
+        failures: Failures,
     ) -> None:
         """`servers`: by the name of the port."""
         self._node = node
@@ -56,16 +63,29 @@ class NodeMetrics:
         self._receiver = receiver
         self._servers = servers
         self._tls = tls
+        self._gate = gate
+        self._failures = failures
         self._exposition = Exposition(self.read)
+        self._reading: dict[Form, asyncio.Task[tuple[bytes, str]]] = {}
+        """What is about to be read, for all who have asked by then: each by itself, many at a time would hold up the
+        loop for seconds."""
 
     def add_to(self, application: WebApplication) -> None:
         """Serves them."""
         application.add("GET", "/metrics", self._serve)
 
     async def _serve(self, request: Request) -> Response:
-        accept = (request.header(b"accept") or b"").decode("latin-1")
-        text, content_type = self._exposition.text(accept)
+        form = form_for((request.header(b"accept") or b"").decode("latin-1"))
+        if form not in self._reading:
+            self._reading[form] = asyncio.create_task(self._text(form))
+        # Who goes takes the others' answer with it otherwise.
+        text, content_type = await asyncio.shield(self._reading[form])
         return Response(200, [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")], text)
+
+    async def _text(self, form: Form) -> tuple[bytes, str]:
+        # Who comes from now on waits for the next one.
+        del self._reading[form]
+        return self._exposition.text(form)
 
     def read(self) -> Iterator[Sample]:
         """What all metrics are now."""
@@ -80,6 +100,8 @@ class NodeMetrics:
             yield metrics.HTTP_CONNECTIONS, (version,), count
         for port, server in self._servers.items():
             yield from _pressure(port, server)
+        yield metrics.AUTH_FAILED_LOGINS, (), self._failures.count
+        yield metrics.AUTH_REFUSED, (), self._gate.refused
         for port, incoming in (("kv", self._tls.kv), ("raft", self._tls.raft)):
             if incoming is not None:
                 yield from _handshakes(port, incoming.counters)
@@ -123,8 +145,10 @@ class NodeMetrics:
         room = node.room
         yield metrics.STORED_BYTES, (), room.stored_bytes
         yield metrics.QUOTA_BYTES, (), room.quota_bytes
-        yield metrics.FREE_BYTES, (), room.free_bytes
-        yield metrics.MIN_FREE_BYTES, (), room.min_free_bytes
+        if room.min_free_bytes:
+            # Else nobody looks, and 0 would be a full disk.
+            yield metrics.FREE_BYTES, (), room.free_bytes
+            yield metrics.MIN_FREE_BYTES, (), room.min_free_bytes
         alarms = {alarm[:2] for alarm in node.alarms}
         for each in sorted(node.members.configuration.all_voters):
             for shortage in Shortage:
@@ -137,18 +161,21 @@ class NodeMetrics:
 
     def _peers(self) -> Iterator[Sample]:
         status = self._node.status()
-        for peer, link in self._transport.links.items():
+        # There are links to others, too, who say that they are members; their ids have no end.
+        links = {peer: link for peer, link in self._transport.links.items() if peer in self._node.members.by_id}
+        for peer, link in links.items():
             yield metrics.PEER_CONNECTED, (str(peer),), link.is_connected
             yield metrics.PEER_SENT_BYTES, (str(peer),), link.sent_bytes
             yield metrics.PEER_RECEIVED_BYTES, (str(peer),), self._receiver.received_bytes.get(peer, 0)
             round_trip_seconds = link.round_trip_seconds()
             if round_trip_seconds is not None:
                 yield metrics.PEER_ROUND_TRIP, (str(peer),), round_trip_seconds
-        for peer, progress in status.peers.items():
-            if peer != self._node.node_id:
-                yield metrics.PEER_MATCH_INDEX, (str(peer),), progress.match_index
-                yield metrics.PEER_LAG, (str(peer),), max(status.last_index - progress.match_index, 0)
-                yield metrics.PEER_ACTIVE, (str(peer),), progress.recent_active
+        for peer, match_index in known_matches(self._node).items():
+            yield metrics.PEER_MATCH_INDEX, (str(peer),), match_index
+            yield metrics.PEER_LAG, (str(peer),), max(status.last_index - match_index, 0)
+        for peer in status.peers.keys() - {self._node.node_id}:
+            # Not `recent_active`, which is false for all of them just after each check of the quorum.
+            yield metrics.PEER_ACTIVE, (str(peer),), self._node.hears(peer)
 
 
 def _handshakes(port: str, counters: TlsCounters) -> Iterator[Sample]:

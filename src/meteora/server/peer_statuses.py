@@ -6,7 +6,6 @@ from typing import Final
 
 import grpc
 
-from meteora.node import Member
 from meteora.pb.common_pb2 import Null
 from meteora.pb.raft_pb2 import NodeStatusReply
 from meteora.pb.raft_pb2_grpc import RaftServiceStub
@@ -30,14 +29,14 @@ class PeerStatuses:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._asked_at = 0.0
 
-    async def ask(self, members: Mapping[int, Member]) -> dict[int, NodeStatusReply | None]:
-        """What each of them answers; None where none does in time."""
+    async def ask(self, addresses: Mapping[int, str]) -> dict[int, NodeStatusReply | None]:
+        """What the members at these addresses answer; None where none does in time, or another node."""
         self._asked_at = asyncio.get_running_loop().time()
-        await self._keep_only({member.raft_address for member in members.values()})
-        answers = await asyncio.gather(*(self._ask(member.raft_address) for member in members.values()))
-        return dict(zip(members, answers, strict=True))
+        await self._keep_only(set(addresses.values()))
+        answers = await asyncio.gather(*(self._ask(member, address) for member, address in addresses.items()))
+        return dict(zip(addresses, answers, strict=True))
 
-    async def _ask(self, address: str) -> NodeStatusReply | None:
+    async def _ask(self, member: int, address: str) -> NodeStatusReply | None:
         if not address:
             return None
         channel = self._channels.get(address)
@@ -46,11 +45,13 @@ class PeerStatuses:
         proof = self._authorization()
         metadata = ((AUTHORIZATION_KEY, proof),) if proof else ()
         try:
-            return await RaftServiceStub(channel).NodeStatus(Null(), timeout=ANSWER_SECONDS, metadata=metadata)
+            answer = await RaftServiceStub(channel).NodeStatus(Null(), timeout=ANSWER_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError:
             # The next time by another connection.
-            await self._channels.pop(address).close()
+            await self._close(address)
             return None
+        # Where a member was may be another one now.
+        return answer if answer.node_id == member else None
 
     async def close_unused(self) -> None:
         """Closes the channels if nobody has asked for a while."""
@@ -63,4 +64,10 @@ class PeerStatuses:
 
     async def _keep_only(self, addresses: set[str]) -> None:
         for address in self._channels.keys() - addresses:
-            await self._channels.pop(address).close()
+            await self._close(address)
+
+    async def _close(self, address: str) -> None:
+        # Somebody else may just have: two members may have the same address.
+        channel = self._channels.pop(address, None)
+        if channel is not None:
+            await channel.close()

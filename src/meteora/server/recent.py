@@ -99,8 +99,20 @@ class RecentWork:
 def lags(node: Node) -> dict[int, int]:
     """How many entries this node has yet to apply; and, if it leads, how many each of the others has yet to get."""
     status = node.status()
-    behind = {peer: max(status.last_index - each.match_index, 0) for peer, each in status.peers.items()}
+    behind = {peer: max(status.last_index - match, 0) for peer, match in known_matches(node).items()}
     return {**behind, node.node_id: status.commit_index - status.applied_index}
+
+
+def known_matches(node: Node) -> dict[int, int]:
+    """Up to where each of the other members has the log, if this node leads, and as far as it knows.
+
+    Of one that it has not heard since it leads it knows nothing, and not that it lacks all.
+    """
+    return {
+        peer: each.match_index
+        for peer, each in node.status().peers.items()
+        if peer != node.node_id and (each.match_index or node.hears(peer))
+    }
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:

@@ -17,7 +17,7 @@ from meteora.node import Member, Node
 from meteora.pb.raft_pb2 import NodeStatusReply, Role
 from meteora.server.alarms import View, alarms
 from meteora.server.peer_statuses import PeerStatuses
-from meteora.server.recent import SAMPLE_SECONDS, RecentWork, Sample
+from meteora.server.recent import SAMPLE_SECONDS, RecentWork, Sample, known_matches
 from meteora.transport.outgoing import GrpcTransport
 from meteora.web import Handler, Request, Response, WebApplication
 
@@ -93,8 +93,9 @@ class StatusPage:
     # What is to be seen
 
     async def _look(self) -> bytes:
-        others = {each: member for each, member in self._node.members.by_id.items() if each != self._node.node_id}
-        answers = await self._peers.ask(others)
+        # Where they are by what they say themselves, if they have moved.
+        members, links = self._node.members.by_id, self._transport.links
+        answers = await self._peers.ask({each: link.address for each, link in links.items() if each in members})
         return json.dumps(self._seen(answers), separators=(",", ":")).encode()
 
     def _seen(self, answers: dict[int, NodeStatusReply | None]) -> dict[str, Any]:
@@ -145,9 +146,9 @@ class StatusPage:
     def _lag(self, node_id: int, applied: int | None) -> int | None:
         """What a member has yet to get, if this node leads and knows it; else what it has yet to apply."""
         status = self._node.status()
-        progress = status.peers.get(node_id)
-        if progress is not None and node_id != status.node_id:
-            return max(status.last_index - progress.match_index, 0)
+        match_index = known_matches(self._node).get(node_id)
+        if match_index is not None:
+            return max(status.last_index - match_index, 0)
         return None if applied is None else max(status.commit_index - applied, 0)
 
     def _role(self, node_id: int, answer: NodeStatusReply | None) -> str:
@@ -158,8 +159,10 @@ class StatusPage:
             return "learner"
         if node_id == status.node_id:
             return status.role.value
+        if answer is None:
+            return "voter"
         # One that was cut off may still think that it leads.
-        says = Role.FOLLOWER if answer is None or answer.role == Role.LEADER else answer.role
+        says = Role.FOLLOWER if answer.role == Role.LEADER else answer.role
         return Role.Name(says).lower().replace("_", "-")
 
 

@@ -1,15 +1,17 @@
 from collections.abc import Iterable
 
+import pytest
+
 from meteora.observability import metrics
 from meteora.observability.histogram import Histogram
-from meteora.observability.metrics import Exposition, Sample
+from meteora.observability.metrics import Exposition, Form, Sample, form_for
 
 
 def text_of(*samples: Sample) -> str:
     def read() -> Iterable[Sample]:
         return samples
 
-    return Exposition(read).text("")[0].decode()
+    return Exposition(read).text(Form.PROMETHEUS)[0].decode()
 
 
 def test_a_metric_has_its_kind_its_help_and_its_labels() -> None:
@@ -44,3 +46,17 @@ def test_two_nodes_of_one_process_export_apart() -> None:
 
 def test_the_process_is_there_too() -> None:
     assert "process_resident_memory_bytes" in text_of()
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", Form.PROMETHEUS),
+        ("*/*", Form.PROMETHEUS),
+        ("text/plain; version=0.0.4", Form.PROMETHEUS),
+        ("application/openmetrics-text; version=1.0.0; q=0.5, text/plain; q=0.3", Form.OPEN_METRICS),
+        ("application/openmetrics-text; version=99", Form.OPEN_METRICS),
+    ],
+)
+def test_there_are_two_forms_whatever_is_accepted(accept: str, form: Form) -> None:
+    assert form_for(accept) is form

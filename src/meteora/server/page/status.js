@@ -14,8 +14,12 @@ const PLOTS = [
 const CLASSES = ["first", "second"];
 
 const byId = (id) => document.getElementById(id);
+const PLOT_MINUTES = 5;
 let heardAt = null;
-let shownEvents = null;
+let shownVersion = null;
+let wake = () => {};
+// What is on the page, by the part of it.
+const shown = {};
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -24,9 +28,16 @@ function element(name, text, className) {
   return made;
 }
 
-function setText(id, text) {
-  // Unchanged text is left alone, so that screen readers don't say it again.
-  if (byId(id).textContent !== text) byId(id).textContent = text;
+// What has not changed is left alone: so it can be selected and keeps the focus, and screen readers don't say it again.
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function isNew(part, value) {
+  const text = JSON.stringify(value);
+  if (shown[part] === text) return false;
+  shown[part] = text;
+  return true;
 }
 
 function count(value) {
@@ -60,66 +71,80 @@ function linkTo(member, text) {
 
 function showPlace(status) {
   const leader = status.members.find((each) => each.id === status.leader_id);
-  setText("node", `node ${status.node_id}`);
-  document.title = `Meteora node ${status.node_id}${status.alarms.length ? " (!)" : ""}`;
+  setText(byId("node"), `node ${status.node_id}`);
+  setText(byId("version"), `Version ${status.version}`);
+  if (!isNew("place", [status.cluster_id, status.term, status.node_id, status.leader_id, leader?.kv_address])) return;
   const parts = [`Cluster ${status.cluster_id}, term ${status.term}, `];
   if (status.leader_id === "0") parts.push("no leader");
   else if (status.leader_id === status.node_id) parts.push("led by this node");
   else if (leader && leader.kv_address) parts.push("led by ", linkTo(leader, `node ${leader.id}`));
   else parts.push(`led by node ${status.leader_id}`);
   byId("where").replaceChildren(...parts);
-  setText("version", `Version ${status.version}`);
 }
 
 function showAlarms(alarms) {
-  const wanted = alarms.length ? alarms : ["None"];
-  const list = byId("alarms");
-  if (JSON.stringify([...list.children].map((each) => each.textContent)) === JSON.stringify(wanted)) return;
-  list.replaceChildren(...wanted.map((text) => element("li", text, alarms.length ? "alarm" : "none")));
+  const list = byId("alarms"), wanted = alarms.length ? alarms : ["None"];
+  while (list.children.length > wanted.length) list.lastChild.remove();
+  while (list.children.length < wanted.length) list.append(element("li"));
+  wanted.forEach((text, at) => {
+    setText(list.children[at], text);
+    list.children[at].className = alarms.length ? "alarm" : "none";
+  });
 }
 
-function memberRow(member, ownId) {
-  const row = element("tr", undefined, member.role === "leader" ? "leader" : "");
+function makeRow(id) {
+  const row = element("tr"), name = element("th");
   // Said outright, because a phone's layout takes what a table is from it.
   row.role = "row";
-  row.dataset.node = member.id;
-  if (member.state !== "ok") row.classList.add("wrong");
-  const name = element("th");
+  row.dataset.node = id;
   name.scope = "row";
   name.role = "rowheader";
-  name.append(member.id === ownId || !member.kv_address ? member.id : linkTo(member, member.id));
-  if (member.id === ownId) name.append(element("small", " this node"));
+  name.dataset.label = "Node";
+  row.append(name);
+  return row;
+}
+
+function fillRow(row, member, ownId) {
+  row.className = `${member.role === "leader" ? "leader" : ""} ${member.state === "ok" ? "" : "wrong"}`.trim();
+  const isOwn = member.id === ownId, page = isOwn || !member.kv_address ? "" : pageOf(member.kv_address);
+  if (row.dataset.page !== page) {
+    row.dataset.page = page;
+    row.firstChild.replaceChildren(page ? linkTo(member, member.id) : member.id);
+    if (isOwn) row.firstChild.append(element("small", " this node"));
+  }
   const rtt = member.round_trip_seconds;
   const cells = [
     ["Role", member.role, "role"],
     ["State", member.state, "state"],
-    ["KV address", member.kv_address || "–", ""],
-    ["Raft address", member.raft_address || "–", ""],
+    ["KV address", member.kv_address || "–", "address"],
+    ["Raft address", member.raft_address || "–", "address"],
     ["Applied", count(member.applied_index), "number"],
     ["Committed", count(member.commit_index), "number"],
     ["Lag", count(member.lag), "number"],
     ["Round trip", rtt === null ? "–" : `${short(rtt * 1000)} ms`, "number"],
   ];
-  row.append(name);
-  for (const [label, text, className] of cells) {
-    const cell = element("td", text, className);
-    cell.role = "cell";
-    cell.dataset.label = label;
-    row.append(cell);
-  }
-  return row;
+  cells.forEach(([label, text, className], at) => {
+    if (!row.cells[at + 1]) {
+      const cell = element("td", undefined, className);
+      cell.role = "cell";
+      cell.dataset.label = label;
+      row.append(cell);
+    }
+    setText(row.cells[at + 1], text);
+  });
 }
 
 function showMembers(status) {
-  const focused = document.activeElement && document.activeElement.closest("#members tr");
-  byId("members").replaceChildren(...status.members.map((each) => memberRow(each, status.node_id)));
-  if (focused) byId("members").querySelector(`tr[data-node="${focused.dataset.node}"] a`)?.focus();
+  const body = byId("members"), rows = new Map([...body.rows].map((row) => [row.dataset.node, row]));
+  const wanted = status.members.map((each) => rows.get(each.id) || makeRow(each.id));
+  wanted.forEach((row, at) => fillRow(row, status.members[at], status.node_id));
+  if (isNew("members", status.members.map((each) => each.id))) body.replaceChildren(...wanted);
 }
 
-// The least of 1, 2 and 5 with zeros behind that is not below.
+// The least round number that is not below.
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((each) => each * power >= value * 0.999);
+  return power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((each) => each * power >= value * 0.999);
 }
 
 function line(samples, which, top, now, seconds) {
@@ -146,10 +171,12 @@ function drawPlot(figure, plot, samples, now, seconds) {
   const values = plot.series.flatMap(([, which]) => samples.map((each) => each[which]).filter((each) => each !== null));
   const top = roundUp(Math.max(...values, plot.unit === "ms" ? 1 : 10));
   const last = samples.at(-1) || [];
-  const [caption, svg] = figure.children;
+  const [caption, scale, svg, axis] = figure.children;
   const legend = plot.series.map(([name, which], at) => element("span", `${name} ${short(last[which])}`, CLASSES[at]));
   caption.lastChild.replaceChildren(...legend);
-  caption.children[1].textContent = `${plot.unit}, up to ${top.toLocaleString("en")}`;
+  figure.classList.toggle("empty", !values.length);
+  setText(scale, top.toLocaleString("en"));
+  setText(axis.firstChild, `${seconds / 60} min ago`);
   svg.setAttribute("aria-label", `${plot.title}, ${plot.unit}: now ${legend.map((each) => each.textContent).join(", ")}`);
   const grid = [2, 50, 98].map((y) => svgElement("path", { d: `M0 ${y}H100`, class: "grid" }));
   const lines = plot.series.map(([, which], at) =>
@@ -159,25 +186,25 @@ function drawPlot(figure, plot, samples, now, seconds) {
 
 function makePlot(plot) {
   const figure = element("figure"), caption = element("figcaption");
-  caption.append(element("b", plot.title), element("span", "", "unit"), element("span", "", "legend"));
+  caption.append(element("b", plot.title), element("span", plot.unit, "unit"), element("span", "", "legend"));
   const svg = svgElement("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img" });
   const axis = element("div", undefined, "axis");
-  axis.append(element("span", "5 min ago"), element("span", "now"));
-  figure.append(caption, svg, axis);
+  axis.append(element("span"), element("span", "now"));
+  figure.append(caption, element("div", undefined, "scale"), svg, axis);
   return figure;
 }
 
 function showPlots(status) {
   const plots = byId("plots");
   if (!plots.children.length) plots.append(...PLOTS.map(makePlot));
-  PLOTS.forEach((plot, at) => drawPlot(plots.children[at], plot, status.samples, status.now, 300));
+  // As far back as there is something, in whole minutes.
+  const age = status.samples.length ? status.now - status.samples[0][AT] - status.sample_seconds : 0;
+  const seconds = 60 * Math.min(Math.max(Math.ceil(age / 60), 1), PLOT_MINUTES);
+  PLOTS.forEach((plot, at) => drawPlot(plots.children[at], plot, status.samples, status.now, seconds));
 }
 
 function showEvents(events) {
-  // What is selected or scrolled to stays so while nothing is new.
-  const shown = JSON.stringify(events);
-  if (shownEvents === shown) return;
-  shownEvents = shown;
+  if (!isNew("events", events)) return;
   const rows = events.map((event) => {
     const row = element("li"), time = element("time", moment(event.at));
     time.dateTime = new Date(event.at * 1000).toISOString();
@@ -188,39 +215,57 @@ function showEvents(events) {
 }
 
 function show(status) {
+  // What it says may have another form by now.
+  if (shownVersion !== null && status.version !== shownVersion) return location.reload();
+  shownVersion = status.version;
   showPlace(status);
   showAlarms(status.alarms);
   showMembers(status);
   showPlots(status);
   showEvents(status.events);
   byId("main").hidden = false;
+  showTitle(status.alarms.length > 0);
 }
 
+function showTitle(isWrong) {
+  document.title = `Meteora ${byId("node").textContent}${isWrong ? " (!)" : ""}`;
+}
+
+// What was heard last stays, and is seen to be old.
 function showLive(isHeard) {
-  const lost = heardAt === null ? "no answer" : `no answer since ${moment(heardAt / 1000).slice(11)}`;
+  const lost = heardAt === null ? "does not answer" : `has not answered since ${moment(heardAt / 1000).slice(11)}`;
   byId("live").className = isHeard ? "" : "lost";
-  setText("live", isHeard ? "Live" : `This node gives ${lost}; asking again`);
+  byId("main").classList.toggle("old", !isHeard);
+  setText(byId("live"), isHeard ? "Live" : `This node ${lost}; asking again`);
+  if (!isHeard) showTitle(true);
+}
+
+async function heard() {
+  try {
+    const response = await fetch("/status.json", { cache: "no-store", signal: AbortSignal.timeout(GIVE_UP_MS) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
 }
 
 async function ask() {
-  try {
-    const response = await fetch("/status.json", { cache: "no-store", signal: AbortSignal.timeout(GIVE_UP_MS) });
-    if (!response.ok) throw new Error(`HTTP ${response.status}`);
-    show(await response.json());
-    heardAt = Date.now();
-    showLive(true);
-  } catch {
-    showLive(false);
-  }
+  const status = await heard();
+  if (status !== null) heardAt = Date.now();
+  showLive(status !== null);
+  if (status !== null) show(status);
 }
 
 // One question at a time, and none while nobody sees the page.
 async function askForEver() {
   for (;;) {
-    if (!document.hidden) await ask();
-    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
+    if (!document.hidden) await ask().catch(reportError);
+    await new Promise((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, ASK_EVERY_MS);
+    });
   }
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
+document.addEventListener("visibilitychange", () => wake());
 askForEver();
