@@ -1469,3 +1469,16 @@ def test_who_supports_less_than_the_cluster_does_is_not_listened_to(tmp_path: Pa
             assert one.node.admits(2, 20) is None
 
     asyncio.run(run())
+
+
+def test_a_former_member_that_supports_less_is_told_that_it_was_removed(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
+            await one.until_leading()
+            one.node.introduced(2, 20, "host2:7000")
+            await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
+            await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
+            await until(lambda: one.node.level == SUPPORTED_LEVEL)
+            assert one.node.admits(2, 20) is Refusal.REMOVED_SENDER
+
+    asyncio.run(run())
