@@ -197,6 +197,7 @@ def test_all_of_them_find_each_other_again_whatever_the_list_is_by_then(three: B
         node.config = replace(node.config, initial_cluster=(node.config.raft_address,))
     three.start(THIRD, SECOND, FIRST)
     three.become_one_cluster()
+    assert three.times("already a member: --initial-cluster is not needed") == 3
 
 
 def test_the_first_that_lost_its_disk_waits_for_the_others_and_is_refused_by_their_cluster(three: Beginners) -> None:

@@ -219,8 +219,9 @@ class Server:
         identity = directory.identity or self._create_identity()
         if identity.cluster_id:
             self._refuse_lost_log()
-            if config.peer_raft_address is not None:
-                _log.info("already a member: -p is not needed", cluster=f"{identity.cluster_id:016x}")
+            if config.peer_raft_address is not None or config.initial_cluster:
+                option = "--initial-cluster" if config.initial_cluster else "-p"
+                _log.info(f"already a member: {option} is not needed", cluster=f"{identity.cluster_id:016x}")
             return
         if identity.node_id != config.node_id:
             # It was never let in under that id. The other one gets an instance id of its own.
