@@ -5,6 +5,8 @@ Rules:
 - While users are not enabled, everybody may do everything, and nothing is looked up.
 - A token is looked up by its digest, so how long that takes tells nothing about those that there are. What was found is
   remembered for as long as the revision of users and roles is the same.
+- A write is not judged by a state that is known to be old, as that of a node that has just joined, or was out of touch:
+  the node catches up first. A read is judged by the state that it is answered from.
 - A token that is not known here may be known elsewhere already: it is refused only once this node has caught up with
   all that was acknowledged before the call.
 - A node proves that it is a member by a secret that only members know, because they have applied the same log.
@@ -124,19 +126,37 @@ class Gate:
         """Whether this node can tell at once who calls."""
         return not authorization or self._look_up(authorization) is not None
 
-    async def admit(self, authorization: str | None, deadline: float, *, is_root_needed: bool) -> Caller | None:
+    async def admit(
+        self, authorization: str | None, deadline: float, *, is_root_needed: bool = False, is_write: bool = False
+    ) -> Caller | None:
         """Who calls, by all that was acknowledged before the call; None if users are not enabled.
 
         Raises `Unauthenticated` or `PermissionDenied`; as `Node.catch_up` if this node can't catch up.
         """
-        if is_root_needed or not self.knows(authorization):
-            await self._catch_up(deadline)
+        is_too_old = is_root_needed or (is_write and self._node.freshness.is_behind)
+        if is_too_old or not self.knows(authorization):
+            # What could be known by now must not be refused; and who lost a right must not go on with it.
+            await self._node.catch_up(deadline)
         if not self.users.is_enabled:
             return None
         caller = self.caller(authorization)
-        if is_root_needed and not caller.is_root:
-            raise self._denied(caller, f"may not do that: it needs the role {ROOT}")
+        if is_root_needed:
+            self._ensure_root(caller)
         return caller
+
+    def ensure_root(self, authorization: str | None) -> None:
+        """Raise `Unauthenticated` or `PermissionDenied` unless the caller has the role root. If enabled."""
+        if self.users.is_enabled:
+            self._ensure_root(self.caller(authorization))
+
+    def ensure_own(self, authorization: str | None, is_own: Callable[[Caller], bool]) -> None:
+        """The same for what a caller may look at if it is its own."""
+        if self.users.is_enabled and not ((caller := self.caller(authorization)).is_root or is_own(caller)):
+            raise self._denied(caller, "may look at itself and its own roles only")
+
+    def _ensure_root(self, caller: Caller) -> None:
+        if not caller.is_root:
+            raise self._denied(caller, f"may not do that: it needs the role {ROOT}")
 
     def _unknown(self, why: str) -> Unauthenticated:
         self.refused += 1
@@ -147,10 +167,6 @@ class Gate:
         self.refused += 1
         self._refusals.warning("a request was refused", (caller.user, why), user=caller.user, cause=why)
         return PermissionDenied(f"user {caller.user!r} {why}")
-
-    async def _catch_up(self, deadline: float) -> None:
-        # What could be known by now must not be refused; and who lost a right must not go on with it.
-        await self._node.catch_up(deadline)
 
     @property
     def member_authorization(self) -> str:

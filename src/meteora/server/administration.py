@@ -3,6 +3,8 @@
 Each change is decided anew until none came in between (see `meteora.kv.users`). The rules, all of them here:
 
 - While users are enabled there is a user root with a password and the role root: what would end that is refused.
+- Whoever asks for a change must be allowed to on the very state that it is decided on: a right that ended meanwhile, be
+  it while a password was hashed, makes none any more.
 - What ends a right ends it with the change: the tokens of a user whose password was changed, or who is gone, go in it.
 - The role root is there without being made, and has no permissions: it needs none.
 """
@@ -10,9 +12,10 @@ Each change is decided anew until none came in between (see `meteora.kv.users`).
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from time import time
-from typing import Final
+from typing import Final, Self
 
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Unauthenticated
 from meteora.kv.users import FROM_KEY, ROOT, Change, Permission, Role, Token, User, Users
@@ -54,6 +57,14 @@ class Administration:
         self._passwords = passwords
         self._token_ttl_seconds = token_ttl_seconds
         self.failures = Failures()
+        self.ensure_allowed: Callable[[], None] = lambda: None
+        """Raises unless whoever asks for changes may make them, by the state as it is then."""
+
+    def asked_for(self, ensure_allowed: Callable[[], None]) -> Self:
+        """The same, for one caller."""
+        one = copy(self)
+        one.ensure_allowed = ensure_allowed
+        return one
 
     # Logins
 
@@ -223,12 +234,13 @@ class Administration:
     async def _change(self, decide: Callable[[Users], Change], deadline: float) -> None:
         """Make the change that `decide` names, on the state as it is by then. `deadline` is in the loop's time.
 
-        Raises what `decide` does, `ChangeRefused` or `InvalidRequest`; `ChangeRefused` if not all members know of
-        users; as `Node.write`.
+        Raises what `decide` does, `ChangeRefused` or `InvalidRequest`; `Unauthenticated` or `PermissionDenied` if who
+        asks for it may not; `ChangeRefused` if not all members know of users; as `Node.write`.
         """
         node = self._node
         while True:
             await node.catch_up(deadline)
+            self.ensure_allowed()
             change = decide(node.users)
             try:
                 await node.change_users(change, deadline)

@@ -483,7 +483,7 @@ class Server:
             timeout_seconds=timeout_seconds,
             forwards=not config.no_forward,
         )
-        maintenance_service = MaintenanceService(node, cluster.cluster_id, timeout_seconds=timeout_seconds)
+        maintenance_service = MaintenanceService(node, cluster.cluster_id, gate, timeout_seconds=timeout_seconds)
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
         raft_server, kv_server = (
             GuardedServer(server, gate, timeout_seconds=timeout_seconds) for server in (raft_server, kv_server)

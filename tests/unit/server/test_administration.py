@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from meteora.errors import ChangeRefused, InvalidRequest, MeteoraError, Overloaded, Unauthenticated
+from meteora.errors import ChangeRefused, InvalidRequest, MeteoraError, Overloaded, PermissionDenied, Unauthenticated
 from meteora.features import FIRST_RELEASE, OWN_RELEASE, SUPPORTED_LEVEL, Release
 from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User
 from meteora.node.node import Node
 from meteora.server import administration
-from meteora.server.access import digest_of
+from meteora.server.access import Gate, digest_of
 from meteora.server.administration import Administration
 from meteora.server.passwords import FREE_FAILURES, Passwords
 from tests.unit.node.nodes import Network, running, soon, until
@@ -237,5 +237,23 @@ def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) -> None:
         await refused(users.add_role(ROOT, soon()), "there is a role 'root' already")
         await refused(users.delete_role(ROOT, soon()), "the role root")
         await refused(users.grant_permission(ROOT, Permission(Access.READ, b"a"), soon()), "the role root")
+
+    administered(tmp_path, story)
+
+
+def test_a_right_that_ends_while_a_password_is_hashed_makes_no_user_any_more(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        await enabled(users)
+        await users.add_user("admin", "secret", soon())
+        await users.grant_role("admin", ROOT, soon())
+        login = await users.log_in("admin", "secret", "there", soon())
+        gate = Gate(node)
+        gate.ensure_root(f"Bearer {login.token}")
+        hers = users.asked_for(lambda: gate.ensure_root(f"Bearer {login.token}"))
+        adding = asyncio.ensure_future(hers.add_user("mallory", "hashed", soon()))
+        await users.revoke_role("admin", ROOT, soon())
+        with pytest.raises(PermissionDenied, match="admin"):
+            await adding
+        assert "mallory" not in node.users.users
 
     administered(tmp_path, story)
