@@ -10,7 +10,8 @@ were faster; and applying is the same everywhere, because it knows neither rules
 "ut" SHA-256    ->  the token with this digest: whose, and until when
 
 Invariants: the revision rises with every change but of tokens alone. Tokens are kept as digests, so neither a disk nor
-a log holds one.
+a log holds one. A user's tokens end with it, and with its password; all of them, when users are not enabled any more:
+that is for applying to see to, because one may be issued between the decision and the change.
 """
 
 import json
@@ -162,6 +163,7 @@ class Users:
         """Make the change: the records to store, None for those to remove. None if the revision is another one."""
         if change.revision != self.revision:
             return None
+        change = change._replace(tokens={**self._ending(change), **change.tokens})
         _update(self.users, change.users)
         _update(self.roles, change.roles)
         _update(self.tokens, change.tokens)
@@ -170,6 +172,17 @@ class Users:
         self.secret = change.secret or self.secret
         self.revision += not change.is_of_tokens_alone
         return list(self._records(change))
+
+    def _ending(self, change: Change) -> dict[bytes, Token | None]:
+        """The tokens that end with a change, whether or not it names them."""
+        if change.enabled is False:
+            return dict.fromkeys(self.tokens)
+        losing = {name for name, user in change.users.items() if self._loses_password(name, user)}
+        return {digest: None for digest, token in self.tokens.items() if token.user in losing} if losing else {}
+
+    def _loses_password(self, name: str, user: User | None) -> bool:
+        known = self.users.get(name)
+        return known is not None and (user is None or user.password_hash != known.password_hash)
 
     def has(self, change: Change) -> bool:
         """Whether all is as a change would have it."""

@@ -5,7 +5,6 @@ Each change is decided anew until none came in between (see `meteora.kv.users`).
 - While users are enabled there is a user root with a password and the role root: what would end that is refused.
 - Whoever asks for a change must be allowed to on the very state that it is decided on: a right that ended meanwhile, be
   it while a password was hashed, makes none any more.
-- What ends a right ends it with the change: the tokens of a user whose password was changed, or who is gone, go in it.
 - The role root is there without being made, and has no permissions: it needs none.
 """
 
@@ -111,9 +110,7 @@ class Administration:
 
     async def disable(self, deadline: float) -> None:
         """Let everybody in again. All tokens end. Raises as `_change`."""
-        await self._change(
-            lambda users: Change(users.revision, enabled=False, tokens=dict.fromkeys(users.tokens)), deadline
-        )
+        await self._change(lambda users: Change(users.revision, enabled=False), deadline)
         _log.info("users were disabled")
 
     # Users
@@ -137,7 +134,7 @@ class Administration:
         def change(users: Users) -> Change:
             _user(users, name)
             _keep_root(users, name)
-            return Change(users.revision, users={name: None}, tokens=_tokens_of(users, name))
+            return Change(users.revision, users={name: None})
 
         await self._change(change, deadline)
 
@@ -149,11 +146,7 @@ class Administration:
 
         def change(users: Users) -> Change:
             user = _user(users, name)
-            return Change(
-                users.revision,
-                users={name: user._replace(password_hash=password_hash)},
-                tokens=_tokens_of(users, name),
-            )
+            return Change(users.revision, users={name: user._replace(password_hash=password_hash)})
 
         await self._change(change, deadline)
 
@@ -275,10 +268,6 @@ def _without(user: User, role: str) -> User:
 def _keep_root(users: Users, name: str) -> None:
     if name == ROOT and users.is_enabled:
         raise ChangeRefused("user root is needed while users are enabled: meteora auth disable comes first")
-
-
-def _tokens_of(users: Users, name: str) -> dict[bytes, None]:
-    return {digest: None for digest, token in users.tokens.items() if token.user == name}
 
 
 def _surplus(users: Users) -> dict[bytes, Token | None]:

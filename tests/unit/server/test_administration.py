@@ -257,3 +257,22 @@ def test_a_right_that_ends_while_a_password_is_hashed_makes_no_user_any_more(tmp
         assert "mallory" not in node.users.users
 
     administered(tmp_path, story)
+
+
+def test_a_login_that_comes_between_the_decision_and_another_password_ends_with_the_old_one(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        await enabled(users)
+        await users.add_user("alice", "hers", soon())
+        change = node.change_users
+
+        async def after_another_login(*what: Any) -> None:
+            monkeypatch.undo()
+            await users.log_in("alice", "hers", "there", soon())
+            await change(*what)
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(node, "change_users", after_another_login)
+            await users.change_password("alice", "new", soon())
+        assert node.users.tokens == {}
+
+    administered(tmp_path, story)
