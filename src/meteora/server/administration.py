@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from time import time
 from typing import Final, Self
 
@@ -21,7 +22,7 @@ from meteora.kv.users import FROM_KEY, ROOT, Change, Permission, Role, Token, Us
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
 from meteora.server.access import digest_of
-from meteora.server.passwords import Failures, Passwords
+from meteora.server.passwords import Logins, Passwords
 
 MAX_NAME_CHARACTERS: Final = 128
 MAX_NAMES: Final = 10_000
@@ -55,7 +56,7 @@ class Administration:
         self._node = node
         self._passwords = passwords
         self._token_ttl_seconds = token_ttl_seconds
-        self.failures = Failures()
+        self.logins = Logins()
         self.ensure_allowed: Callable[[], None] = lambda: None
         """Raises unless whoever asks for changes may make them, by the state as it is then."""
 
@@ -72,16 +73,19 @@ class Administration:
 
         Raises `Unauthenticated`; `ChangeRefused` if users are not enabled; `Overloaded`; else as `_change`.
         """
-        self.failures.check(f"user {name}", f"address {address}")
+        if len(name) > MAX_NAME_CHARACTERS:
+            raise InvalidRequest(f"a name has at most {MAX_NAME_CHARACTERS} characters")
+        self.logins.check(name, address)
         await self._node.catch_up(deadline)
         if not self._node.users.is_enabled:
             raise ChangeRefused("users are not enabled: nobody needs to log in (meteora auth enable)")
         known = self._node.users.users.get(name)
-        if not await self._passwords.is_right(known and known.password_hash, password):
-            self.failures.failed(f"user {name}", f"address {address}")
-            _log.warning("a login failed", user=name[:MAX_NAME_CHARACTERS], address=address)
+        begin = partial(self.logins.begin, name, address)
+        if not await self._passwords.is_right(known and known.password_hash, password, begin):
+            self.logins.failed()
+            _log.warning("a login failed", user=name, address=address)
             raise Unauthenticated("wrong user name or password")
-        self.failures.succeeded(f"user {name}")
+        self.logins.succeeded(name, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         record = Token(name, int((time() + self._token_ttl_seconds) * 1000))
 

@@ -276,3 +276,52 @@ def test_a_login_that_comes_between_the_decision_and_another_password_ends_with_
         assert node.users.tokens == {}
 
     administered(tmp_path, story)
+
+
+def test_many_attempts_at_a_time_are_slowed_down_as_one_after_another_are(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        attempts = (users.log_in(ROOT, f"guess {number}", "there", soon()) for number in range(20))
+        outcomes = [type(each) for each in await asyncio.gather(*attempts, return_exceptions=True)]
+        assert outcomes.count(Unauthenticated) == FREE_FAILURES + 1
+        assert outcomes.count(Overloaded) == 20 - FREE_FAILURES - 1
+
+    administered(tmp_path, story)
+
+
+def test_many_at_an_address_who_log_in_at_a_time_do_not_slow_one_another_down(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        await asyncio.gather(*(users.log_in(ROOT, "secret", "there", soon()) for _ in range(20)))
+
+    administered(tmp_path, story)
+
+
+def test_attempts_that_nobody_waits_for_are_slowed_down_too(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        begun, begin = asyncio.Event(), users.logins.begin
+
+        def note(*who: str) -> None:
+            begin(*who)
+            begun.set()
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(users.logins, "begin", note)
+            for _ in range(FREE_FAILURES + 1):
+                attempt = asyncio.ensure_future(users.log_in(ROOT, "wrong", "there", soon()))
+                await begun.wait()
+                begun.clear()
+                attempt.cancel()
+                await asyncio.wait([attempt])
+        await refused(users.log_in(ROOT, "wrong", "there", soon()), "too many failed logins", Overloaded)
+
+    administered(tmp_path, story)
+
+
+def test_a_name_that_is_too_long_for_any_user_is_not_even_remembered(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        await refused(users.log_in("x" * 129, "secret", "there", soon()), "at most 128 characters", InvalidRequest)
+
+    administered(tmp_path, story)
