@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from meteora.client import Client, Permission
 from meteora.config import RpcServerKind
@@ -173,6 +175,25 @@ def test_a_wrong_password_is_told_to_the_caller(secured: Secured) -> None:
         pytest.raises(Unauthenticated, match="wrong user name or password"),
     ):
         client.put("hers", b"value")
+
+
+def test_what_is_refused_is_exported(secured: Secured) -> None:
+    if secured.node.config.rpc_server == "grpcio":
+        pytest.skip("it has no HTTP")
+
+    def counts() -> dict[str, float]:
+        with urlopen(f"http://{secured.node.config.kv_address}/metrics", timeout=CALL_SECONDS) as response:
+            families = {each.name: each for each in text_string_to_metric_families(response.read().decode())}
+        samples = (*families["meteora_auth_logins"].samples, *families["meteora_auth_refused_requests"].samples)
+        return {"".join(each.labels.values()): each.value for each in samples}
+
+    before, wrong = counts(), auth_pb2.AuthenticateReq(name="alice", password="wrong")
+    assert code_of(lambda: secured.auth.Authenticate(wrong)) is grpc.StatusCode.UNAUTHENTICATED
+    metadata = secured.metadata("alice")
+    assert code_of(lambda: secured.node.kv.Put(put(b"hers"))) is grpc.StatusCode.UNAUTHENTICATED
+    assert code_of(lambda: secured.node.kv.Put(put(b"theirs"), metadata=metadata)) is grpc.StatusCode.PERMISSION_DENIED
+    risen = {name: count - before[name] for name, count in counts().items()}
+    assert risen == {"succeeded": 1, "failed": 1, "refused": 0, "unauthenticated": 1, "denied": 1}
 
 
 def test_a_client_logs_in_again_when_its_token_has_expired(

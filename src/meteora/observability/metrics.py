@@ -203,6 +203,18 @@ TLS_CERTIFICATE_EXPIRY: Final = _gauge(
     "port",
 )
 
+# Users
+AUTH_LOGINS: Final = _counter(
+    "auth_logins_total",
+    "Logins at this node by result: succeeded; failed; refused without a look, because too many have failed.",
+    "result",
+)
+AUTH_REFUSED: Final = _counter(
+    "auth_refused_requests_total",
+    "Requests and operations that were refused by reason: unauthenticated (no valid token); denied (no role permits).",
+    "reason",
+)
+
 METRICS: Final = tuple(_metrics)
 """All of ours. Beside them are those of the process, by prometheus-client."""
 

@@ -102,8 +102,10 @@ class Gate:
         self.users = node.users
         self._known: dict[bytes, Caller] = {}
         self._known_at_revision = 0
-        self.refused = 0
-        """Calls that were not logged in, or not allowed to do what they asked for."""
+        self.unauthenticated = 0
+        """What was refused since the start because who asked was not logged in: a request, or an operation of one."""
+        self.denied = 0
+        """Because no role of it permits that."""
         self._refusals = OnceLog(_log, again_after_seconds=TOLD_AGAIN_SECONDS)
 
     def check(self, authorization: str | None, access: Access, key: bytes) -> None:
@@ -159,12 +161,12 @@ class Gate:
             raise self._denied(caller, f"may not do that: it needs the role {ROOT}")
 
     def _unknown(self, why: str) -> Unauthenticated:
-        self.refused += 1
+        self.unauthenticated += 1
         self._refusals.warning("a request was refused", why, cause=why)
         return Unauthenticated(why)
 
     def _denied(self, caller: Caller, why: str) -> PermissionDenied:
-        self.refused += 1
+        self.denied += 1
         self._refusals.warning("a request was refused", (caller.user, why), user=caller.user, cause=why)
         return PermissionDenied(f"user {caller.user!r} {why}")
 

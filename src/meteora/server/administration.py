@@ -82,10 +82,10 @@ class Administration:
         known = self._node.users.users.get(name)
         begin = partial(self.logins.begin, name, address)
         if not await self._passwords.is_right(known and known.password_hash, password, begin):
-            self.logins.failed()
+            self.logins.note_failure()
             _log.warning("a login failed", user=name, address=address)
             raise Unauthenticated("wrong user name or password")
-        self.logins.succeeded(name, address)
+        self.logins.note_success(name, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         record = Token(name, int((time() + self._token_ttl_seconds) * 1000))
 

@@ -501,7 +501,10 @@ class Server:
         servers: dict[str, RpcServer] = {"kv": kv_server, "raft": raft_server}
         if self._metrics_server is not None:
             servers["metrics"] = self._metrics_server
-        self._serve_web(kv_server, NodeMetrics(node, self._transport, peer_service, servers, self.tls))
+        node_metrics = NodeMetrics(
+            node, self._transport, peer_service, servers, self.tls, gate=gate, logins=administration.logins
+        )
+        self._serve_web(kv_server, node_metrics)
 
     def _serve_web(self, kv_server: RpcServer, node_metrics: NodeMetrics) -> None:
         """Plain HTTP, on the KV port and not on the Raft port, which is for nodes."""

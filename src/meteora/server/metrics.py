@@ -12,6 +12,8 @@ from meteora.node.room import Shortage
 from meteora.observability import metrics
 from meteora.observability.metrics import Exposition, Sample
 from meteora.rpc import RpcServer
+from meteora.server.access import Gate
+from meteora.server.passwords import Logins
 from meteora.server.tls import NodeTls
 from meteora.tls import Refusal, TlsCounters
 from meteora.transport.incoming import PeerReceiver
@@ -49,6 +51,9 @@ class NodeMetrics:
         receiver: PeerReceiver,
         servers: Mapping[str, RpcServer],
         tls: NodeTls,
+        *,
+        gate: Gate,
+        logins: Logins,
     ) -> None:
         """`servers`: by the name of the port."""
         self._node = node
@@ -56,6 +61,8 @@ class NodeMetrics:
         self._receiver = receiver
         self._servers = servers
         self._tls = tls
+        self._gate = gate
+        self._logins = logins
         self._exposition = Exposition(self.read)
 
     def add_to(self, application: WebApplication) -> None:
@@ -83,6 +90,7 @@ class NodeMetrics:
         for port, incoming in (("kv", self._tls.kv), ("raft", self._tls.raft)):
             if incoming is not None:
                 yield from _handshakes(port, incoming.counters)
+        yield from self._users()
 
     def _place(self) -> Iterator[Sample]:
         node, status = self._node, self._node.status()
@@ -115,6 +123,13 @@ class NodeMetrics:
         yield metrics.SNAPSHOTS_SENT, (), counts.snapshots_sent
         yield metrics.SNAPSHOTS_FAILED, (), counts.snapshots_not_sent
         yield metrics.SNAPSHOTS_INSTALLED, (), counts.snapshots_installed
+
+    def _users(self) -> Iterator[Sample]:
+        yield metrics.AUTH_LOGINS, ("succeeded",), self._logins.succeeded
+        yield metrics.AUTH_LOGINS, ("failed",), self._logins.failed
+        yield metrics.AUTH_LOGINS, ("refused",), self._logins.refused
+        yield metrics.AUTH_REFUSED, ("unauthenticated",), self._gate.unauthenticated
+        yield metrics.AUTH_REFUSED, ("denied",), self._gate.denied
 
     def _databases(self) -> Iterator[Sample]:
         node = self._node

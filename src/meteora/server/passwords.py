@@ -106,17 +106,16 @@ class Logins:
         """How often in a row, and when last; by user and address, either of which may be empty: any."""
         self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
         """Users, and addresses from which they have logged in."""
-        self.succeeded_count = 0
-        """These count from the start of the node on."""
-        self.failed_count = 0
-        self.refused_count = 0
-        """Not even tried, because of those that failed before."""
+        self.succeeded = self.failed = 0
+        """Since the start."""
+        self.refused = 0
+        """Without a look, because too many have failed."""
 
     def check(self, user: str, address: str) -> None:
         """Raise `Overloaded`, with the time to wait, if too much has failed just now for another attempt."""
         wait = max(self._may_try_at(each) for each in self._limited_by(user, address)) - self._clock()
         if wait > 0:
-            self.refused_count += 1
+            self.refused += 1
             raise Overloaded(f"too many failed logins: try again in {wait:.1f} s")
 
     def _limited_by(self, user: str, address: str) -> Iterable[tuple[str, str]]:
@@ -139,13 +138,13 @@ class Logins:
             self._failed[each] = (1 if now - last_at > FORGOTTEN_SECONDS else failures + 1, now)
         _trim(self._failed)
 
-    def failed(self) -> None:
+    def note_failure(self) -> None:
         """The attempt that began has failed."""
-        self.failed_count += 1
+        self.failed += 1
 
-    def succeeded(self, user: str, address: str) -> None:
+    def note_success(self, user: str, address: str) -> None:
         """It has not."""
-        self.succeeded_count += 1
+        self.succeeded += 1
         self._failed.pop((user, address), None)
         for each in ((user, ""), ("", address)):
             failures, last_at = self._failed.get(each, (0, 0.0))

@@ -57,7 +57,7 @@ def test_who_is_logged_in_may_do_what_its_roles_permit(tmp_path: Path) -> None:
             with pytest.raises(PermissionDenied, match="alice"):
                 gate.check("Bearer alice", access, key)
         gate.check("Bearer root", Access.WRITE, b"anything")
-        assert gate.refused == 3
+        assert (gate.denied, gate.unauthenticated) == (3, 0)
 
     with_gate(tmp_path, story)
 

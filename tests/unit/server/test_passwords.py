@@ -90,7 +90,7 @@ def fail(logins: Logins, clock: Clock, count: int, user: str = "a", address: str
     for _ in range(count):
         clock.now += MAX_WAIT_SECONDS
         logins.begin(user, address)
-        logins.failed()
+        logins.note_failure()
 
 
 def waits(logins: Logins, user: str, address: str) -> bool:
@@ -138,7 +138,7 @@ def test_nobody_keeps_a_user_out_where_it_has_logged_in_by_failing_elsewhere_or_
     logins: Logins, clock: Clock
 ) -> None:
     logins.begin("root", "home")
-    logins.succeeded("root", "home")
+    logins.note_success("root", "home")
     fail(logins, clock, 100, "root", "elsewhere")
     assert waits(logins, "root", "new")
     assert not waits(logins, "root", "home")
@@ -152,7 +152,7 @@ def test_nobody_keeps_a_user_out_where_it_has_logged_in_by_failing_elsewhere_or_
 def test_a_login_ends_the_count_of_its_own_failures_only(logins: Logins, clock: Clock) -> None:
     fail(logins, clock, FREE_FAILURES, "root", "home")
     logins.begin("root", "home")
-    logins.succeeded("root", "home")
+    logins.note_success("root", "home")
     fail(logins, clock, FREE_FAILURES, "root", "home")
     assert not waits(logins, "root", "home")
     assert waits(logins, "root", "elsewhere")
@@ -163,7 +163,7 @@ def test_an_attempt_counts_as_failed_until_it_has_succeeded(logins: Logins) -> N
     for _ in range(FREE_FAILURES + 1):
         logins.begin("a", "home")
     assert waits(logins, "a", "home")
-    assert logins.failed_count == 0
+    assert logins.failed == 0
 
 
 def test_failures_that_were_long_ago_are_forgotten(logins: Logins, clock: Clock) -> None:
@@ -178,8 +178,8 @@ def test_what_came_of_them_is_counted(logins: Logins, clock: Clock) -> None:
     assert waits(logins, "a", "home")
     clock.now += MAX_WAIT_SECONDS
     logins.begin("a", "home")
-    logins.succeeded("a", "home")
-    assert (logins.succeeded_count, logins.failed_count, logins.refused_count) == (1, FREE_FAILURES + 1, 1)
+    logins.note_success("a", "home")
+    assert (logins.succeeded, logins.failed, logins.refused) == (1, FREE_FAILURES + 1, 1)
 
 
 def test_the_tables_are_bounded(logins: Logins, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_the_tables_are_bounded(logins: Logins, clock: Clock, monkeypatch: pytes
     for user in "abcdefgh":
         clock.now += MAX_WAIT_SECONDS
         logins.begin(user, "office")
-        logins.succeeded(user, "office")
+        logins.note_success(user, "office")
     fail(logins, clock, FREE_FAILURES + 1, "new", "office")
     assert waits(logins, "a", "office")
     assert not waits(logins, "h", "office")
