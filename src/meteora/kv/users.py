@@ -29,10 +29,15 @@ USERS_PREFIX: Final = b"u"
 ROOT: Final = "root"
 """The role, and the user, that may do everything."""
 
+SECRET_BYTES: Final = 32
+"""Of what members know one another by."""
+
 FROM_KEY: Final = b"\x00"
 """As the end of a range: there is none."""
 
-_META_KEY: Final = b"um"
+META_KEY: Final = b"um"
+"""Whose record holds the members' secret."""
+
 _USER_PREFIX: Final = b"uu"
 _ROLE_PREFIX: Final = b"ur"
 _TOKEN_PREFIX: Final = b"ut"
@@ -201,8 +206,7 @@ class Users:
         for digest, token in change.tokens.items():
             yield _TOKEN_PREFIX + digest, None if token is None else _record(list(token))
         if not change.is_of_tokens_alone:
-            meta = {"enabled": self.is_enabled, "revision": self.revision, "secret": self.secret.hex()}
-            yield _META_KEY, _record(meta)
+            yield META_KEY, _meta_record(self, self.secret)
 
 
 def take_record(users: Users, key: bytes, record: bytes) -> None:
@@ -216,13 +220,24 @@ def take_record(users: Users, key: bytes, record: bytes) -> None:
             users.roles[name.decode()] = _decode_role(content)
         elif kind == _TOKEN_PREFIX:
             users.tokens[name] = _decode_token(content)
-        elif key == _META_KEY:
+        elif key == META_KEY:
             users.is_enabled, users.revision = flag(content["enabled"]), number(content["revision"])
             users.secret = bytes.fromhex(content["secret"])
         else:
             raise Corruption("no release writes this key")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corruption(f"a record of users or roles can't be read: {error!r}") from error
+
+
+def with_secret(record: bytes, secret: bytes) -> bytes:
+    """The record at `META_KEY`, with another secret; as it is if users are not enabled. Raises `Corruption`."""
+    users = Users()
+    take_record(users, META_KEY, record)
+    return _meta_record(users, secret) if users.is_enabled else record
+
+
+def _meta_record(users: Users, secret: bytes) -> bytes:
+    return _record({"enabled": users.is_enabled, "revision": users.revision, "secret": secret.hex()})
 
 
 def _record(content: Any) -> bytes:

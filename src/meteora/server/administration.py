@@ -18,7 +18,7 @@ from time import time
 from typing import Final, Self
 
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Unauthenticated
-from meteora.kv.users import FROM_KEY, ROOT, Change, Permission, Role, Token, User, Users
+from meteora.kv.users import FROM_KEY, ROOT, SECRET_BYTES, Change, Permission, Role, Token, User, Users
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
 from meteora.server.access import digest_of
@@ -107,7 +107,7 @@ class Administration:
             root = users.users.get(ROOT)
             if root is None or not root.password_hash or ROOT not in root.roles:
                 raise ChangeRefused(f"there must be a user root with a password and the role root: {_HOW_TO_ENABLE}")
-            return Change(users.revision, enabled=True, secret=secrets.token_bytes(TOKEN_BYTES))
+            return Change(users.revision, enabled=True, secret=secrets.token_bytes(SECRET_BYTES))
 
         await self._change(change, deadline)
         _log.info("users were enabled")
