@@ -108,6 +108,9 @@ MAX_UNAPPLIED_ENTRIES = 1_000
 MAX_UNAPPLIED_BYTES = 64 << 20
 """Committed entries that may wait while RocksDB holds writes back; beyond, the leader is let know by silence."""
 
+MAX_USERS_CHANGE_BYTES = 16 << 20
+"""It is one entry, which has to fit what is sent to a peer at once."""
+
 FEW_ENTRIES = 32
 """Are never too many, however long they are."""
 
@@ -369,11 +372,17 @@ class Node:
     def change_users(self, change: UsersChange, deadline: float) -> asyncio.Future[None]:
         """Change users, roles or tokens: done once that is applied.
 
-        Raises `ChangeRefused` if not all members know of users yet, `NotApplied` also if others were faster; else as
-        `write`.
+        Raises `ChangeRefused` if not all members know of users yet, or it is too much at once; `NotApplied` also if
+        others were faster; else as `write`.
         """
         self.ensure_level(LEVEL_OF_USERS)
-        return self._queue_own(Operation.CHANGE_USERS, b"", change.encode(), deadline)
+        encoded = change.encode()
+        if len(encoded) > MAX_USERS_CHANGE_BYTES:
+            raise ChangeRefused(
+                f"this changes {len(encoded)} bytes of users and roles at once, and {MAX_USERS_CHANGE_BYTES} is as much"
+                " as can be: have more roles with less in each, or fewer users with one role"
+            )
+        return self._queue_own(Operation.CHANGE_USERS, b"", encoded, deadline)
 
     # Who awaits a future keeps it in no variable: its error leads to the frame that it is raised in, and that frame
     # would lead back to it, so that the request stayed in memory until the garbage collector comes by.

@@ -17,6 +17,7 @@ from functools import partial
 from time import time
 from typing import Final, Self
 
+from meteora.config import MAX_KEY_BYTES
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Unauthenticated
 from meteora.kv.users import FROM_KEY, ROOT, SECRET_BYTES, Change, Permission, Role, Token, User, Users
 from meteora.node.node import Node
@@ -297,8 +298,8 @@ def _check_count(what: str, present: Mapping[str, object]) -> None:
 
 def _check_permission(permission: Permission) -> None:
     _, key, end = permission
-    if not key and end not in (FROM_KEY, b""):
-        return
+    if max(len(key), len(end)) > MAX_KEY_BYTES:
+        raise InvalidRequest(f"keys, and so the ends of a range, have at most {MAX_KEY_BYTES} bytes")
     if not key and not end:
         raise InvalidRequest("a permission needs a key: with --prefix and an empty one it is for all keys")
     if end and end != FROM_KEY and end <= key:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from meteora.config import MAX_KEY_BYTES
 from meteora.errors import ChangeRefused, InvalidRequest, MeteoraError, Overloaded, PermissionDenied, Unauthenticated
 from meteora.features import FIRST_RELEASE, OWN_RELEASE, SUPPORTED_LEVEL, Release
 from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User
@@ -202,6 +203,27 @@ def test_a_grant_replaces_what_was_granted_on_the_same_range(tmp_path: Path) -> 
         await users.revoke_permission("r", b"a", b"c", soon())
         assert node.users.roles["r"] == Role((Permission(Access.READ, b"a"),))
         await refused(users.revoke_permission("r", b"a", b"b", soon()), "no permission for exactly this range")
+
+    administered(tmp_path, story)
+
+
+@pytest.mark.parametrize(("key", "end"), [(b"x" * (MAX_KEY_BYTES + 1), b""), (b"", b"x" * (MAX_KEY_BYTES + 1))])
+def test_keys_are_as_long_as_keys_may_be(tmp_path: Path, key: bytes, end: bytes) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await users.add_role("r", soon())
+        work = users.grant_permission("r", Permission(Access.READ, key, end), soon())
+        await refused(work, f"at most {MAX_KEY_BYTES} bytes", InvalidRequest)
+
+    administered(tmp_path, story)
+
+
+def test_a_role_does_not_grow_beyond_what_members_can_send_one_another(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        large = Role(tuple(Permission(Access.READ, bytes([each]) + b"x" * (MAX_KEY_BYTES - 1)) for each in range(127)))
+        await node.change_users(Change(0, roles={"r": large}), soon())
+        work = users.grant_permission("r", Permission(Access.READ, b"y" * MAX_KEY_BYTES), soon())
+        await refused(work, "have more roles with less in each")
+        assert node.users.roles["r"] == large
 
     administered(tmp_path, story)
 
