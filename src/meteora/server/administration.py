@@ -123,6 +123,8 @@ class Administration:
     async def add_user(self, name: str, password: str, deadline: float) -> None:
         """Add a user; without a password it can't log in. Raises as `_change`."""
         _check_name(name)
+        if ":" in name:
+            raise InvalidRequest("a user's name has no colon: commands would take what follows for a password")
         password_hash = await self._passwords.hash(password) if password else ""
 
         def change(users: Users) -> Change:

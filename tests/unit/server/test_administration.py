@@ -252,6 +252,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) -> None:
         await users.add_user("alice", "", soon())
         await refused(users.add_user("", "", soon()), "a name has", InvalidRequest)
         await refused(users.add_user("a\nb", "", soon()), "a name has", InvalidRequest)
+        await refused(users.add_user("a:b", "", soon()), "no colon", InvalidRequest)
         await refused(users.change_password("alice", "", soon()), "can't be empty", InvalidRequest)
         await refused(users.delete_user("bob", soon()), "there is no user 'bob'")
         await refused(users.grant_role("alice", "reader", soon()), "there is no role 'reader'")
