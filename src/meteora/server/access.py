@@ -9,7 +9,8 @@ Rules:
   the node catches up first. A read is judged by the state that it is answered from.
 - A token that is not known here may be known elsewhere already: it is refused only once this node has caught up with
   all that was acknowledged before the call.
-- A node proves that it is a member by a secret that only members know, because they have applied the same log.
+- A node proves that it is a member by a secret that only members know, because they have applied the same log. That
+  counts on the Raft port alone: a former member knows it too, and may have no way to that port any more.
 """
 
 import hmac
@@ -38,7 +39,6 @@ MAX_REMEMBERED: Final = 10_000
 _log = get_logger("users")
 
 _BEARER: Final = "bearer "
-_MEMBER: Final = "member "
 
 _NEEDS_LOGIN: Final = "users are enabled, and this request is not logged in: give a name and a password (--user)"
 _NOT_VALID: Final = "the token is not valid, or not any more: log in again"
@@ -88,10 +88,6 @@ class Caller(NamedTuple):
         return self.is_root or key in (self.readable if access is Access.READ else self.writable)
 
 
-_NOBODY: Final = Ranges(())
-_MEMBER_CALLER: Final = Caller("a member", float("inf"), True, frozenset({ROOT}), _NOBODY, _NOBODY)
-
-
 class Gate:
     """What stands before the services of one node."""
 
@@ -129,9 +125,15 @@ class Gate:
         return not authorization or self._look_up(authorization) is not None
 
     async def admit(
-        self, authorization: str | None, deadline: float, *, is_root_needed: bool = False, is_write: bool = False
+        self,
+        authorization: str | None,
+        deadline: float,
+        *,
+        is_root_needed: bool = False,
+        is_write: bool = False,
+        takes_members: bool = False,
     ) -> Caller | None:
-        """Who calls, by all that was acknowledged before the call; None if users are not enabled.
+        """Who calls, by all that was acknowledged before the call; None if users are not enabled, or it is a member.
 
         Raises `Unauthenticated` or `PermissionDenied`; as `Node.catch_up` if this node can't catch up.
         """
@@ -139,7 +141,7 @@ class Gate:
         if is_too_old or not self.knows(authorization):
             # What could be known by now must not be refused; and who lost a right must not go on with it.
             await self._node.catch_up(deadline)
-        if not self.users.is_enabled:
+        if not self.users.is_enabled or (takes_members and self._is_of_member(authorization)):
             return None
         caller = self.caller(authorization)
         if is_root_needed:
@@ -175,6 +177,10 @@ class Gate:
         """What this node says to other members to prove that it is one; empty if there is no secret yet."""
         return f"Member {_proof(self.users)}" if self.users.secret else ""
 
+    def _is_of_member(self, authorization: str | None) -> bool:
+        proof = self.member_authorization
+        return bool(proof and authorization) and hmac.compare_digest((authorization or "").encode(), proof.encode())
+
     def _look_up(self, authorization: str) -> Caller | None:
         if self._known_at_revision != self.users.revision or len(self._known) > MAX_REMEMBERED:
             self._known.clear()
@@ -189,9 +195,6 @@ class Gate:
 
     def _find(self, authorization: str) -> Caller | None:
         kind, secret = authorization[: len(_BEARER)].lower(), authorization[len(_BEARER) :]
-        if kind == _MEMBER:
-            is_right = bool(self.users.secret) and hmac.compare_digest(secret.encode(), _proof(self.users).encode())
-            return _MEMBER_CALLER if is_right else None
         if kind != _BEARER:
             return None
         token = self.users.tokens.get(digest_of(secret))
