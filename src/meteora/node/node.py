@@ -349,7 +349,8 @@ class Node:
         return self._settings.election_ticks * self._settings.tick_seconds
 
     def unanswered(self, *, may_be_applied: bool) -> RequestError:
-        """What a write ends with for which this node could not catch up, and which was not handed on."""
+        """What a write ends with for which this node could not catch up, and which was not handed on. Counts it."""
+        self._writes.failed += 1
         return unanswered(self._why_unanswered(), may_be_applied=may_be_applied)
 
     def _why_unanswered(self) -> str:
