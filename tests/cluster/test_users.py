@@ -1,25 +1,49 @@
 """A cluster of processes whose users are enabled: the commands, grpcurl, our client, a leader that is killed."""
 
 import asyncio
+import io
 import json
-import subprocess
+import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import grpc
 import pytest
 
+from meteora.cli import run
 from meteora.client import AsyncClient, Client, Permission, end_of_prefix
 from meteora.errors import PermissionDenied, Unauthenticated
+from meteora.pb import common_pb2, raft_pb2
+from meteora.pb.raft_pb2_grpc import RaftServiceStub
 from tests.cluster.processes import ClusterProcesses, NodeProcess, grpcurl, meteora, wait_until
 
 ROOT_PASSWORD = "not in any log 1"
 ALICE_PASSWORD = "not in any log 2"
 
 LEVEL_SECONDS = 15.0
+CALL_SECONDS = 10.0
+
+
+class Finished(NamedTuple):
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def here(*arguments: str, **environment: str) -> Finished:
+    """A command line of `meteora`, in this process: to start Python takes most of the time of a command."""
+    out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    with patch.dict(os.environ, environment), redirect_stdout(out), redirect_stderr(err):
+        returncode = run(arguments)
+    out.seek(0)
+    return Finished(returncode, out.read(), err.getvalue())
 
 
 class Secured:
@@ -41,11 +65,8 @@ class Secured:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    def attempt(
-        self, *arguments: str, user: str = "root", password: str = ROOT_PASSWORD
-    ) -> "subprocess.CompletedProcess[str]":
-        options = ("-a", self.endpoints, "--user", user)
-        return meteora(*arguments, *options, METEORA_PASSWORD=password)
+    def attempt(self, *arguments: str, user: str = "root", password: str = ROOT_PASSWORD) -> Finished:
+        return here(*arguments, "-a", self.endpoints, "--user", user, METEORA_PASSWORD=password)
 
     def client(self, user: str = "alice", password: str = ALICE_PASSWORD) -> Client:
         return Client(self.endpoints, username=user, password=password)
@@ -66,7 +87,7 @@ class Secured:
             ("user", "grant-role", "alice", "hers"),
             ("auth", "enable"),
         ):
-            result = meteora(*command, *plain)
+            result = here(*command, *plain)
             assert result.returncode == 0, result.stderr
 
 
@@ -90,6 +111,13 @@ def base64(data: bytes) -> str:
     return b64encode(data).decode()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def keys(secured: Secured) -> None:
+    """One of alice's, and one of nobody's."""
+    secured.run("put", "elsewhere", "value")
+    secured.run("put", "alice/key", "value", user="alice", password=ALICE_PASSWORD)
+
+
 def test_the_commands_do_what_they_say(secured: Secured) -> None:
     assert secured.run("user", "list") == "alice\nroot\n"
     assert secured.run("user", "get", "alice") == "hers\n"
@@ -101,9 +129,16 @@ def test_the_commands_do_what_they_say(secured: Secured) -> None:
     assert "leader" in secured.run("status", user="alice", password=ALICE_PASSWORD)
 
 
+def test_processes_that_are_logged_in_and_not(secured: Secured) -> None:
+    options = ("get", "alice/key", "-a", secured.endpoints)
+    result = meteora(*options, "--user", "alice", METEORA_PASSWORD=ALICE_PASSWORD)
+    assert (result.returncode, result.stdout) == (0, "value")
+    assert "--user" in meteora(*options).stderr
+
+
 def test_who_is_not_logged_in_may_do_nothing(secured: Secured) -> None:
     for command in (("put", "a", "b"), ("get", "a"), ("status",), ("leave", "-i", "3"), ("user", "list")):
-        result = meteora(*command, "-a", secured.endpoints)
+        result = here(*command, "-a", secured.endpoints)
         assert result.returncode == 1
         assert "--user" in result.stderr
 
@@ -186,12 +221,17 @@ def call_json(port: int, path: str, message: dict[str, str], authorization: str 
 
 
 def test_the_raft_port_is_no_way_around(secured: Secured) -> None:
-    removal: dict[str, object] = {"change_type": "RemoveNode", "node_id": 3}
+    removal = raft_pb2.ConfChange(change_type=raft_pb2.RemoveNode, node_id=3)
     for port in secured.cluster.raft_ports:
-        for header in ((), ("-H", "authorization: Member 00"), ("-H", "meteora-forwarded: 1")):
-            result = grpcurl(port, "meteora.raft.RaftService/ChangeConfig", removal, *header)
-            assert "Unauthenticated" in result.stderr
-        assert "Unauthenticated" in grpcurl(port, "meteora.raft.RaftService/Status", None).stderr
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = RaftServiceStub(channel)
+            for metadata in ((), (("authorization", "Member 00"),), (("meteora-forwarded", "1"),)):
+                with pytest.raises(grpc.RpcError) as refusal:
+                    stub.ChangeConfig(removal, timeout=CALL_SECONDS, metadata=metadata)
+                assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            with pytest.raises(grpc.RpcError) as refusal:
+                stub.Status(common_pb2.Null(), timeout=CALL_SECONDS)
+            assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_stranger_does_not_join(secured: Secured, tmp_path: Path, free_port: Callable[[], int]) -> None:

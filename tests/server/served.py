@@ -163,6 +163,18 @@ class ServedNode:
         return self.raft.ChangeConfig(request, timeout=CALL_SECONDS)
 
 
+@contextmanager
+def just_in_touch(served: ServedNode) -> Iterator[None]:
+    """The node takes writes as one that has lost its leader just now: it doesn't catch up before it looks at them."""
+    freshness = served.node.freshness
+    freshness.whole_until = float("inf")
+    wait_until(lambda: not freshness.is_behind, "it has noticed")
+    try:
+        yield
+    finally:
+        freshness.whole_until = None
+
+
 class ServedCluster:
     """Nodes 1 to n, all of them voters."""
 

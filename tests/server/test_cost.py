@@ -138,7 +138,7 @@ def calls_of_one(config: NodeConfig, method: str, message: bytes) -> float:
             await server.start()
         try:
             async with asyncio.timeout(20):
-                while not server.node.leads:
+                while not server.node.leads or server.node.freshness.is_behind:
                     await asyncio.sleep(0.01)
             # The Raft port's is the first.
             caller = Caller(endpoints[1], method, message)

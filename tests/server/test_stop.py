@@ -47,7 +47,7 @@ def test_requests_that_a_stopping_node_can_not_finish_are_told_what_became_of_th
     node = without_majority
     writing = node.kv.Put.future(kv_pb2.PutReq(key=b"key", value=b"new"), timeout=CALL_SECONDS)
     reading = node.kv.Get.future(kv_pb2.GetReq(key=b"key"), timeout=CALL_SECONDS)
-    wait_until(lambda: len(node.node._writes) == len(node.node._reads) == 1, "both requests wait")
+    wait_until(lambda: len(node.node._writes) + len(node.node._reads) == 2, "both requests wait")
     assert node.stop() is False
     unavailable = grpc.StatusCode.UNAVAILABLE
     assert refusal_of(writing.result) == (

@@ -2,17 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from meteora.client import Client, Permission
 from meteora.config import RpcServerKind
 from meteora.errors import ChangeRefused, JoinRefused, PermissionDenied, Unauthenticated
 from meteora.features import SUPPORTED_LEVEL
-from meteora.pb import auth_pb2, common_pb2, kv_pb2, raft_pb2
+from meteora.pb import auth_pb2, common_pb2, kv_pb2
 from meteora.pb.auth_pb2_grpc import AuthServiceStub
 from tests.server.served import CALL_SECONDS, LoopThread, ServedNode, config_of, served_node, wait_until
 
@@ -76,32 +83,107 @@ def put(key: bytes) -> kv_pb2.PutReq:
     return kv_pb2.PutReq(key=key, value=b"value")
 
 
-def test_nothing_but_health_and_logins_is_open(secured: Secured) -> None:
-    node, null = secured.node, common_pb2.Null()
-    for call in (
-        lambda: node.kv.Put(put(b"hers"), timeout=CALL_SECONDS),
-        lambda: node.kv.Get(kv_pb2.GetReq(key=b"hers"), timeout=CALL_SECONDS),
-        lambda: node.kv.Get(kv_pb2.GetReq(key=b"hers", serializable=True), timeout=CALL_SECONDS),
-        lambda: node.kv.Delete(kv_pb2.DeleteReq(key=b"hers"), timeout=CALL_SECONDS),
-        lambda: node.kv.Batch(kv_pb2.BatchReq(), timeout=CALL_SECONDS),
-        lambda: node.raft.Status(null, timeout=CALL_SECONDS),
-        lambda: node.raft.NodeStatus(null, timeout=CALL_SECONDS),
-        lambda: node.raft.ChangeConfig(raft_pb2.ConfChange(node_id=2), timeout=CALL_SECONDS),
-        lambda: node.raft.TransferLeadership(raft_pb2.TransferReq(node_id=1), timeout=CALL_SECONDS),
-        lambda: secured.auth.UserList(null, timeout=CALL_SECONDS),
-        lambda: secured.auth.AuthDisable(null, timeout=CALL_SECONDS),
-        lambda: services_of(node, ()),
-    ):
-        assert code_of(call) is grpc.StatusCode.UNAUTHENTICATED
-    health = health_pb2_grpc.HealthStub(node.channel).Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
+OPEN = {"meteora.auth.AuthService.Authenticate", "meteora.auth.AuthService.AuthStatus"}
+TO_WHOEVER_IS_LOGGED_IN = {
+    "meteora.auth.AuthService.UserGet",
+    "meteora.auth.AuthService.RoleGet",
+    "meteora.raft.RaftService.Status",
+    "meteora.raft.RaftService.NodeStatus",
+    # Each of its operations is looked at.
+    "meteora.kv.KvService.Batch",
+}
+OF_NO_USER = ("grpc.health.v1.Health.", "meteora.peer.PeerService.")
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection."
+
+REQUESTS: dict[str, Message] = {
+    "meteora.kv.KvService.Get": kv_pb2.GetReq(key=b"theirs"),
+    "meteora.kv.KvService.Put": kv_pb2.PutReq(key=b"theirs"),
+    "meteora.kv.KvService.Delete": kv_pb2.DeleteReq(key=b"theirs"),
+    "meteora.auth.AuthService.UserGet": auth_pb2.UserReq(name="alice"),
+    "meteora.auth.AuthService.RoleGet": auth_pb2.RoleReq(role="hers"),
+}
+"""Of the others the empty one is asked."""
+
+
+@pytest.fixture(params=["kv", "raft"])
+def channel(request: pytest.FixtureRequest, secured: Secured) -> Iterator[grpc.Channel]:
+    """To either port."""
+    config = secured.node.config
+    with grpc.insecure_channel(config.kv_address if request.param == "kv" else config.raft_address) as channel:
+        yield channel
+
+
+def methods_of(channel: grpc.Channel, metadata: Metadata) -> list[MethodDescriptor]:
+    """All that a port serves, by what it says itself."""
+    pool = descriptor_pool.Default()
+    return [each for name in services_of(channel, metadata) for each in pool.FindServiceByName(name).methods]
+
+
+def code_of_method(channel: grpc.Channel, method: MethodDescriptor, metadata: Metadata) -> grpc.StatusCode:
+    """What a call of it ends with."""
+    request = REQUESTS.get(method.full_name)
+    data = b"" if request is None else request.SerializeToString()
+    call = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }[method.client_streaming, method.server_streaming](f"/{method.containing_service.full_name}/{method.name}")
+    argument = iter([data]) if method.client_streaming else data
+
+    def answer() -> object:
+        replies = call(argument, timeout=CALL_SECONDS, metadata=metadata)
+        return list(replies) if method.server_streaming else replies
+
+    return code_of(answer)
+
+
+def test_no_method_of_either_port_is_open_but_health_and_logins(secured: Secured, channel: grpc.Channel) -> None:
+    methods = methods_of(channel, secured.metadata("root"))
+    assert "meteora.raft.RaftService.ChangeConfig" in {each.full_name for each in methods}
+    for method in methods:
+        if method.full_name not in OPEN and not method.full_name.startswith(OF_NO_USER):
+            assert code_of_method(channel, method, ()) is grpc.StatusCode.UNAUTHENTICATED, method.full_name
+            forged = (("authorization", f"Bearer {'x' * 43}"),)
+            assert code_of_method(channel, method, forged) is grpc.StatusCode.UNAUTHENTICATED, method.full_name
+    health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
-    assert secured.auth.AuthStatus(null, timeout=CALL_SECONDS).enabled
+    assert secured.auth.AuthStatus(common_pb2.Null(), timeout=CALL_SECONDS).enabled
 
 
-def services_of(node: ServedNode, metadata: Metadata) -> list[str]:
+def test_all_methods_of_either_port_but_a_few_are_denied_to_who_is_not_root(
+    secured: Secured, channel: grpc.Channel
+) -> None:
+    metadata = secured.metadata("alice")
+    for method in methods_of(channel, metadata):
+        if method.full_name in OPEN or method.full_name.startswith((*OF_NO_USER, REFLECTION)):
+            continue
+        code = code_of_method(channel, method, metadata)
+        is_open = method.full_name in TO_WHOEVER_IS_LOGGED_IN
+        assert code is (grpc.StatusCode.OK if is_open else grpc.StatusCode.PERMISSION_DENIED), method.full_name
+
+
+def test_no_method_is_open_in_json_either(secured: Secured) -> None:
+    if secured.node.config.rpc_server == "grpcio":
+        pytest.skip("it has no HTTP")
+    metadata = secured.metadata("root")
+    for method in methods_of(secured.node.channel, metadata):
+        if method.full_name in OPEN or method.full_name.startswith(OF_NO_USER):
+            continue
+        request = REQUESTS.get(method.full_name)
+        address = f"http://{secured.node.config.kv_address}/{method.containing_service.full_name}/{method.name}"
+        body = b"{}" if request is None else MessageToJson(request).encode()
+        with pytest.raises(HTTPError) as refusal:
+            urlopen(Request(address, body, {"content-type": "application/json"}), timeout=CALL_SECONDS)
+        is_unary = not (method.client_streaming or method.server_streaming)
+        assert refusal.value.code == (401 if is_unary else 404), method.full_name
+        refusal.value.close()
+
+
+def services_of(channel: grpc.Channel, metadata: Metadata) -> list[str]:
     """What reflection tells."""
     requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-    stub = reflection_pb2_grpc.ServerReflectionStub(node.channel)
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     (reply,) = stub.ServerReflectionInfo(requests, timeout=CALL_SECONDS, metadata=metadata)
     return [service.name for service in reply.list_services_response.service]
 
@@ -109,7 +191,7 @@ def services_of(node: ServedNode, metadata: Metadata) -> list[str]:
 def test_who_is_logged_in_sees_the_cluster_and_the_services(secured: Secured) -> None:
     metadata = secured.metadata("alice")
     assert secured.node.raft.Status(common_pb2.Null(), timeout=CALL_SECONDS, metadata=metadata).leader_id == 1
-    assert "meteora.auth.AuthService" in services_of(secured.node, metadata)
+    assert "meteora.auth.AuthService" in services_of(secured.node.channel, metadata)
 
 
 def test_each_key_needs_its_own_permission(secured: Secured) -> None:
@@ -173,6 +255,25 @@ def test_a_wrong_password_is_told_to_the_caller(secured: Secured) -> None:
         pytest.raises(Unauthenticated, match="wrong user name or password"),
     ):
         client.put("hers", b"value")
+
+
+def test_what_is_refused_is_exported(secured: Secured) -> None:
+    if secured.node.config.rpc_server == "grpcio":
+        pytest.skip("it has no HTTP")
+
+    def counts() -> dict[str, float]:
+        with urlopen(f"http://{secured.node.config.kv_address}/metrics", timeout=CALL_SECONDS) as response:
+            families = {each.name: each for each in text_string_to_metric_families(response.read().decode())}
+        samples = (*families["meteora_auth_logins"].samples, *families["meteora_auth_refused_requests"].samples)
+        return {"".join(each.labels.values()): each.value for each in samples}
+
+    before, wrong = counts(), auth_pb2.AuthenticateReq(name="alice", password="wrong")
+    assert code_of(lambda: secured.auth.Authenticate(wrong)) is grpc.StatusCode.UNAUTHENTICATED
+    metadata = secured.metadata("alice")
+    assert code_of(lambda: secured.node.kv.Put(put(b"hers"))) is grpc.StatusCode.UNAUTHENTICATED
+    assert code_of(lambda: secured.node.kv.Put(put(b"theirs"), metadata=metadata)) is grpc.StatusCode.PERMISSION_DENIED
+    risen = {name: count - before[name] for name, count in counts().items()}
+    assert risen == {"succeeded": 1, "failed": 1, "refused": 0, "unauthenticated": 1, "denied": 1}
 
 
 def test_a_client_logs_in_again_when_its_token_has_expired(

@@ -11,7 +11,15 @@ from meteora.config import DEFAULT_MAX_REQUEST_BYTES, MAX_KEY_BYTES
 from meteora.pb import common_pb2, kv_pb2, peer_pb2
 from meteora.pb.kv_pb2_grpc import KvServiceStub
 from meteora.server.assembly import MESSAGE_OVERHEAD_BYTES
-from tests.server.served import CALL_SECONDS, CHANNEL_OPTIONS, LoopThread, ServedNode, refusal_of, wait_until
+from tests.server.served import (
+    CALL_SECONDS,
+    CHANNEL_OPTIONS,
+    LoopThread,
+    ServedNode,
+    just_in_touch,
+    refusal_of,
+    wait_until,
+)
 
 MAX_MESSAGE_BYTES = DEFAULT_MAX_REQUEST_BYTES + MAX_KEY_BYTES + MESSAGE_OVERHEAD_BYTES
 ESTABLISHED = "01"
@@ -100,8 +108,9 @@ def test_a_client_that_goes_leaves_nothing_behind(leaderless: ServedNode, loop_t
     wait_until(lambda: not len(writes) and not len(reads), "nothing is pending from before")
     tasks_before = loop_thread.task_count()
     client = ServedNode(loop_thread, leaderless.config)
-    calls = [call for number in range(1, IN_FLIGHT + 1) for call in requests_of(client, number)]
-    wait_until(lambda: len(writes) == 3 * IN_FLIGHT and len(reads) == IN_FLIGHT, "all requests are pending")
+    with just_in_touch(leaderless):
+        calls = [call for number in range(1, IN_FLIGHT + 1) for call in requests_of(client, number)]
+        wait_until(lambda: len(writes) == 3 * IN_FLIGHT and len(reads) == IN_FLIGHT, "all requests are pending")
     if going == "cancels":
         for call in calls:
             call.cancel()

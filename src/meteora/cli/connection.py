@@ -25,6 +25,12 @@ _TLS_OPTIONS: Final = ("ca_file", "cert_file", "key_file", "server_name")
 """Parameters of the commands that are a `TlsConfig` together."""
 
 
+_NAME_ALONE: Final = (
+    "--user takes a name alone: other processes can read a password in a command line, so it comes from "
+    "--password-file or METEORA_PASSWORD, or you are asked. The one that was given is better changed."
+)
+
+
 def _tls_option(name: str, parameter: str, meaning: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     return click.option(
         name,
@@ -88,6 +94,9 @@ def _of_cluster(command: Callable[..., int]) -> Callable[..., int]:
     @with_options_of_client
     @functools.wraps(command)
     def with_password(username: str | None, password_file: Path | None, **options: Any) -> int:
+        if username is not None and ":" in username:
+            # As etcdctl takes it. What comes after the colon is not repeated: this may be kept somewhere.
+            raise click.UsageError(_NAME_ALONE)
         password = None if username is None else _password_of(username, password_file)
         return command(username=username, password=password, **options)
 

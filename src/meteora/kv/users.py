@@ -10,7 +10,8 @@ were faster; and applying is the same everywhere, because it knows neither rules
 "ut" SHA-256    ->  the token with this digest: whose, and until when
 
 Invariants: the revision rises with every change but of tokens alone. Tokens are kept as digests, so neither a disk nor
-a log holds one.
+a log holds one. A user's tokens end with it, and with its password; all of them, when users are not enabled any more:
+that is for applying to see to, because one may be issued between the decision and the change.
 """
 
 import json
@@ -28,10 +29,15 @@ USERS_PREFIX: Final = b"u"
 ROOT: Final = "root"
 """The role, and the user, that may do everything."""
 
+SECRET_BYTES: Final = 32
+"""Of what members know one another by."""
+
 FROM_KEY: Final = b"\x00"
 """As the end of a range: there is none."""
 
-_META_KEY: Final = b"um"
+META_KEY: Final = b"um"
+"""Whose record holds the members' secret."""
+
 _USER_PREFIX: Final = b"uu"
 _ROLE_PREFIX: Final = b"ur"
 _TOKEN_PREFIX: Final = b"ut"
@@ -162,6 +168,7 @@ class Users:
         """Make the change: the records to store, None for those to remove. None if the revision is another one."""
         if change.revision != self.revision:
             return None
+        change = change._replace(tokens={**self._ending(change), **change.tokens})
         _update(self.users, change.users)
         _update(self.roles, change.roles)
         _update(self.tokens, change.tokens)
@@ -170,6 +177,17 @@ class Users:
         self.secret = change.secret or self.secret
         self.revision += not change.is_of_tokens_alone
         return list(self._records(change))
+
+    def _ending(self, change: Change) -> dict[bytes, Token | None]:
+        """The tokens that end with a change, whether or not it names them."""
+        if change.enabled is False:
+            return dict.fromkeys(self.tokens)
+        losing = {name for name, user in change.users.items() if self._loses_password(name, user)}
+        return {digest: None for digest, token in self.tokens.items() if token.user in losing} if losing else {}
+
+    def _loses_password(self, name: str, user: User | None) -> bool:
+        known = self.users.get(name)
+        return known is not None and (user is None or user.password_hash != known.password_hash)
 
     def has(self, change: Change) -> bool:
         """Whether all is as a change would have it."""
@@ -188,8 +206,7 @@ class Users:
         for digest, token in change.tokens.items():
             yield _TOKEN_PREFIX + digest, None if token is None else _record(list(token))
         if not change.is_of_tokens_alone:
-            meta = {"enabled": self.is_enabled, "revision": self.revision, "secret": self.secret.hex()}
-            yield _META_KEY, _record(meta)
+            yield META_KEY, _meta_record(self, self.secret)
 
 
 def take_record(users: Users, key: bytes, record: bytes) -> None:
@@ -203,13 +220,24 @@ def take_record(users: Users, key: bytes, record: bytes) -> None:
             users.roles[name.decode()] = _decode_role(content)
         elif kind == _TOKEN_PREFIX:
             users.tokens[name] = _decode_token(content)
-        elif key == _META_KEY:
+        elif key == META_KEY:
             users.is_enabled, users.revision = flag(content["enabled"]), number(content["revision"])
             users.secret = bytes.fromhex(content["secret"])
         else:
             raise Corruption("no release writes this key")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corruption(f"a record of users or roles can't be read: {error!r}") from error
+
+
+def with_secret(record: bytes, secret: bytes) -> bytes:
+    """The record at `META_KEY`, with another secret; as it is if users are not enabled. Raises `Corruption`."""
+    users = Users()
+    take_record(users, META_KEY, record)
+    return _meta_record(users, secret) if users.is_enabled else record
+
+
+def _meta_record(users: Users, secret: bytes) -> bytes:
+    return _record({"enabled": users.is_enabled, "revision": users.revision, "secret": secret.hex()})
 
 
 def _record(content: Any) -> bytes:

@@ -9,6 +9,7 @@ import meteora
 from meteora.kv.backup_file import BackupWriter, Header
 from meteora.kv.state import APPLIED_KEY, decode_position
 from meteora.kv.state_scan import Pairs, StateScan
+from meteora.kv.users import META_KEY, with_secret
 
 
 class Piece(NamedTuple):
@@ -42,7 +43,9 @@ class _Backup:
         if not pairs:
             return None
         self._position = next((value for key, value in pairs if key == APPLIED_KEY), self._position)
-        return Piece(self.writer.add(pairs), self.writer.records)
+        # Whoever has the file must not be taken for a member by the cluster that goes on.
+        without = [(key, with_secret(value, b"") if key == META_KEY else value) for key, value in pairs]
+        return Piece(self.writer.add(without), self.writer.records)
 
     def end(self) -> bytes:
         return self.writer.end(*decode_position(Path("kv"), self._position))

@@ -14,6 +14,9 @@ from typing import NamedTuple
 LOOK_SECONDS = 1.0
 """Between two looks while nobody asks: one round of heartbeats a second for each node."""
 
+BEHIND_SECONDS = 3.0
+"""Older than this, a state says nothing of who may do what: two looks, of which one was lost, and some patience."""
+
 
 class AppliedState(NamedTuple):
     """What is known of a node's state at one moment."""
@@ -39,8 +42,15 @@ class Freshness:
     def __init__(self) -> None:
         self.whole_until: float | None = None
         """Everything that was acknowledged before this time is in the state; None if nothing is known."""
+        self.is_behind = True
+        """Whether the state may lack what was acknowledged longer than `BEHIND_SECONDS` ago: after a start, out of
+        touch with the leader, and until a node has got what it missed meanwhile."""
         self._asked_at = float("-inf")
         self._look: asyncio.Future[bytes | None] | None = None
+
+    def note_time(self, now: float) -> None:
+        """To be called every now and then: nothing tells of what doesn't come."""
+        self.is_behind = self.whole_until is None or now - self.whole_until > BEHIND_SECONDS
 
     def wants_look(self, now: float) -> bool:
         """Whether it is time for another read."""

@@ -62,7 +62,7 @@ from meteora.node.releases import Releases
 from meteora.node.room import Alarm, RoomWatch
 from meteora.node.scans import Scans
 from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
-from meteora.node.writes import PendingWrites
+from meteora.node.writes import PendingWrites, unanswered
 from meteora.observability.events import RecentEvents
 from meteora.observability.logs import get_logger
 from meteora.raft import (
@@ -107,6 +107,9 @@ MAX_FORWARDED_BYTES = 64 << 20
 MAX_UNAPPLIED_ENTRIES = 1_000
 MAX_UNAPPLIED_BYTES = 64 << 20
 """Committed entries that may wait while RocksDB holds writes back; beyond, the leader is let know by silence."""
+
+MAX_USERS_CHANGE_BYTES = 16 << 20
+"""It is one entry, which has to fit what is sent to a peer at once."""
 
 FEW_ENTRIES = 32
 """Are never too many, however long they are."""
@@ -208,7 +211,7 @@ class Node:
         """Where the membership changed last, or later."""
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
-        self._freshness = Freshness()
+        self.freshness = Freshness()
         self.scans = Scans(state_machine, self.catch_up)
         """For backups and exports."""
         self._divergence = DivergenceAlarm(settings.node_id)
@@ -226,7 +229,7 @@ class Node:
         self._log_write = LogWrite(self.counts.log_write_seconds)
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
-        self._is_tidying = self._work_is_scheduled = self._is_stopping = self._has_known_leader = False
+        self._is_tidying = self._work_is_scheduled = self._is_stopping = False
         self._is_looking = self._is_reclaiming = False
         self._begin_without_work()
         self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
@@ -309,7 +312,8 @@ class Node:
             self._promote_learners()
             self._raise_level()
             self._compare_states(self._loop.time())
-            if self.leader_id and self._freshness.wants_look(self._settings.clock()):
+            self.freshness.note_time(self._settings.clock())
+            if self.leader_id and self.freshness.wants_look(self._settings.clock()):
                 self._look_how_fresh()
             self._wake()
 
@@ -344,7 +348,14 @@ class Node:
         """An election timeout."""
         return self._settings.election_ticks * self._settings.tick_seconds
 
+    def unanswered(self, *, may_be_applied: bool) -> RequestError:
+        """What a write ends with for which this node could not catch up, and which was not handed on. Counts it."""
+        self._writes.failed += 1
+        return unanswered(self._why_unanswered(), may_be_applied=may_be_applied)
+
     def _why_unanswered(self) -> str:
+        if self._is_stopping:
+            return "the node is stopping"
         if self.leader_id:
             return f"no answer in time (the leader is node {self.leader_id})"
         return "no leader: a majority of the members can't be reached"
@@ -362,11 +373,17 @@ class Node:
     def change_users(self, change: UsersChange, deadline: float) -> asyncio.Future[None]:
         """Change users, roles or tokens: done once that is applied.
 
-        Raises `ChangeRefused` if not all members know of users yet, `NotApplied` also if others were faster; else as
-        `write`.
+        Raises `ChangeRefused` if not all members know of users yet, or it is too much at once; `NotApplied` also if
+        others were faster; else as `write`.
         """
         self.ensure_level(LEVEL_OF_USERS)
-        return self._queue_own(Operation.CHANGE_USERS, b"", change.encode(), deadline)
+        encoded = change.encode()
+        if len(encoded) > MAX_USERS_CHANGE_BYTES:
+            raise ChangeRefused(
+                f"this changes {len(encoded)} bytes of users and roles at once, and {MAX_USERS_CHANGE_BYTES} is as much"
+                " as can be: have more roles with less in each, or fewer users with one role"
+            )
+        return self._queue_own(Operation.CHANGE_USERS, b"", encoded, deadline)
 
     # Who awaits a future keeps it in no variable: its error leads to the frame that it is raised in, and that frame
     # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
@@ -409,7 +426,7 @@ class Node:
     def queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """As `get_stale`, without what it says of its age, which is for `applied_state` and `stale_read` to tell."""
         self._ensure_running()
-        if not self._freshness.is_looking:
+        if not self.freshness.is_looking:
             self._look_how_fresh()
         result = self._reads.add_stale(key, deadline)
         self._wake()
@@ -417,7 +434,7 @@ class Node:
 
     def applied_state(self) -> AppliedState:
         """What is known of the state now. To be asked before a stale read is queued: that reads no older one."""
-        return AppliedState(self._state_machine.applied_index, self._freshness.whole_until)
+        return AppliedState(self._state_machine.applied_index, self.freshness.whole_until)
 
     def stale_read(self, value: bytes | None, state: AppliedState) -> StaleRead:
         """What a stale read has come to just now, of which `state` was known before it was queued."""
@@ -429,7 +446,9 @@ class Node:
     def _look_how_fresh(self) -> None:
         deadline = self._loop.time() + self._patience_seconds
         with suppress(Overloaded):
-            self._freshness.looks(self._settings.clock(), self._reads.add(b"", deadline))
+            look = self._reads.add(b"", deadline)
+            self.freshness.looks(self._settings.clock(), look)
+            look.add_done_callback(lambda _: self.freshness.note_time(self._settings.clock()))
 
     async def catch_up(self, deadline: float) -> None:
         """Until all is applied here that was acknowledged anywhere before the call. Deadline and errors as `get`."""

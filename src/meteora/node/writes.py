@@ -253,7 +253,12 @@ class PendingWrites:
 
 
 def _fate(write: PendingWrite, why: str) -> RequestError:
-    if write.handed_on_at is None and not write.command.retry:
+    return unanswered(why, may_be_applied=write.handed_on_at is not None or write.command.retry)
+
+
+def unanswered(why: str, *, may_be_applied: bool) -> RequestError:
+    """What a write ends with that got no answer because of `why`."""
+    if not may_be_applied:
         return NotApplied(f"{why}: the write was not applied, try again")
     return OutcomeUnknown(f"{why}: the write may have been applied, or may yet be; a retry with its request id is safe")
 

@@ -197,15 +197,6 @@ HTTP_GIVEN_UP: Final = _counter(
     "port",
 )
 
-# Users
-AUTH_FAILED_LOGINS: Final = _counter(
-    "auth_failed_logins_total", "Logins with a wrong name or password, at this node, since it was started."
-)
-AUTH_REFUSED: Final = _counter(
-    "auth_refused_requests_total",
-    "Requests that were refused because who asked was not logged in, or may not do that.",
-)
-
 # TLS
 TLS_HANDSHAKES: Final = _counter("tls_handshakes_total", "TLS connections that were let in, by port.", "port")
 TLS_REFUSED: Final = _counter(
@@ -222,6 +213,18 @@ TLS_CERTIFICATE_EXPIRY: Final = _gauge(
     "tls_certificate_expiry_timestamp_seconds",
     "When the first certificate of the port's own chain expires, in seconds since 1970.",
     "port",
+)
+
+# Users
+AUTH_LOGINS: Final = _counter(
+    "auth_logins_total",
+    "Logins at this node by result: succeeded; failed; refused without a look, because too many have failed.",
+    "result",
+)
+AUTH_REFUSED: Final = _counter(
+    "auth_refused_requests_total",
+    "Requests and operations that were refused by reason: unauthenticated (no valid token); denied (no role permits).",
+    "reason",
 )
 
 METRICS: Final = tuple(_metrics)

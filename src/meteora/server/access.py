@@ -5,9 +5,12 @@ Rules:
 - While users are not enabled, everybody may do everything, and nothing is looked up.
 - A token is looked up by its digest, so how long that takes tells nothing about those that there are. What was found is
   remembered for as long as the revision of users and roles is the same.
+- A write is not judged by a state that is known to be old, as that of a node that has just joined, or was out of touch:
+  the node catches up first. A read is judged by the state that it is answered from.
 - A token that is not known here may be known elsewhere already: it is refused only once this node has caught up with
   all that was acknowledged before the call.
-- A node proves that it is a member by a secret that only members know, because they have applied the same log.
+- A node proves that it is a member by a secret that only members know, because they have applied the same log. That
+  counts on the Raft port alone: a former member knows it too, and may have no way to that port any more.
 """
 
 import hmac
@@ -36,7 +39,6 @@ MAX_REMEMBERED: Final = 10_000
 _log = get_logger("users")
 
 _BEARER: Final = "bearer "
-_MEMBER: Final = "member "
 
 _NEEDS_LOGIN: Final = "users are enabled, and this request is not logged in: give a name and a password (--user)"
 _NOT_VALID: Final = "the token is not valid, or not any more: log in again"
@@ -86,10 +88,6 @@ class Caller(NamedTuple):
         return self.is_root or key in (self.readable if access is Access.READ else self.writable)
 
 
-_NOBODY: Final = Ranges(())
-_MEMBER_CALLER: Final = Caller("a member", float("inf"), True, frozenset({ROOT}), _NOBODY, _NOBODY)
-
-
 class Gate:
     """What stands before the services of one node."""
 
@@ -100,8 +98,10 @@ class Gate:
         self.users = node.users
         self._known: dict[bytes, Caller] = {}
         self._known_at_revision = 0
-        self.refused = 0
-        """Calls that were not logged in, or not allowed to do what they asked for."""
+        self.unauthenticated = 0
+        """What was refused since the start because who asked was not logged in: a request, or an operation of one."""
+        self.denied = 0
+        """Because no role of it permits that."""
         self._refusals = OnceLog(_log, again_after_seconds=TOLD_AGAIN_SECONDS)
 
     def check(self, authorization: str | None, access: Access, key: bytes) -> None:
@@ -124,38 +124,62 @@ class Gate:
         """Whether this node can tell at once who calls."""
         return not authorization or self._look_up(authorization) is not None
 
-    async def admit(self, authorization: str | None, deadline: float, *, is_root_needed: bool) -> Caller | None:
-        """Who calls, by all that was acknowledged before the call; None if users are not enabled.
+    async def admit(
+        self,
+        authorization: str | None,
+        deadline: float,
+        *,
+        is_root_needed: bool = False,
+        is_write: bool = False,
+        takes_members: bool = False,
+    ) -> Caller | None:
+        """Who calls, by all that was acknowledged before the call; None if users are not enabled, or it is a member.
 
         Raises `Unauthenticated` or `PermissionDenied`; as `Node.catch_up` if this node can't catch up.
         """
-        if is_root_needed or not self.knows(authorization):
-            await self._catch_up(deadline)
-        if not self.users.is_enabled:
+        is_too_old = is_root_needed or (is_write and self._node.freshness.is_behind)
+        if is_too_old or not self.knows(authorization):
+            # What could be known by now must not be refused; and who lost a right must not go on with it.
+            await self._node.catch_up(deadline)
+        if not self.users.is_enabled or (takes_members and self._is_of_member(authorization)):
             return None
         caller = self.caller(authorization)
-        if is_root_needed and not caller.is_root:
-            raise self._denied(caller, f"may not do that: it needs the role {ROOT}")
+        if is_root_needed:
+            self._ensure_root(caller)
         return caller
 
+    def ensure_root(self, authorization: str | None) -> None:
+        """Raise `Unauthenticated` or `PermissionDenied` unless the caller has the role root. If enabled."""
+        if self.users.is_enabled:
+            self._ensure_root(self.caller(authorization))
+
+    def ensure_own(self, authorization: str | None, is_own: Callable[[Caller], bool]) -> None:
+        """The same for what a caller may look at if it is its own."""
+        if self.users.is_enabled and not ((caller := self.caller(authorization)).is_root or is_own(caller)):
+            raise self._denied(caller, "may look at itself and its own roles only")
+
+    def _ensure_root(self, caller: Caller) -> None:
+        if not caller.is_root:
+            raise self._denied(caller, f"may not do that: it needs the role {ROOT}")
+
     def _unknown(self, why: str) -> Unauthenticated:
-        self.refused += 1
+        self.unauthenticated += 1
         self._refusals.warning("a request was refused", why, cause=why)
         return Unauthenticated(why)
 
     def _denied(self, caller: Caller, why: str) -> PermissionDenied:
-        self.refused += 1
+        self.denied += 1
         self._refusals.warning("a request was refused", (caller.user, why), user=caller.user, cause=why)
         return PermissionDenied(f"user {caller.user!r} {why}")
-
-    async def _catch_up(self, deadline: float) -> None:
-        # What could be known by now must not be refused; and who lost a right must not go on with it.
-        await self._node.catch_up(deadline)
 
     @property
     def member_authorization(self) -> str:
         """What this node says to other members to prove that it is one; empty if there is no secret yet."""
         return f"Member {_proof(self.users)}" if self.users.secret else ""
+
+    def _is_of_member(self, authorization: str | None) -> bool:
+        proof = self.member_authorization
+        return bool(proof and authorization) and hmac.compare_digest((authorization or "").encode(), proof.encode())
 
     def _look_up(self, authorization: str) -> Caller | None:
         if self._known_at_revision != self.users.revision or len(self._known) > MAX_REMEMBERED:
@@ -171,9 +195,6 @@ class Gate:
 
     def _find(self, authorization: str) -> Caller | None:
         kind, secret = authorization[: len(_BEARER)].lower(), authorization[len(_BEARER) :]
-        if kind == _MEMBER:
-            is_right = bool(self.users.secret) and hmac.compare_digest(secret.encode(), _proof(self.users).encode())
-            return _MEMBER_CALLER if is_right else None
         if kind != _BEARER:
             return None
         token = self.users.tokens.get(digest_of(secret))

@@ -3,23 +3,27 @@
 Each change is decided anew until none came in between (see `meteora.kv.users`). The rules, all of them here:
 
 - While users are enabled there is a user root with a password and the role root: what would end that is refused.
-- What ends a right ends it with the change: the tokens of a user whose password was changed, or who is gone, go in it.
+- Whoever asks for a change must be allowed to on the very state that it is decided on: a right that ended meanwhile, be
+  it while a password was hashed, makes none any more.
 - The role root is there without being made, and has no permissions: it needs none.
 """
 
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from time import time
-from typing import Final
+from typing import Final, Self
 
+from meteora.config import MAX_KEY_BYTES
 from meteora.errors import ChangeRefused, InvalidRequest, NotApplied, OutcomeUnknown, Unauthenticated
-from meteora.kv.users import FROM_KEY, ROOT, Change, Permission, Role, Token, User, Users
+from meteora.kv.users import FROM_KEY, ROOT, SECRET_BYTES, Change, Permission, Role, Token, User, Users
 from meteora.node.node import Node
 from meteora.observability.logs import get_logger
 from meteora.server.access import digest_of
-from meteora.server.passwords import Failures, Passwords
+from meteora.server.passwords import Logins, Passwords
 
 MAX_NAME_CHARACTERS: Final = 128
 MAX_NAMES: Final = 10_000
@@ -53,7 +57,15 @@ class Administration:
         self._node = node
         self._passwords = passwords
         self._token_ttl_seconds = token_ttl_seconds
-        self.failures = Failures()
+        self.logins = Logins()
+        self.ensure_allowed: Callable[[], None] = lambda: None
+        """Raises unless whoever asks for changes may make them, by the state as it is then."""
+
+    def asked_for(self, ensure_allowed: Callable[[], None]) -> Self:
+        """The same, for one caller."""
+        one = copy(self)
+        one.ensure_allowed = ensure_allowed
+        return one
 
     # Logins
 
@@ -62,16 +74,19 @@ class Administration:
 
         Raises `Unauthenticated`; `ChangeRefused` if users are not enabled; `Overloaded`; else as `_change`.
         """
-        self.failures.check(f"user {name}", f"address {address}")
+        if len(name) > MAX_NAME_CHARACTERS:
+            raise InvalidRequest(f"a name has at most {MAX_NAME_CHARACTERS} characters")
+        self.logins.check(name, address)
         await self._node.catch_up(deadline)
         if not self._node.users.is_enabled:
             raise ChangeRefused("users are not enabled: nobody needs to log in (meteora auth enable)")
         known = self._node.users.users.get(name)
-        if not await self._passwords.is_right(known and known.password_hash, password):
-            self.failures.failed(f"user {name}", f"address {address}")
-            _log.warning("a login failed", user=name[:MAX_NAME_CHARACTERS], address=address)
+        begin = partial(self.logins.begin, name, address)
+        if not await self._passwords.is_right(known and known.password_hash, password, begin):
+            self.logins.note_failure()
+            _log.warning("a login failed", user=name, address=address)
             raise Unauthenticated("wrong user name or password")
-        self.failures.succeeded(f"user {name}")
+        self.logins.note_success(name, address)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         record = Token(name, int((time() + self._token_ttl_seconds) * 1000))
 
@@ -93,16 +108,14 @@ class Administration:
             root = users.users.get(ROOT)
             if root is None or not root.password_hash or ROOT not in root.roles:
                 raise ChangeRefused(f"there must be a user root with a password and the role root: {_HOW_TO_ENABLE}")
-            return Change(users.revision, enabled=True, secret=secrets.token_bytes(TOKEN_BYTES))
+            return Change(users.revision, enabled=True, secret=secrets.token_bytes(SECRET_BYTES))
 
         await self._change(change, deadline)
         _log.info("users were enabled")
 
     async def disable(self, deadline: float) -> None:
         """Let everybody in again. All tokens end. Raises as `_change`."""
-        await self._change(
-            lambda users: Change(users.revision, enabled=False, tokens=dict.fromkeys(users.tokens)), deadline
-        )
+        await self._change(lambda users: Change(users.revision, enabled=False), deadline)
         _log.info("users were disabled")
 
     # Users
@@ -110,6 +123,8 @@ class Administration:
     async def add_user(self, name: str, password: str, deadline: float) -> None:
         """Add a user; without a password it can't log in. Raises as `_change`."""
         _check_name(name)
+        if ":" in name:
+            raise InvalidRequest("a user's name has no colon: commands would take what follows for a password")
         password_hash = await self._passwords.hash(password) if password else ""
 
         def change(users: Users) -> Change:
@@ -126,7 +141,7 @@ class Administration:
         def change(users: Users) -> Change:
             _user(users, name)
             _keep_root(users, name)
-            return Change(users.revision, users={name: None}, tokens=_tokens_of(users, name))
+            return Change(users.revision, users={name: None})
 
         await self._change(change, deadline)
 
@@ -138,11 +153,7 @@ class Administration:
 
         def change(users: Users) -> Change:
             user = _user(users, name)
-            return Change(
-                users.revision,
-                users={name: user._replace(password_hash=password_hash)},
-                tokens=_tokens_of(users, name),
-            )
+            return Change(users.revision, users={name: user._replace(password_hash=password_hash)})
 
         await self._change(change, deadline)
 
@@ -223,12 +234,13 @@ class Administration:
     async def _change(self, decide: Callable[[Users], Change], deadline: float) -> None:
         """Make the change that `decide` names, on the state as it is by then. `deadline` is in the loop's time.
 
-        Raises what `decide` does, `ChangeRefused` or `InvalidRequest`; `ChangeRefused` if not all members know of
-        users; as `Node.write`.
+        Raises what `decide` does, `ChangeRefused` or `InvalidRequest`; `Unauthenticated` or `PermissionDenied` if who
+        asks for it may not; `ChangeRefused` if not all members know of users; as `Node.write`.
         """
         node = self._node
         while True:
             await node.catch_up(deadline)
+            self.ensure_allowed()
             change = decide(node.users)
             try:
                 await node.change_users(change, deadline)
@@ -265,10 +277,6 @@ def _keep_root(users: Users, name: str) -> None:
         raise ChangeRefused("user root is needed while users are enabled: meteora auth disable comes first")
 
 
-def _tokens_of(users: Users, name: str) -> dict[bytes, None]:
-    return {digest: None for digest, token in users.tokens.items() if token.user == name}
-
-
 def _surplus(users: Users) -> dict[bytes, Token | None]:
     """The tokens that are to go when another one comes: all that are expired, or else too many."""
     now_ms = time() * 1000
@@ -292,8 +300,8 @@ def _check_count(what: str, present: Mapping[str, object]) -> None:
 
 def _check_permission(permission: Permission) -> None:
     _, key, end = permission
-    if not key and end not in (FROM_KEY, b""):
-        return
+    if max(len(key), len(end)) > MAX_KEY_BYTES:
+        raise InvalidRequest(f"keys, and so the ends of a range, have at most {MAX_KEY_BYTES} bytes")
     if not key and not end:
         raise InvalidRequest("a permission needs a key: with --prefix and an empty one it is for all keys")
     if end and end != FROM_KEY and end <= key:

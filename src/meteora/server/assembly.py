@@ -484,11 +484,10 @@ class Server:
             timeout_seconds=timeout_seconds,
             forwards=not config.no_forward,
         )
-        maintenance_service = MaintenanceService(node, cluster.cluster_id, timeout_seconds=timeout_seconds)
+        maintenance_service = MaintenanceService(node, cluster.cluster_id, gate, timeout_seconds=timeout_seconds)
         peer_service = PeerService(self._identity, node, cluster, timeout_seconds=timeout_seconds)
-        raft_server, kv_server = (
-            GuardedServer(server, gate, timeout_seconds=timeout_seconds) for server in (raft_server, kv_server)
-        )
+        raft_server = GuardedServer(raft_server, gate, timeout_seconds=timeout_seconds, is_of_members=True)
+        kv_server = GuardedServer(kv_server, gate, timeout_seconds=timeout_seconds, is_of_members=False)
         add_PeerServiceServicer_to_server(peer_service, raft_server)
         add_KvServiceServicer_to_server(kv_service, kv_server)
         add_AuthServiceServicer_to_server(auth_service, kv_server)
@@ -509,7 +508,7 @@ class Server:
             servers=servers,
             tls=self.tls,
             gate=gate,
-            failures=administration.failures,
+            logins=administration.logins,
         )
         self._serve_web(kv_server, node_metrics)
 

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from meteora.errors import ChangeRefused, InvalidRequest, PermissionDenied, RequestError
+from meteora.errors import ChangeRefused, InvalidRequest, RequestError
 from meteora.kv.users import ROOT, Access, Permission
 from meteora.node.node import Node
 from meteora.pb import auth_pb2, common_pb2
@@ -80,7 +80,7 @@ class AuthService(AuthServiceServicer):
         context: _Context,
     ) -> auth_pb2.AuthReply:
         """Let only those in who have logged in."""
-        return await self._done(context, self._administration.enable(self._deadline(context)))
+        return await self._done(context, self._by(context).enable(self._deadline(context)))
 
     async def AuthDisable(  # noqa: N802  the method's name in the proto
         self,
@@ -88,7 +88,7 @@ class AuthService(AuthServiceServicer):
         context: _Context,
     ) -> auth_pb2.AuthReply:
         """Let everybody in."""
-        return await self._done(context, self._administration.disable(self._deadline(context)))
+        return await self._done(context, self._by(context).disable(self._deadline(context)))
 
     # Users
 
@@ -96,7 +96,7 @@ class AuthService(AuthServiceServicer):
         self, request: auth_pb2.UserAddReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Add a user."""
-        work = self._administration.add_user(request.name, request.password, self._deadline(context))
+        work = self._by(context).add_user(request.name, request.password, self._deadline(context))
         return await self._done(context, work)
 
     async def UserGet(  # noqa: N802  the method's name in the proto
@@ -117,7 +117,7 @@ class AuthService(AuthServiceServicer):
         context: _Context,
     ) -> auth_pb2.NamesReply:
         """All users."""
-        await _answered(context, self._node.catch_up(self._deadline(context)))
+        await _answered(context, self._look(context, lambda _: False))
         reply = self._reply(auth_pb2.NamesReply)
         reply.names.extend(sorted(self._node.users.users))
         return reply
@@ -126,27 +126,27 @@ class AuthService(AuthServiceServicer):
         self, request: auth_pb2.UserReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Remove a user."""
-        return await self._done(context, self._administration.delete_user(request.name, self._deadline(context)))
+        return await self._done(context, self._by(context).delete_user(request.name, self._deadline(context)))
 
     async def UserChangePassword(  # noqa: N802  the method's name in the proto
         self, request: auth_pb2.UserAddReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Give a user another password."""
-        work = self._administration.change_password(request.name, request.password, self._deadline(context))
+        work = self._by(context).change_password(request.name, request.password, self._deadline(context))
         return await self._done(context, work)
 
     async def UserGrantRole(  # noqa: N802  the method's name in the proto
         self, request: auth_pb2.UserRoleReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Give a user a role."""
-        work = self._administration.grant_role(request.name, request.role, self._deadline(context))
+        work = self._by(context).grant_role(request.name, request.role, self._deadline(context))
         return await self._done(context, work)
 
     async def UserRevokeRole(  # noqa: N802  the method's name in the proto
         self, request: auth_pb2.UserRoleReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Take a role from a user."""
-        work = self._administration.revoke_role(request.name, request.role, self._deadline(context))
+        work = self._by(context).revoke_role(request.name, request.role, self._deadline(context))
         return await self._done(context, work)
 
     # Roles
@@ -155,7 +155,7 @@ class AuthService(AuthServiceServicer):
         self, request: auth_pb2.RoleReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Add a role."""
-        return await self._done(context, self._administration.add_role(request.role, self._deadline(context)))
+        return await self._done(context, self._by(context).add_role(request.role, self._deadline(context)))
 
     async def RoleGet(  # noqa: N802  the method's name in the proto
         self, request: auth_pb2.RoleReq, context: _Context
@@ -176,7 +176,7 @@ class AuthService(AuthServiceServicer):
         context: _Context,
     ) -> auth_pb2.NamesReply:
         """All roles."""
-        await _answered(context, self._node.catch_up(self._deadline(context)))
+        await _answered(context, self._look(context, lambda _: False))
         reply = self._reply(auth_pb2.NamesReply)
         reply.names.extend(sorted({*self._node.users.roles, ROOT}))
         return reply
@@ -185,7 +185,7 @@ class AuthService(AuthServiceServicer):
         self, request: auth_pb2.RoleReq, context: _Context
     ) -> auth_pb2.AuthReply:
         """Remove a role."""
-        return await self._done(context, self._administration.delete_role(request.role, self._deadline(context)))
+        return await self._done(context, self._by(context).delete_role(request.role, self._deadline(context)))
 
     async def RoleGrantPermission(  # noqa: N802  the method's name in the proto
         self, request: auth_pb2.RolePermissionReq, context: _Context
@@ -195,7 +195,7 @@ class AuthService(AuthServiceServicer):
         if access is None:
             await abort(context, InvalidRequest(f"a permission of type {request.permission.type} is none"))
         permission = Permission(access, request.permission.key, request.permission.range_end)
-        work = self._administration.grant_permission(request.role, permission, self._deadline(context))
+        work = self._by(context).grant_permission(request.role, permission, self._deadline(context))
         return await self._done(context, work)
 
     async def RoleRevokePermission(  # noqa: N802  the method's name in the proto
@@ -203,16 +203,18 @@ class AuthService(AuthServiceServicer):
     ) -> auth_pb2.AuthReply:
         """Take access to keys from a role."""
         key, range_end = request.permission.key, request.permission.range_end
-        work = self._administration.revoke_permission(request.role, key, range_end, self._deadline(context))
+        work = self._by(context).revoke_permission(request.role, key, range_end, self._deadline(context))
         return await self._done(context, work)
+
+    def _by(self, context: _Context) -> Administration:
+        """For whoever calls."""
+        authorization = authorization_of(context)
+        return self._administration.asked_for(lambda: self._gate.ensure_root(authorization))
 
     async def _look(self, context: _Context, is_own: Callable[[Caller], bool]) -> None:
         """Catch up, and let only root look at what is not the caller's own."""
         await self._node.catch_up(self._deadline(context))
-        if self._node.users.is_enabled:
-            caller = self._gate.caller(authorization_of(context))
-            if not (caller.is_root or is_own(caller)):
-                raise PermissionDenied(f"user {caller.user!r} may look at itself and its own roles only")
+        self._gate.ensure_own(authorization_of(context), is_own)
 
     async def _done(self, context: _Context, work: Awaitable[None]) -> auth_pb2.AuthReply:
         await _answered(context, work)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from meteora.errors import InvalidRequest, RequestError
+from meteora.errors import InvalidRequest, NotApplied, Overloaded, RequestError
 from meteora.kv.command import Operation
 from meteora.kv.users import Access
 from meteora.node.node import Node
@@ -56,8 +56,9 @@ class Batches:
         Raises `Unauthenticated` if users are enabled, and who calls is not logged in.
         """
         if self._gate.users.is_enabled:
-            await self._gate.admit(authorization, deadline, is_root_needed=False)
-        refuse = None if self._forwards else await self._refusal(operations, deadline)
+            await self._gate.admit(authorization, deadline)
+        is_served = self._forwards and not self._node.freshness.is_behind
+        refuse = None if is_served else await self._refusal(operations, deadline)
         batch = _Batch(self._node, self._limits, partial(self._check, authorization), deadline, refuse)
         try:
             for operation in operations:
@@ -74,9 +75,15 @@ class Batches:
         """What to say of all that needs a leader; None if it is served here."""
         if all(operation.get.serializable for operation in operations):
             return None
-        if not await self._node.wait_for_leader(deadline):
+        if not self._forwards and not await self._node.wait_for_leader(deadline):
             return lambda is_retry: _failed(no_leader(is_retry=is_retry))
-        return None if self._node.leads else lambda _: _ELSEWHERE
+        if self._node.freshness.is_behind:
+            # Who may write is not judged by a state so old.
+            try:
+                await self._node.catch_up(deadline)
+            except (NotApplied, Overloaded):
+                return lambda is_retry: _failed(self._node.unanswered(may_be_applied=is_retry))
+        return None if self._forwards or self._node.leads else lambda _: _ELSEWHERE
 
 
 class _Queued(NamedTuple):

@@ -59,7 +59,9 @@ def needs_of(service: str, method: str) -> Needs:
 class GuardedServer(RpcServer):
     """Another server, with a gate before what is registered here. It is started and stopped as that one."""
 
-    def __init__(self, server: RpcServer, gate: Gate, *, timeout_seconds: float) -> None:
+    def __init__(self, server: RpcServer, gate: Gate, *, timeout_seconds: float, is_of_members: bool) -> None:
+        """`is_of_members`: the server is the one by which members talk to one another."""
+        self._is_of_members = is_of_members
         self._server = server
         self._gate = gate
         self._timeout_seconds = timeout_seconds
@@ -143,7 +145,12 @@ class GuardedServer(RpcServer):
             return
         deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
         try:
-            await self._gate.admit(authorization_of(context), deadline, is_root_needed=needs is Needs.ROOT)
+            await self._gate.admit(
+                authorization_of(context),
+                deadline,
+                is_root_needed=needs is Needs.ROOT,
+                takes_members=self._is_of_members,
+            )
         except RequestError as error:
             await abort(context, error)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from meteora.errors import RequestError, Unauthenticated
+from meteora.errors import NotApplied, Overloaded, RequestError, Unauthenticated
 from meteora.kv.command import Operation
 from meteora.kv.users import Access
 from meteora.node.node import Node
@@ -49,6 +49,7 @@ class KvService(KvServiceServicer):
         self._limits = Limits(max_value_bytes)
         self._gate = gate
         self._users = node.users
+        self._freshness = node.freshness
         self._batches = Batches(node, replies, self._limits, gate, forwards=forwards)
         self._timeout_seconds = timeout_seconds
         self._forwards = forwards
@@ -87,7 +88,7 @@ class KvService(KvServiceServicer):
         timeout_seconds: float | None,
         authorization: str | None,
     ) -> "asyncio.Future[Any] | None":
-        if request.serializable or not self._forwards:
+        if request.serializable or not self._forwards or self._freshness.is_behind:
             return None
         is_guarded = self._users.is_enabled
         if is_guarded and not self._is_admitted(authorization, Access.READ, request.key):
@@ -113,7 +114,7 @@ class KvService(KvServiceServicer):
         try:
             self._check_put(request)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
-            await self._admit(context, Access.WRITE, request.key, deadline)
+            await self._admit_write(context, request, deadline)
             if not (self._forwards or await leads(self._node, deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.put())
             await self._put(request, deadline)
@@ -124,8 +125,10 @@ class KvService(KvServiceServicer):
     def _begin_put(
         self, request: kv_pb2.PutReq, timeout_seconds: float | None, authorization: str | None
     ) -> asyncio.Future[None] | None:
-        if not self._forwards or (
-            self._users.is_enabled and not self._is_admitted(authorization, Access.WRITE, request.key)
+        if (
+            not self._forwards
+            or self._freshness.is_behind
+            or (self._users.is_enabled and not self._is_admitted(authorization, Access.WRITE, request.key))
         ):
             return None
         self._check_put(request)
@@ -143,7 +146,7 @@ class KvService(KvServiceServicer):
         try:
             self._limits.check_key(request.key)
             deadline = deadline_of(context, self._timeout_seconds, self._loop.time())
-            await self._admit(context, Access.WRITE, request.key, deadline)
+            await self._admit_write(context, request, deadline)
             if not (self._forwards or await leads(self._node, deadline, is_retry=request.request_id.retry)):
                 return self._elsewhere(self._replies.delete())
             await self._delete(request, deadline)
@@ -154,8 +157,10 @@ class KvService(KvServiceServicer):
     def _begin_delete(
         self, request: kv_pb2.DeleteReq, timeout_seconds: float | None, authorization: str | None
     ) -> asyncio.Future[None] | None:
-        if not self._forwards or (
-            self._users.is_enabled and not self._is_admitted(authorization, Access.WRITE, request.key)
+        if (
+            not self._forwards
+            or self._freshness.is_behind
+            or (self._users.is_enabled and not self._is_admitted(authorization, Access.WRITE, request.key))
         ):
             return None
         self._limits.check_key(request.key)
@@ -184,8 +189,27 @@ class KvService(KvServiceServicer):
         if not self._users.is_enabled:
             return
         authorization = authorization_of(context)
-        if await self._gate.admit(authorization, deadline, is_root_needed=False) is not None:
+        if await self._gate.admit(authorization, deadline) is not None:
             self._gate.check(authorization, access, key)
+
+    async def _admit_write(
+        self,
+        context: "grpc.aio.ServicerContext[Any, Any]",
+        request: kv_pb2.PutReq | kv_pb2.DeleteReq,
+        deadline: float,
+    ) -> None:
+        """As `_admit`, by a state that is not old. Raises `OutcomeUnknown` for what may have been sent before."""
+        if not (self._users.is_enabled or self._freshness.is_behind):
+            return
+        authorization, is_retry = authorization_of(context), request.request_id.retry
+        if not self._forwards:
+            await leads(self._node, deadline, is_retry=is_retry)
+        try:
+            caller = await self._gate.admit(authorization, deadline, is_write=True)
+        except (NotApplied, Overloaded):
+            raise self._node.unanswered(may_be_applied=is_retry) from None
+        if caller is not None:
+            self._gate.check(authorization, Access.WRITE, request.key)
 
     def _is_admitted(self, authorization: str | None, access: Access, key: bytes) -> bool:
         """False if this node doesn't know yet who calls. Raises as `_admit`."""

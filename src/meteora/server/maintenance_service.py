@@ -13,6 +13,7 @@ from meteora.node.node import Node
 from meteora.observability.logs import get_logger
 from meteora.pb import maintenance_pb2
 from meteora.pb.maintenance_pb2_grpc import MaintenanceServiceServicer
+from meteora.server.access import Gate, authorization_of
 from meteora.server.deadlines import deadline_of
 from meteora.server.statuses import abort
 
@@ -29,10 +30,11 @@ _log = get_logger("maintenance")
 
 
 class MaintenanceService(MaintenanceServiceServicer):
-    """All of the data at once."""
+    """All of the data at once. Whose it may be is looked at again once this node has caught up."""
 
-    def __init__(self, node: Node, cluster_id: int, *, timeout_seconds: float) -> None:
+    def __init__(self, node: Node, cluster_id: int, gate: Gate, *, timeout_seconds: float) -> None:
         self._node = node
+        self._gate = gate
         self._cluster_id = cluster_id
         self._timeout_seconds = timeout_seconds
 
@@ -65,6 +67,7 @@ class MaintenanceService(MaintenanceServiceServicer):
     async def _back_up(self, serializable: bool, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         scans = self._node.scans
         async with scans.everything(self._deadline(context), serializable=serializable) as scan:
+            self._gate.ensure_root(authorization_of(context))
             estimated_records = scans.estimated_records()
             async with aclosing(backup_pieces(scan, self._cluster_id, self._node.node_id)) as pieces:
                 async for data, records in pieces:
@@ -79,6 +82,7 @@ class MaintenanceService(MaintenanceServiceServicer):
     async def _export(self, request: maintenance_pb2.ExportReq, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         scans, deadline = self._node.scans, self._deadline(context)
         async with scans.keys(request.prefix, deadline, serializable=request.serializable) as scan:
+            self._gate.ensure_root(authorization_of(context))
             while pairs := await scan.page(list, EXPORT_RECORDS):
                 part = maintenance_pb2.ExportPart()
                 for key, value in pairs:

@@ -14,7 +14,7 @@ from meteora.observability import metrics
 from meteora.observability.metrics import Exposition, Form, Sample, form_for
 from meteora.rpc import RpcServer
 from meteora.server.access import Gate
-from meteora.server.passwords import Failures
+from meteora.server.passwords import Logins
 from meteora.server.recent import known_matches
 from meteora.server.tls import NodeTls
 from meteora.tls import Refusal, TlsCounters
@@ -55,7 +55,7 @@ class NodeMetrics:
         servers: Mapping[str, RpcServer],
         tls: NodeTls,
         gate: Gate,
-        failures: Failures,
+        logins: Logins,
     ) -> None:
         """`servers`: by the name of the port."""
         self._node = node
@@ -64,7 +64,7 @@ class NodeMetrics:
         self._servers = servers
         self._tls = tls
         self._gate = gate
-        self._failures = failures
+        self._logins = logins
         self._exposition = Exposition(self.read)
         self._reading: dict[Form, asyncio.Task[tuple[bytes, str]]] = {}
         """What is about to be read, for all who have asked by then: each by itself, many at a time would hold up the
@@ -100,11 +100,10 @@ class NodeMetrics:
             yield metrics.HTTP_CONNECTIONS, (version,), count
         for port, server in self._servers.items():
             yield from _pressure(port, server)
-        yield metrics.AUTH_FAILED_LOGINS, (), self._failures.count
-        yield metrics.AUTH_REFUSED, (), self._gate.refused
         for port, incoming in (("kv", self._tls.kv), ("raft", self._tls.raft)):
             if incoming is not None:
                 yield from _handshakes(port, incoming.counters)
+        yield from self._users()
 
     def _place(self) -> Iterator[Sample]:
         node, status = self._node, self._node.status()
@@ -137,6 +136,13 @@ class NodeMetrics:
         yield metrics.SNAPSHOTS_SENT, (), counts.snapshots_sent
         yield metrics.SNAPSHOTS_FAILED, (), counts.snapshots_not_sent
         yield metrics.SNAPSHOTS_INSTALLED, (), counts.snapshots_installed
+
+    def _users(self) -> Iterator[Sample]:
+        yield metrics.AUTH_LOGINS, ("succeeded",), self._logins.succeeded
+        yield metrics.AUTH_LOGINS, ("failed",), self._logins.failed
+        yield metrics.AUTH_LOGINS, ("refused",), self._logins.refused
+        yield metrics.AUTH_REFUSED, ("unauthenticated",), self._gate.unauthenticated
+        yield metrics.AUTH_REFUSED, ("denied",), self._gate.denied
 
     def _databases(self) -> Iterator[Sample]:
         node = self._node

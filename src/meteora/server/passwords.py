@@ -4,17 +4,21 @@ Rules:
 
 - What an attempt costs is the same whether or not there is such a user, and bounded for all of them together: so a
   flood of logins takes one core at most, and what waits is turned away beyond `MAX_WAITING`.
-- Who fails again and again has to wait longer and longer, by name and by address. Both are remembered in a table that
-  is bounded; whoever fell out begins anew.
+- Who fails again and again has to wait longer and longer: with a name from an address, with that name from anywhere,
+  and from that address with any name. But where a user has logged in before, only its own failures there count against
+  it: so nobody keeps a user out by failing under its name elsewhere. All is remembered in tables that are bounded;
+  whoever fell out begins anew.
+- An attempt counts as failed from when it begins until it succeeds, and one begins at a time: so neither many at a time
+  nor some that nobody waits for get around the wait.
 - No password is kept, or told, anywhere.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -31,10 +35,10 @@ FREE_FAILURES: Final = 4
 
 FIRST_WAIT_SECONDS: Final = 0.25
 MAX_WAIT_SECONDS: Final = 30.0
-"""After a failure: doubles with each. Not longer, because whoever fails on purpose keeps the true user waiting, too."""
+"""After a failure: doubles with each. Not longer, because whoever fails on purpose keeps others waiting, too."""
 
-MAX_FAILURES: Final = 10_000
-"""Names and addresses that are remembered."""
+MAX_REMEMBERED: Final = 10_000
+"""Names, addresses and pairs of them; and as many pairs that have logged in."""
 
 FORGOTTEN_SECONDS: Final = 600.0
 """After the last failure."""
@@ -50,6 +54,7 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._thread = ThreadPoolExecutor(1, "passwords")
         self._waiting = 0
+        self._turn = asyncio.Lock()
         self._nobodys = ""
         """Checked in place of the hash of a user that there isn't. Made when it is needed first."""
 
@@ -62,10 +67,15 @@ class Passwords:
         _check_length(password)
         return await self._run(self._hasher.hash, password)
 
-    async def is_right(self, password_hash: str | None, password: str) -> bool:
-        """Whether a password is that of a hash; without a hash it is not, which takes as long. Raises as `hash`."""
+    async def is_right(
+        self, password_hash: str | None, password: str, begin: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Whether a password is that of a hash; without a hash it is not, which takes as long.
+
+        `begin` is called when it is about to be checked, once all that came before are. Raises as `hash`, and as that.
+        """
         _check_length(password)
-        is_right = await self._run(self._verify, password_hash or "", password)
+        is_right = await self._run(self._verify, password_hash or "", password, begin=begin)
         return is_right and bool(password_hash)
 
     def _verify(self, password_hash: str, password: str) -> bool:
@@ -75,53 +85,81 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[..., T], *arguments: str) -> T:
+    async def _run(self, work: Callable[..., T], *arguments: str, begin: Callable[[], None] = lambda: None) -> T:
         if self._waiting >= MAX_WAITING:
             raise Overloaded(f"{self._waiting} passwords wait to be checked already: try again later")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+            async with self._turn:
+                begin()
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         finally:
             self._waiting -= 1
 
 
-class Failures:
-    """Who failed to log in lately, by name and by address."""
+class Logins:
+    """Who has tried to log in lately, and what came of it."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        """How often in a row, and when last."""
-        self.count = 0
-        """Of all failures since the start."""
+        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        """How often in a row, and when last; by user and address, either of which may be empty: any."""
+        self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Users, and addresses from which they have logged in."""
+        self.succeeded = self.failed = 0
+        """Since the start."""
+        self.refused = 0
+        """Without a look, because too many have failed."""
 
-    def check(self, *who: str) -> None:
-        """Raise `Overloaded`, with the time to wait, if one of these has failed too often just now."""
-        now = self._clock()
-        wait = max(self._may_try_at(each) for each in who) - now
+    def check(self, user: str, address: str) -> None:
+        """Raise `Overloaded`, with the time to wait, if too much has failed just now for another attempt."""
+        wait = max(self._may_try_at(each) for each in self._limited_by(user, address)) - self._clock()
         if wait > 0:
+            self.refused += 1
             raise Overloaded(f"too many failed logins: try again in {wait:.1f} s")
 
-    def _may_try_at(self, who: str) -> float:
+    def _limited_by(self, user: str, address: str) -> Iterable[tuple[str, str]]:
+        pair = (user, address)
+        return (pair,) if pair in self._welcome else (pair, (user, ""), ("", address))
+
+    def _may_try_at(self, who: tuple[str, str]) -> float:
         failures, last_at = self._failed.get(who, (0, 0.0))
         if failures <= FREE_FAILURES:
             return 0.0
         doublings = min(failures - FREE_FAILURES - 1, 20)
         return last_at + min(FIRST_WAIT_SECONDS * 2.0**doublings, MAX_WAIT_SECONDS)
 
-    def failed(self, *who: str) -> None:
-        """An attempt of these has failed."""
-        self.count += 1
+    def begin(self, user: str, address: str) -> None:
+        """An attempt begins, and counts as failed for now. Raises as `check`."""
+        self.check(user, address)
         now = self._clock()
-        for each in who:
+        for each in ((user, address), (user, ""), ("", address)):
             failures, last_at = self._failed.pop(each, (0, now))
             self._failed[each] = (1 if now - last_at > FORGOTTEN_SECONDS else failures + 1, now)
-            if len(self._failed) > MAX_FAILURES:
-                self._failed.popitem(last=False)
+        _trim(self._failed)
 
-    def succeeded(self, who: str) -> None:
-        """This one has logged in."""
-        self._failed.pop(who, None)
+    def note_failure(self) -> None:
+        """The attempt that began has failed."""
+        self.failed += 1
+
+    def note_success(self, user: str, address: str) -> None:
+        """It has not."""
+        self.succeeded += 1
+        self._failed.pop((user, address), None)
+        for each in ((user, ""), ("", address)):
+            failures, last_at = self._failed.get(each, (0, 0.0))
+            if failures > 1:
+                self._failed[each] = (failures - 1, last_at)
+            else:
+                self._failed.pop(each, None)
+        self._welcome.pop((user, address), None)
+        self._welcome[user, address] = None
+        _trim(self._welcome)
+
+
+def _trim(table: OrderedDict[tuple[str, str], Any]) -> None:
+    while len(table) > MAX_REMEMBERED:
+        table.popitem(last=False)
 
 
 def _check_length(password: str) -> None:

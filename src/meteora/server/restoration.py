@@ -32,6 +32,7 @@ from meteora.kv.state import (
     new_table,
 )
 from meteora.kv.state_machine import StateMachine
+from meteora.kv.users import META_KEY, SECRET_BYTES, with_secret
 from meteora.node.members import Member, Members
 from meteora.node.recovery import replay
 from meteora.raft import HardState
@@ -139,7 +140,7 @@ def _make_state(file: BinaryIO, work: Path, tell: Tell) -> Read:
     make_empty(tables)
     reader = BackupReader(file)
     writer = TablesWriter(tables, Unpaced(), new_table, _NOTICED)
-    writer.write(_followed(reader, tell))
+    writer.write(_renewed(_followed(reader, tell)))
     read = _read(reader, writer.noticed)
     index, term = read.summary.index, read.summary.term
     membership = writer.noticed.get(MEMBERSHIP_KEY, b"")
@@ -173,6 +174,18 @@ def _followed(reader: BackupReader, tell: Tell) -> Iterator[tuple[bytes, bytes]]
         yield pair
         if count % 1000 == 0:
             tell(reader.position_bytes)
+
+
+def _renewed(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The same, with a secret of their own for the members of the new cluster: there is none in a backup."""
+    for key, value in pairs:
+        if key != META_KEY:
+            yield key, value
+            continue
+        try:
+            yield key, with_secret(value, secrets.token_bytes(SECRET_BYTES))
+        except Corruption as error:
+            raise BackupDamaged(str(error)) from error
 
 
 def _read(reader: BackupReader, noticed: dict[bytes, bytes]) -> Read:

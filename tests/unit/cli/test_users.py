@@ -29,6 +29,11 @@ def test_no_option_takes_a_password() -> None:
     }
 
 
+def test_a_password_behind_a_name_is_refused_and_not_repeated(run: Run) -> None:
+    status, _, err = run("get", "a", "--user", "alice:secret", "-a", "127.0.0.1:9")
+    assert (status, "--password-file" in err, "secret" in err) == (2, True, False)
+
+
 @pytest.mark.parametrize(
     ("key", "end", "prefix", "from_key", "expected"),
     [

@@ -78,6 +78,33 @@ def test_a_token_leaves_the_revision_as_it_is_and_all_else_raises_it() -> None:
     assert users.revision == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (Change(2, {"alice": None}), {"bob"}),
+        (Change(2, {"alice": User("new")}), {"bob"}),
+        (Change(2, {"alice": User("hash", ("role",))}), {"alice", "bob"}),
+        (Change(2, roles={"alice": None}), {"alice", "bob"}),
+        (Change(2, enabled=False), set()),
+    ],
+)
+def test_tokens_end_with_what_they_rest_on_although_they_came_after_the_decision(
+    change: Change, left: set[str]
+) -> None:
+    users, stored = Users(), dict[bytes, bytes | None]()
+    for each in (
+        Change(0, {"alice": User("hash"), "bob": User("hash")}),
+        Change(1, enabled=True),
+        # Neither changes the revision that the last one was decided on.
+        Change(2, tokens={b"a" * 32: Token("alice", 1)}),
+        Change(2, tokens={b"b" * 32: Token("bob", 1)}),
+        change,
+    ):
+        stored.update(users.apply(each) or ())
+    assert {token.user for token in users.tokens.values()} == left
+    assert content_of(Users().load((key, record) for key, record in stored.items() if record)) == content_of(users)
+
+
 def test_users_outlive_a_restart_and_touch_no_key(tmp_path: Path) -> None:
     with opened(tmp_path / "kv") as machine:
         machine.apply([entry_of(1, put(b"u", b"1"), command(Change(0, {"alice": User("hash")}, enabled=True)))])

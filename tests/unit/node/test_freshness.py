@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from meteora.node.freshness import LOOK_SECONDS, Freshness
+from meteora.node.freshness import BEHIND_SECONDS, LOOK_SECONDS, Freshness
 
 Look = asyncio.Future[bytes | None]
 
@@ -74,5 +74,20 @@ def test_the_next_look_is_due_after_a_while() -> None:
         freshness.looks(3.0, look)
         look.set_result(None)
         assert [freshness.wants_look(now) for now in (3.0, 3.0 + LOOK_SECONDS)] == [False, True]
+
+    on_a_loop(story)
+
+
+def test_a_state_is_old_until_a_look_is_answered_and_when_none_was_for_long() -> None:
+    async def story(freshness: Freshness, new: Callable[[], Look]) -> None:
+        freshness.note_time(3.0)
+        assert freshness.is_behind
+        look = new()
+        freshness.looks(3.0, look)
+        look.set_result(None)
+        await ended(look)
+        for now, is_behind in ((3.0 + BEHIND_SECONDS, False), (3.1 + BEHIND_SECONDS, True)):
+            freshness.note_time(now)
+            assert freshness.is_behind is is_behind
 
     on_a_loop(story)

@@ -672,7 +672,7 @@ def test_reads_that_come_together_ask_the_leader_once(tmp_path: Path) -> None:
         async with three(tmp_path) as trio:
             follower = trio.followers[0]
             # The read by which the node finds out how fresh its state is: one is due as soon as there is a leader.
-            await until(lambda: follower.node._freshness.whole_until is not None)
+            await until(lambda: follower.node.freshness.whole_until is not None)
             trio.network.sent.clear()
             await asyncio.gather(*(follower.get(b"k") for _ in range(100)))
             assert len(trio.network.sent_by(follower.node.node_id, MessageKind.READ_INDEX)) == 1
@@ -780,7 +780,7 @@ def test_a_stale_read_is_never_older_than_it_says(tmp_path: Path) -> None:
     async def run() -> None:
         async with three(tmp_path) as trio:
             reader = trio.followers[0]
-            await until(lambda: reader.node._freshness.whole_until is not None)
+            await until(lambda: reader.node.freshness.whole_until is not None)
             trio.network.cut_off.add(reader.node.node_id)
             await trio.leader.put(b"missing", b"value")
             acknowledged_at = asyncio.get_running_loop().time()
@@ -800,7 +800,7 @@ def test_the_time_for_which_the_machine_was_suspended_counts_in_what_a_stale_rea
     async def run() -> None:
         nonlocal suspended_seconds
         async with running(tmp_path, Network(), clock=lambda: time.monotonic() + suspended_seconds) as one:
-            await until(lambda: one.node._freshness.whole_until is not None)
+            await until(lambda: one.node.freshness.whole_until is not None)
             suspended_seconds = 3600.0
             read = await one.node.get_stale(b"k", soon())
             assert read.staleness_seconds is not None
@@ -829,7 +829,7 @@ def test_a_node_that_follows_a_leader_learns_by_itself_that_its_state_is_whole(t
     async def run() -> None:
         async with three(tmp_path) as trio:
             began_at = asyncio.get_running_loop().time()
-            await until(lambda: all((each.node._freshness.whole_until or 0.0) > began_at for each in trio.nodes))
+            await until(lambda: all((each.node.freshness.whole_until or 0.0) > began_at for each in trio.nodes))
 
     asyncio.run(run())
 

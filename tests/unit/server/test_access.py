@@ -57,7 +57,7 @@ def test_who_is_logged_in_may_do_what_its_roles_permit(tmp_path: Path) -> None:
             with pytest.raises(PermissionDenied, match="alice"):
                 gate.check("Bearer alice", access, key)
         gate.check("Bearer root", Access.WRITE, b"anything")
-        assert gate.refused == 3
+        assert (gate.denied, gate.unauthenticated) == (3, 0)
 
     with_gate(tmp_path, story)
 
@@ -70,7 +70,7 @@ def test_whatever_is_no_valid_token_is_refused(tmp_path: Path, authorization: st
         with pytest.raises(Unauthenticated):
             gate.check(authorization, Access.READ, b"a")
         with pytest.raises(Unauthenticated):
-            await gate.admit(authorization, soon(), is_root_needed=False)
+            await gate.admit(authorization, soon(), takes_members=True)
 
     with_gate(tmp_path, story)
 
@@ -109,13 +109,17 @@ def test_only_root_gets_where_root_is_needed(tmp_path: Path) -> None:
     with_gate(tmp_path, story)
 
 
-def test_a_member_is_let_in_by_what_only_members_know(tmp_path: Path) -> None:
+def test_a_member_is_let_in_where_members_are_by_what_only_members_know(tmp_path: Path) -> None:
     async def story(gate: Gate, node: Node) -> None:
         proof = gate.member_authorization
-        assert (await gate.admit(proof, soon(), is_root_needed=True)) is not None
-        await node.change_users(Change(node.users.revision, secret=b"another"), soon())
+        await gate.admit(proof, soon(), is_root_needed=True, takes_members=True)
         with pytest.raises(Unauthenticated):
             await gate.admit(proof, soon(), is_root_needed=True)
+        with pytest.raises(Unauthenticated):
+            gate.check(proof, Access.READ, b"a")
+        await node.change_users(Change(node.users.revision, secret=b"another"), soon())
+        with pytest.raises(Unauthenticated):
+            await gate.admit(proof, soon(), is_root_needed=True, takes_members=True)
 
     with_gate(tmp_path, story)
 

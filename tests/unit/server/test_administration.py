@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from meteora.errors import ChangeRefused, InvalidRequest, MeteoraError, Overloaded, Unauthenticated
+from meteora.config import MAX_KEY_BYTES
+from meteora.errors import ChangeRefused, InvalidRequest, MeteoraError, Overloaded, PermissionDenied, Unauthenticated
 from meteora.features import FIRST_RELEASE, OWN_RELEASE, SUPPORTED_LEVEL, Release
 from meteora.kv.users import FROM_KEY, ROOT, Access, Change, Permission, Role, Token, User
 from meteora.node.node import Node
 from meteora.server import administration
-from meteora.server.access import digest_of
+from meteora.server.access import Gate, digest_of
 from meteora.server.administration import Administration
 from meteora.server.passwords import FREE_FAILURES, Passwords
 from tests.unit.node.nodes import Network, running, soon, until
@@ -206,6 +207,27 @@ def test_a_grant_replaces_what_was_granted_on_the_same_range(tmp_path: Path) -> 
     administered(tmp_path, story)
 
 
+@pytest.mark.parametrize(("key", "end"), [(b"x" * (MAX_KEY_BYTES + 1), b""), (b"", b"x" * (MAX_KEY_BYTES + 1))])
+def test_keys_are_as_long_as_keys_may_be(tmp_path: Path, key: bytes, end: bytes) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await users.add_role("r", soon())
+        work = users.grant_permission("r", Permission(Access.READ, key, end), soon())
+        await refused(work, f"at most {MAX_KEY_BYTES} bytes", InvalidRequest)
+
+    administered(tmp_path, story)
+
+
+def test_a_role_does_not_grow_beyond_what_members_can_send_one_another(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        large = Role(tuple(Permission(Access.READ, bytes([each]) + b"x" * (MAX_KEY_BYTES - 1)) for each in range(127)))
+        await node.change_users(Change(0, roles={"r": large}), soon())
+        work = users.grant_permission("r", Permission(Access.READ, b"y" * MAX_KEY_BYTES), soon())
+        await refused(work, "have more roles with less in each")
+        assert node.users.roles["r"] == large
+
+    administered(tmp_path, story)
+
+
 @pytest.mark.parametrize(("key", "end"), [(b"", b""), (b"b", b"b"), (b"b", b"a")])
 def test_a_range_of_no_keys_is_refused(tmp_path: Path, key: bytes, end: bytes) -> None:
     async def story(users: Administration, _: Node) -> None:
@@ -230,6 +252,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) -> None:
         await users.add_user("alice", "", soon())
         await refused(users.add_user("", "", soon()), "a name has", InvalidRequest)
         await refused(users.add_user("a\nb", "", soon()), "a name has", InvalidRequest)
+        await refused(users.add_user("a:b", "", soon()), "no colon", InvalidRequest)
         await refused(users.change_password("alice", "", soon()), "can't be empty", InvalidRequest)
         await refused(users.delete_user("bob", soon()), "there is no user 'bob'")
         await refused(users.grant_role("alice", "reader", soon()), "there is no role 'reader'")
@@ -237,5 +260,91 @@ def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) -> None:
         await refused(users.add_role(ROOT, soon()), "there is a role 'root' already")
         await refused(users.delete_role(ROOT, soon()), "the role root")
         await refused(users.grant_permission(ROOT, Permission(Access.READ, b"a"), soon()), "the role root")
+
+    administered(tmp_path, story)
+
+
+def test_a_right_that_ends_while_a_password_is_hashed_makes_no_user_any_more(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        await enabled(users)
+        await users.add_user("admin", "secret", soon())
+        await users.grant_role("admin", ROOT, soon())
+        login = await users.log_in("admin", "secret", "there", soon())
+        gate = Gate(node)
+        gate.ensure_root(f"Bearer {login.token}")
+        hers = users.asked_for(lambda: gate.ensure_root(f"Bearer {login.token}"))
+        adding = asyncio.ensure_future(hers.add_user("mallory", "hashed", soon()))
+        await users.revoke_role("admin", ROOT, soon())
+        with pytest.raises(PermissionDenied, match="admin"):
+            await adding
+        assert "mallory" not in node.users.users
+
+    administered(tmp_path, story)
+
+
+def test_a_login_that_comes_between_the_decision_and_another_password_ends_with_the_old_one(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        await enabled(users)
+        await users.add_user("alice", "hers", soon())
+        change = node.change_users
+
+        async def after_another_login(*what: Any) -> None:
+            monkeypatch.undo()
+            await users.log_in("alice", "hers", "there", soon())
+            await change(*what)
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(node, "change_users", after_another_login)
+            await users.change_password("alice", "new", soon())
+        assert node.users.tokens == {}
+
+    administered(tmp_path, story)
+
+
+def test_many_attempts_at_a_time_are_slowed_down_as_one_after_another_are(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        attempts = (users.log_in(ROOT, f"guess {number}", "there", soon()) for number in range(20))
+        outcomes = [type(each) for each in await asyncio.gather(*attempts, return_exceptions=True)]
+        assert outcomes.count(Unauthenticated) == FREE_FAILURES + 1
+        assert outcomes.count(Overloaded) == 20 - FREE_FAILURES - 1
+
+    administered(tmp_path, story)
+
+
+def test_many_at_an_address_who_log_in_at_a_time_do_not_slow_one_another_down(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        await asyncio.gather(*(users.log_in(ROOT, "secret", "there", soon()) for _ in range(20)))
+
+    administered(tmp_path, story)
+
+
+def test_attempts_that_nobody_waits_for_are_slowed_down_too(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        begun, begin = asyncio.Event(), users.logins.begin
+
+        def note(*who: str) -> None:
+            begin(*who)
+            begun.set()
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(users.logins, "begin", note)
+            for _ in range(FREE_FAILURES + 1):
+                attempt = asyncio.ensure_future(users.log_in(ROOT, "wrong", "there", soon()))
+                await begun.wait()
+                begun.clear()
+                attempt.cancel()
+                await asyncio.wait([attempt])
+        await refused(users.log_in(ROOT, "wrong", "there", soon()), "too many failed logins", Overloaded)
+
+    administered(tmp_path, story)
+
+
+def test_a_name_that_is_too_long_for_any_user_is_not_even_remembered(tmp_path: Path) -> None:
+    async def story(users: Administration, _: Node) -> None:
+        await enabled(users)
+        await refused(users.log_in("x" * 129, "secret", "there", soon()), "at most 128 characters", InvalidRequest)
 
     administered(tmp_path, story)

@@ -7,7 +7,7 @@ from meteora.observability.metrics import Sample
 from meteora.rpc import create_rpc_server
 from meteora.server.access import Gate
 from meteora.server.metrics import NodeMetrics
-from meteora.server.passwords import Failures
+from meteora.server.passwords import Logins
 from meteora.server.tls import NodeTls
 from meteora.storage.disk_space import DiskSpace
 from meteora.transport.dialler import Dialler
@@ -33,7 +33,7 @@ def transport_of(one: Running) -> GrpcTransport:
     return GrpcTransport(Identity(1, one.node.node_id, 1, "host:7000"), one.node, Dialler())
 
 
-def metrics_of(one: Running, failures: Failures | None = None, transport: GrpcTransport | None = None) -> Counting:
+def metrics_of(one: Running, logins: Logins | None = None, transport: GrpcTransport | None = None) -> Counting:
     """Those of a node that nothing is served of."""
     identity = Identity(1, one.node.node_id, 1, "host:7000")
     return Counting(
@@ -43,7 +43,7 @@ def metrics_of(one: Running, failures: Failures | None = None, transport: GrpcTr
         servers={"kv": create_rpc_server("http2", "127.0.0.1", 0, max_message_bytes=1024)},
         tls=NodeTls(),
         gate=Gate(one.node),
-        failures=failures or Failures(),
+        logins=logins or Logins(),
     )
 
 
@@ -119,12 +119,17 @@ def test_a_disk_that_nobody_looks_at_is_not_told_to_be_full(tmp_path: Path) -> N
     assert asyncio.run(free_bytes("looks not", 0)) == []
 
 
-def test_failed_logins_are_counted(tmp_path: Path) -> None:
+def test_logins_are_counted_by_what_came_of_them(tmp_path: Path) -> None:
     async def run() -> None:
         async with running(tmp_path, Network()) as one:
-            failures = Failures()
-            failures.failed("user alice", "address here")
-            assert values(metrics_of(one, failures), metrics.AUTH_FAILED_LOGINS) == {(): 1}
+            logins = Logins()
+            logins.begin("alice", "host")
+            logins.note_failure()
+            for _ in range(2):
+                logins.begin("alice", "host")
+                logins.note_success("alice", "host")
+            counted = values(metrics_of(one, logins), metrics.AUTH_LOGINS)
+            assert counted == {("succeeded",): 2, ("failed",): 1, ("refused",): 0}
 
     asyncio.run(run())
 
@@ -150,12 +155,12 @@ def test_scrapes_that_come_together_are_read_once(tmp_path: Path) -> None:
 def test_a_scrape_tells_what_was_before_it(tmp_path: Path) -> None:
     async def run() -> None:
         async with running(tmp_path, Network()) as one:
-            failures = Failures()
-            read = metrics_of(one, failures)
+            logins = Logins()
+            read = metrics_of(one, logins)
             for count in (1, 2):
-                failures.failed("user alice")
+                logins.note_failure()
                 [response] = await scrapes(read, 1)
-                assert f"meteora_auth_failed_logins_total {count}.0".encode() in response.body
+                assert f'meteora_auth_logins_total{{result="failed"}} {count}.0'.encode() in response.body
 
     asyncio.run(run())
 

@@ -6,7 +6,14 @@ import pytest
 
 from meteora.errors import InvalidRequest, Overloaded
 from meteora.server import passwords
-from meteora.server.passwords import FREE_FAILURES, MAX_PASSWORD_BYTES, MAX_WAIT_SECONDS, Failures, Passwords
+from meteora.server.passwords import (
+    FORGOTTEN_SECONDS,
+    FREE_FAILURES,
+    MAX_PASSWORD_BYTES,
+    MAX_WAIT_SECONDS,
+    Logins,
+    Passwords,
+)
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -74,54 +81,118 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def failures(clock: Clock) -> Failures:
-    return Failures(clock)
+def logins(clock: Clock) -> Logins:
+    return Logins(clock)
 
 
-def fail(failures: Failures, count: int, *who: str) -> None:
+def fail(logins: Logins, clock: Clock, count: int, user: str = "a", address: str = "home") -> None:
+    """So often in a row, each time as soon as it may."""
     for _ in range(count):
-        failures.failed(*who)
+        clock.now += MAX_WAIT_SECONDS
+        logins.begin(user, address)
+        logins.note_failure()
 
 
-def test_who_mistypes_now_and_then_does_not_wait(failures: Failures) -> None:
-    fail(failures, FREE_FAILURES, "user a", "address b")
-    failures.check("user a", "address b")
+def waits(logins: Logins, user: str, address: str) -> bool:
+    try:
+        logins.check(user, address)
+    except Overloaded:
+        return True
+    return False
 
 
-def test_each_failure_more_doubles_the_wait_up_to_a_bound(failures: Failures, clock: Clock) -> None:
-    fail(failures, FREE_FAILURES + 1, "user a")
+def test_who_mistypes_now_and_then_does_not_wait(logins: Logins, clock: Clock) -> None:
+    fail(logins, clock, FREE_FAILURES)
+    logins.check("a", "home")
+
+
+def test_each_failure_more_doubles_the_wait_up_to_a_bound(logins: Logins, clock: Clock) -> None:
+    fail(logins, clock, FREE_FAILURES + 1)
     with pytest.raises(Overloaded, match=r"0\.2 s|0\.3 s"):
-        failures.check("user a")
-    fail(failures, 2, "user a")
+        logins.check("a", "home")
+    fail(logins, clock, 2)
     with pytest.raises(Overloaded, match=r"1\.0 s"):
-        failures.check("user a")
-    fail(failures, 100, "user a")
+        logins.begin("a", "home")
+    fail(logins, clock, 100)
     clock.now += MAX_WAIT_SECONDS - 0.1
-    with pytest.raises(Overloaded):
-        failures.check("user a")
+    assert waits(logins, "a", "home")
     clock.now += 0.2
-    failures.check("user a")
+    assert not waits(logins, "a", "home")
 
 
-def test_who_is_at_an_address_that_failed_waits_under_any_name(failures: Failures) -> None:
+def test_who_is_at_an_address_that_failed_waits_under_any_name(logins: Logins, clock: Clock) -> None:
     for number in range(FREE_FAILURES + 1):
-        failures.failed(f"user {number}", "address b")
-    with pytest.raises(Overloaded):
-        failures.check("user new", "address b")
-    failures.check("user new", "address c")
+        fail(logins, clock, 1, f"user {number}")
+    assert waits(logins, "new", "home")
+    assert not waits(logins, "new", "elsewhere")
 
 
-def test_a_login_ends_the_count_of_a_name(failures: Failures) -> None:
-    fail(failures, FREE_FAILURES + 1, "user a")
-    failures.succeeded("user a")
-    failures.check("user a")
-    assert failures.count == FREE_FAILURES + 1
+def test_a_name_that_is_tried_from_everywhere_waits_at_each_new_address(logins: Logins, clock: Clock) -> None:
+    for number in range(FREE_FAILURES + 1):
+        fail(logins, clock, 1, "root", f"address {number}")
+    assert waits(logins, "root", "new")
+    assert not waits(logins, "alice", "new")
 
 
-def test_the_table_is_bounded(failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "MAX_FAILURES", 3)
-    for name in "abcd":
-        fail(failures, FREE_FAILURES + 1, name)
-    failures.check("a")
-    with pytest.raises(Overloaded):
-        failures.check("b")
+def test_nobody_keeps_a_user_out_where_it_has_logged_in_by_failing_elsewhere_or_as_another(
+    logins: Logins, clock: Clock
+) -> None:
+    logins.begin("root", "home")
+    logins.note_success("root", "home")
+    fail(logins, clock, 100, "root", "elsewhere")
+    assert waits(logins, "root", "new")
+    assert not waits(logins, "root", "home")
+    fail(logins, clock, 100, "alice", "home")
+    assert waits(logins, "bob", "home")
+    assert not waits(logins, "root", "home")
+    fail(logins, clock, FREE_FAILURES + 1, "root", "home")
+    assert waits(logins, "root", "home")
+
+
+def test_a_login_ends_the_count_of_its_own_failures_only(logins: Logins, clock: Clock) -> None:
+    fail(logins, clock, FREE_FAILURES, "root", "home")
+    logins.begin("root", "home")
+    logins.note_success("root", "home")
+    fail(logins, clock, FREE_FAILURES, "root", "home")
+    assert not waits(logins, "root", "home")
+    assert waits(logins, "root", "elsewhere")
+    assert waits(logins, "alice", "home")
+
+
+def test_an_attempt_counts_as_failed_until_it_has_succeeded(logins: Logins) -> None:
+    for _ in range(FREE_FAILURES + 1):
+        logins.begin("a", "home")
+    assert waits(logins, "a", "home")
+    assert logins.failed == 0
+
+
+def test_failures_that_were_long_ago_are_forgotten(logins: Logins, clock: Clock) -> None:
+    fail(logins, clock, FREE_FAILURES)
+    clock.now += FORGOTTEN_SECONDS
+    fail(logins, clock, FREE_FAILURES)
+    assert not waits(logins, "a", "home")
+
+
+def test_what_came_of_them_is_counted(logins: Logins, clock: Clock) -> None:
+    fail(logins, clock, FREE_FAILURES + 1)
+    assert waits(logins, "a", "home")
+    clock.now += MAX_WAIT_SECONDS
+    logins.begin("a", "home")
+    logins.note_success("a", "home")
+    assert (logins.succeeded, logins.failed, logins.refused) == (1, FREE_FAILURES + 1, 1)
+
+
+def test_the_tables_are_bounded(logins: Logins, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "MAX_REMEMBERED", 6)
+    for user in "abc":
+        for _ in range(FREE_FAILURES + 1):
+            logins.begin(user, f"home of {user}")
+    assert not waits(logins, "a", "elsewhere")
+    assert waits(logins, "b", "elsewhere")
+    for user in "abcdefgh":
+        clock.now += MAX_WAIT_SECONDS
+        logins.begin(user, "office")
+        logins.note_success(user, "office")
+    fail(logins, clock, FREE_FAILURES + 1, "new", "office")
+    assert waits(logins, "a", "office")
+    assert not waits(logins, "h", "office")

@@ -75,6 +75,21 @@ def test_every_record_is_there_whatever_it_is_for(tmp_path: Path) -> None:
         assert machine.users.users == {"root": User("hash")}
 
 
+def test_a_backup_holds_nothing_that_proves_a_member_and_the_new_cluster_gets_its_own(tmp_path: Path) -> None:
+    secret = b"of members only"
+    change = Change(0, {"root": User("hash", ("root",))}, enabled=True, secret=secret)
+    content = backup_with(tmp_path / "old", Command(Operation.CHANGE_USERS, 0, 0, 0, False, b"", change.encode()))
+    assert secret.hex().encode() not in content
+    secrets_of = []
+    for name in ("new", "another"):
+        restore(content, tmp_path / name)
+        with state_in(tmp_path / name) as machine:
+            assert (machine.users.is_enabled, machine.users.revision) == (True, 1)
+            secrets_of.append(machine.users.secret)
+    assert all(secrets_of)
+    assert len({secret, *secrets_of}) == 3
+
+
 def test_the_node_is_the_only_member_of_a_cluster_with_another_id(content: bytes, tmp_path: Path) -> None:
     restore(content, tmp_path / "new", node_id=9)
     identity = read_identity(tmp_path / "new")
