@@ -239,7 +239,7 @@ class Served:
         self.passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         administration = Administration(node, self.passwords, token_ttl_seconds=60.0)
         self.server = Http2Server("127.0.0.1", 0, MAX_MESSAGE_BYTES, refusal_metadata=NOT_APPLIED_METADATA)
-        guarded = GuardedServer(self.server, gate, timeout_seconds=CALL_SECONDS)
+        guarded = GuardedServer(self.server, gate, timeout_seconds=CALL_SECONDS, is_of_members=False)
         kv_service = KvService(
             node, replies, gate, max_value_bytes=MAX_VALUE_BYTES, timeout_seconds=CALL_SECONDS, forwards=True
         )
@@ -248,7 +248,7 @@ class Served:
         add_AuthServiceServicer_to_server(auth_service, guarded)
         raft_service = RaftService(node, cluster, replies, timeout_seconds=CALL_SECONDS)
         add_RaftServiceServicer_to_server(raft_service, guarded)
-        maintenance_service = MaintenanceService(node, CLUSTER, timeout_seconds=CALL_SECONDS)
+        maintenance_service = MaintenanceService(node, CLUSTER, gate, timeout_seconds=CALL_SECONDS)
         add_MaintenanceServiceServicer_to_server(maintenance_service, guarded)
         self.peer_service = PeerService(identity, node, cluster, timeout_seconds=CALL_SECONDS)
         add_PeerServiceServicer_to_server(self.peer_service, guarded)

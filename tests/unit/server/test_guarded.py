@@ -71,7 +71,7 @@ def test_users_are_changed_by_nobody_who_asks_where_it_is_not_known_yet_that_the
             node = one.node
             await until(lambda: node.level == SUPPORTED_LEVEL)
             server = Http2Server("127.0.0.1", 0, 1_000)
-            guarded = GuardedServer(server, Gate(node), timeout_seconds=10)
+            guarded = GuardedServer(server, Gate(node), timeout_seconds=10, is_of_members=False)
             handlers = {"AuthDisable": grpc.unary_unary_rpc_method_handler(change)}
             guarded.add_registered_method_handlers("meteora.auth.AuthService", handlers)
             behaviour = server._application.methods["/meteora.auth.AuthService/AuthDisable"].behaviour
