@@ -180,8 +180,22 @@ def read_password(file: Path) -> str:
 
 
 def asked_for(what: str) -> str:
-    """A password that is typed, and not shown."""
-    return str(click.prompt(what, hide_input=True, err=True))
+    """A password that is typed, and not shown; where there is no terminal, the next line of stdin."""
+    if _is_terminal_there():
+        return str(click.prompt(what, hide_input=True, err=True))
+    line = sys.stdin.readline()
+    if not line:
+        raise click.UsageError("there is nobody to ask for the password, and none comes by stdin: give it in a file")
+    return line.rstrip("\r\n")
+
+
+def _is_terminal_there() -> bool:
+    try:
+        # Also while stdin is something else.
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return sys.stdin.isatty()
+    return True
 
 
 def write_output(data: bytes) -> None:

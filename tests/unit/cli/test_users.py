@@ -1,6 +1,8 @@
 """The command lines for users: what they ask for, and that no password stands in one. What nodes do is tested there."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +81,18 @@ def test_a_file_without_a_password_is_refused(run: Run, tmp_path: Path, content:
 def test_a_password_file_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None:
     status, _, err = run("get", "a", "--user", "alice", "--password-file", str(tmp_path / "none"))
     assert (status, "no password can be read" in err) == (1, True)
+
+
+def test_without_a_terminal_and_a_password_it_is_said_how_to_give_one() -> None:
+    command = [sys.executable, "-m", "meteora", "get", "a", "--user", "alice"]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        start_new_session=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("meteora: error: there is nobody to ask for the password")
