@@ -90,7 +90,7 @@ class _Inbox:
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+    def admits(self, sender: int, instance_id: int, level: int) -> Refusal | None:
         assert 0 <= instance_id < 2**64, "an instance id that no record can hold"
         return Refusal.REMOVED_SENDER if sender == 9 else None
 

@@ -791,14 +791,14 @@ class Node:
                 self._raw.unreachable(peer)
             self._wake()
 
-    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+    def admits(self, sender: int, instance_id: int, level: int) -> Refusal | None:
         """None unless the sender is a former member, or does not know what this cluster does."""
         # First: a former member waits to be told so, and it may be because it went that the level was raised.
         if (sender, instance_id) in self._members.removed:
             is_long_ago = self._members.was_removed_long_ago(sender, instance_id)
             return Refusal.REMOVED_LONG_AGO if is_long_ago else Refusal.REMOVED_SENDER
         # Who is not known at all may have joined by an entry that is not applied here yet.
-        return Refusal.RELEASE_TOO_OLD if self._releases.is_too_old(sender, instance_id, self.level) else None
+        return Refusal.RELEASE_TOO_OLD if level < self.level else None
 
     def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
         """A peer does not take our messages."""

@@ -33,11 +33,6 @@ class Releases:
         if sender != self._node_id:
             self._said[sender] = (instance_id, release)
 
-    def is_too_old(self, sender: int, instance_id: int, level: int) -> bool:
-        """Whether a node has said that it does not support a level."""
-        said = self._said.get(sender)
-        return said is not None and said[0] == instance_id and said[1].level < level
-
     def common_level(self, members: Members, heard: Set[int]) -> int:
         """The highest level that all members are known to support, if all of them are there."""
         if not members.by_id or not members.by_id.keys() <= heard:

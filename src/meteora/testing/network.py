@@ -237,7 +237,7 @@ class _Stream:
             return Refusal.FOREIGN_CLUSTER
         if endpoint.identity.node_id != self._peer:
             return Refusal.WRONG_RECEIVER
-        return endpoint.inbox.admits(sender.node_id, sender.instance_id)
+        return endpoint.inbox.admits(sender.node_id, sender.instance_id, sender.release.level)
 
     def _answer(self, callback: Callable[..., None], *arguments: object) -> None:
         """Tell the sender, if that gets through."""

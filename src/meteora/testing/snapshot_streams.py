@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn, Protocol, cast
 from meteora.errors import MeteoraError
 from meteora.pb import peer_pb2
 from meteora.testing.loop import Process, SimulatedLoop
-from meteora.transport.codec import INSTANCE_METADATA_KEY
+from meteora.transport.codec import INSTANCE_METADATA_KEY, LEVEL_METADATA_KEY
 from meteora.transport.incoming import PeerReceiver
 from meteora.transport.interface import Identity, OutgoingSnapshot, SnapshotChunk, SnapshotPosition
 from meteora.transport.snapshots import SnapshotCall, send_over
@@ -123,7 +123,8 @@ class _Context:
         self._identity = identity
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ((INSTANCE_METADATA_KEY, str(self._identity.instance_id)),)
+        level = self._identity.release.level
+        return ((INSTANCE_METADATA_KEY, str(self._identity.instance_id)), (LEVEL_METADATA_KEY, str(level)))
 
     def peer(self) -> str:
         return self._identity.raft_address

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import grpc
 
@@ -62,6 +62,14 @@ class SnapshotStalled(MeteoraError):
     """Its sender sends no more of a snapshot. It stays inside this room: the stream is ended."""
 
 
+class _Stated(NamedTuple):
+    """What a sender says of itself when it opens a stream."""
+
+    instance_id: int
+    """0 if that is nothing that makes sense."""
+    release: Release
+
+
 class _Refused(Exception):
     """Nothing is taken from who sent this batch."""
 
@@ -86,7 +94,7 @@ class PeerReceiver(PeerServiceServicer):
     ) -> AsyncIterator[peer_pb2.SnapshotWanted]:
         """Takes a snapshot that is offered; ends the stream when it has it, or with the reason why it wants none."""
         offer = (await anext(request_iterator, peer_pb2.SnapshotPart())).offer
-        refusal = self._refusal_of(offer, _instance_of(context))
+        refusal = self._refusal_of(offer, _stated_by(context))
         if refusal is not None:
             await self._refuse(offer, refusal, context)
         try:
@@ -106,28 +114,28 @@ class PeerReceiver(PeerServiceServicer):
         self, request_iterator: AsyncIterator[peer_pb2.Batch], context: _Context
     ) -> AsyncIterator[peer_pb2.Welcome]:
         """Takes batches for as long as they are in order; ends the stream with FAILED_PRECONDITION or DATA_LOSS."""
-        instance_id = _instance_of(context)
+        stated = _stated_by(context)
         try:
             introduction = await anext(request_iterator, None)
             if introduction is None:
                 return
-            messages = self._checked(context, instance_id, introduction)
-            address = _stated(context, ADDRESS_METADATA_KEY)
-            self._inbox.introduced(introduction.sender, instance_id, address, _release_of(context))
+            messages = self._checked(context, stated, introduction)
+            address = _value_of(context, ADDRESS_METADATA_KEY)
+            self._inbox.introduced(introduction.sender, stated.instance_id, address, stated.release)
             yield peer_pb2.Welcome(node_id=self._identity.node_id)
             self._pass_on(introduction, messages)
-            await each_request(request_iterator, partial(self._take, context, instance_id))
+            await each_request(request_iterator, partial(self._take, context, stated))
         except _Refused as refused:
             await self._refuse(refused.batch, refused.refusal, context)
         except MalformedBatch as error:
             await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
 
-    def _take(self, context: _Context, instance_id: int, batch: peer_pb2.Batch) -> None:
-        self._pass_on(batch, self._checked(context, instance_id, batch))
+    def _take(self, context: _Context, stated: _Stated, batch: peer_pb2.Batch) -> None:
+        self._pass_on(batch, self._checked(context, stated, batch))
 
-    def _checked(self, context: _Context, instance_id: int, batch: peer_pb2.Batch) -> list[Message]:
+    def _checked(self, context: _Context, stated: _Stated, batch: peer_pb2.Batch) -> list[Message]:
         """The messages of a batch. Raises `_Refused` or `MalformedBatch`."""
-        refusal = self._refusal_of(batch, instance_id)
+        refusal = self._refusal_of(batch, stated)
         if refusal is not None:
             raise _Refused(refusal, batch)
         try:
@@ -151,7 +159,7 @@ class PeerReceiver(PeerServiceServicer):
         if batch.sender in received or len(received) < MAX_COUNTED_SENDERS:
             received[batch.sender] = received.get(batch.sender, 0) + batch.ByteSize()
 
-    def _refusal_of(self, batch: _Introduction, instance_id: int) -> Refusal | None:
+    def _refusal_of(self, batch: _Introduction, stated: _Stated) -> Refusal | None:
         if batch.protocol_version != PROTOCOL_VERSION:
             return Refusal.PROTOCOL_VERSION
         if batch.cluster_id != self._identity.cluster_id:
@@ -160,7 +168,7 @@ class PeerReceiver(PeerServiceServicer):
             return Refusal.WRONG_RECEIVER
         if batch.sender in (0, self._identity.node_id):
             return Refusal.FORGED_SENDER
-        return self._inbox.admits(batch.sender, instance_id)
+        return self._inbox.admits(batch.sender, stated.instance_id, stated.release.level)
 
     async def _refuse(self, batch: _Introduction, refusal: Refusal, context: _Context | _SnapshotContext) -> NoReturn:
         detail = self._explain(batch, refusal)
@@ -195,24 +203,19 @@ class PeerReceiver(PeerServiceServicer):
                 return f"node {batch.sender} runs a release that is too old for this cluster: start it with a later one"
 
 
-def _instance_of(context: _Context | _SnapshotContext) -> int:
-    """What the sender states as its instance id; 0 if that is nothing that makes sense."""
-    return _stated_number(context, INSTANCE_METADATA_KEY)
+def _stated_by(context: _Context | _SnapshotContext) -> _Stated:
+    version = _value_of(context, VERSION_METADATA_KEY)[:_MAX_VERSION_CHARACTERS]
+    release = Release(_number_of(context, LEVEL_METADATA_KEY), version)
+    return _Stated(_number_of(context, INSTANCE_METADATA_KEY), release)
 
 
-def _release_of(context: _Context) -> Release:
-    """What the sender says of its program."""
-    version = _stated(context, VERSION_METADATA_KEY)[:_MAX_VERSION_CHARACTERS]
-    return Release(_stated_number(context, LEVEL_METADATA_KEY), version)
-
-
-def _stated_number(context: _Context | _SnapshotContext, key: str) -> int:
-    stated = _stated(context, key)
-    number = int(stated) if len(stated) <= _MAX_DIGITS and stated.isdecimal() else 0
+def _number_of(context: _Context | _SnapshotContext, key: str) -> int:
+    value = _value_of(context, key)
+    number = int(value) if len(value) <= _MAX_DIGITS and value.isdecimal() else 0
     return number if number <= _MAX_NUMBER else 0
 
 
-def _stated(context: _Context | _SnapshotContext, key: str) -> str:
+def _value_of(context: _Context | _SnapshotContext, key: str) -> str:
     """What the sender states under `key`; empty if nothing."""
     values = (value for stated_key, value in context.invocation_metadata() or () if stated_key == key)
     return str(next(values, ""))

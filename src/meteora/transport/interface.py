@@ -151,10 +151,11 @@ class Transport(Protocol):
 class Inbox(Protocol):
     """What the node does with what its peers send. Called on the event loop, never from within `Transport.send`."""
 
-    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+    def admits(self, sender: int, instance_id: int, level: int) -> Refusal | None:
         """None if messages of this node are taken, else why not. Asked for every batch, so it must be quick.
 
-        `instance_id` is the sender's; 0 if it stated none.
+        `instance_id` is the sender's, and `level` what its program supports, as it stated for this stream; 0 if it
+        stated none.
         """
 
     def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release) -> None:

@@ -13,7 +13,7 @@ import grpc
 from meteora.observability.logs import get_logger
 from meteora.pb import peer_pb2
 from meteora.pb.peer_pb2_grpc import PeerServiceStub
-from meteora.transport.codec import INSTANCE_METADATA_KEY, PROTOCOL_VERSION
+from meteora.transport.codec import INSTANCE_METADATA_KEY, LEVEL_METADATA_KEY, PROTOCOL_VERSION
 from meteora.transport.dialler import Dialler
 from meteora.transport.interface import (
     Identity,
@@ -43,7 +43,11 @@ async def send_snapshot(
 ) -> None:
     """Send it to the peer at this address. Raises `SnapshotNotSent`, `SnapshotUnusable` among them."""
     async with dialler.open_channel(address) as channel:
-        call = PeerServiceStub(channel).SendSnapshot(metadata=((INSTANCE_METADATA_KEY, str(identity.instance_id)),))
+        metadata = (
+            (INSTANCE_METADATA_KEY, str(identity.instance_id)),
+            (LEVEL_METADATA_KEY, str(identity.release.level)),
+        )
+        call = PeerServiceStub(channel).SendSnapshot(metadata=metadata)
         await send_over(call, identity, peer, snapshot)
 
 

@@ -61,8 +61,8 @@ class Network:
     def introduce(self, sender: int, receiver: int) -> None:
         """A stream is opened, or refused."""
         if sender in self.nodes and receiver in self.nodes and not {sender, receiver} & self.cut_off:
-            instance_id = self.nodes[sender]._settings.instance_id
-            refusal = self.nodes[receiver].admits(sender, instance_id)
+            settings = self.nodes[sender]._settings
+            refusal = self.nodes[receiver].admits(sender, settings.instance_id, settings.release.level)
             if refusal is not None:
                 self.nodes[sender].refused(receiver, refusal, "by the test's network")
 

@@ -22,7 +22,7 @@ from meteora.errors import (
     OutcomeUnknown,
     Overloaded,
 )
-from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
+from meteora.features import FIRST_RELEASE, OWN_RELEASE, SUPPORTED_LEVEL
 from meteora.kv.command import Command, Operation
 from meteora.node import Removal, addresses, log_write, reads
 from meteora.node import node as node_module
@@ -1320,11 +1320,17 @@ def test_another_refusal_does_not_mean_that_a_node_was_removed(tmp_path: Path, r
 def test_a_removed_instance_is_not_let_in_but_another_one_with_its_id_is(tmp_path: Path) -> None:
     # The other one may have joined by an entry that is not applied here yet.
     async def story(one: Running) -> None:
-        assert one.node.admits(2, 20) is None
+        assert one.node.admits(2, 20, FIRST_RELEASE.level) is None
         await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
-        assert (one.node.admits(2, 20), one.node.admits(2, 21)) == (None, None)
+        assert (one.node.admits(2, 20, FIRST_RELEASE.level), one.node.admits(2, 21, FIRST_RELEASE.level)) == (
+            None,
+            None,
+        )
         await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
-        assert (one.node.admits(2, 20), one.node.admits(2, 21)) == (Refusal.REMOVED_SENDER, None)
+        assert (one.node.admits(2, 20, FIRST_RELEASE.level), one.node.admits(2, 21, FIRST_RELEASE.level)) == (
+            Refusal.REMOVED_SENDER,
+            None,
+        )
 
     alone(tmp_path, story)
 
@@ -1463,10 +1469,19 @@ def test_who_supports_less_than_the_cluster_does_is_not_listened_to(tmp_path: Pa
     async def run() -> None:
         async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
             await until(lambda: one.node.level == SUPPORTED_LEVEL)
-            one.node.introduced(2, 20, "host2:7000")
-            assert one.node.admits(2, 20) is Refusal.RELEASE_TOO_OLD
-            one.node.introduced(2, 20, "host2:7000", OWN_RELEASE)
-            assert one.node.admits(2, 20) is None
+            assert one.node.admits(2, 20, SUPPORTED_LEVEL - 1) is Refusal.RELEASE_TOO_OLD
+            assert one.node.admits(2, 20, SUPPORTED_LEVEL) is None
+
+    asyncio.run(run())
+
+
+def test_who_has_a_later_release_than_when_it_was_last_heard_is_listened_to(tmp_path: Path) -> None:
+    # It was out of touch while it was upgraded, and the cluster's level was raised by way of others.
+    async def run() -> None:
+        async with running(tmp_path, Network(), release=OWN_RELEASE) as one:
+            one.node.introduced(2, 20, "host2:7000", FIRST_RELEASE)
+            await until(lambda: one.node.level == SUPPORTED_LEVEL)
+            assert one.node.admits(2, 20, SUPPORTED_LEVEL) is None
 
     asyncio.run(run())
 
@@ -1479,6 +1494,6 @@ def test_a_former_member_that_supports_less_is_told_that_it_was_removed(tmp_path
             await one.node.change_membership(change(ChangeKind.ADD_LEARNER, 2), soon())
             await one.node.change_membership(change(ChangeKind.REMOVE, 2), soon())
             await until(lambda: one.node.level == SUPPORTED_LEVEL)
-            assert one.node.admits(2, 20) is Refusal.REMOVED_SENDER
+            assert one.node.admits(2, 20, FIRST_RELEASE.level) is Refusal.REMOVED_SENDER
 
     asyncio.run(run())

@@ -24,7 +24,7 @@ class Inbox:
         self.refusals: list[Refusal] = []
         self.refuses: Refusal | None = None
 
-    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+    def admits(self, sender: int, instance_id: int, level: int) -> Refusal | None:
         return self.refuses
 
     def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release) -> None:

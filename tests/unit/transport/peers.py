@@ -42,7 +42,7 @@ class RecordingInbox:
     def messages(self) -> list[Message]:
         return [message for _, batch in self.batches for message in batch]
 
-    def admits(self, sender: int, instance_id: int) -> Refusal | None:
+    def admits(self, sender: int, instance_id: int, level: int) -> Refusal | None:
         self.instance_ids[sender] = instance_id
         return self.refusals.get(sender)
 
