@@ -52,6 +52,7 @@ from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
 from meteora.node.counts import Load, NodeCounts
 from meteora.node.divergence import DivergenceAlarm
+from meteora.node.forwarded import ForwardedProposals
 from meteora.node.freshness import AppliedState, Freshness, StaleRead
 from meteora.node.log_write import LogWrite
 from meteora.node.members import Member, Members, encode_context
@@ -100,9 +101,6 @@ from meteora.transport.interface import (
     SnapshotUnusable,
     Transport,
 )
-
-MAX_FORWARDED_BYTES = 64 << 20
-"""Of proposals that followers sent and that wait to be appended; beyond, they are dropped, and sent again by them."""
 
 MAX_UNAPPLIED_ENTRIES = 1_000
 MAX_UNAPPLIED_BYTES = 64 << 20
@@ -244,8 +242,7 @@ class Node:
 
     def _begin_without_work(self) -> None:
         self._inbox: list[Message] = []
-        self._forwarded: list[bytes] = []
-        self._forwarded_bytes = 0
+        self._forwarded = ForwardedProposals(self._loop.time)
         self._to_apply: deque[Entry] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
@@ -859,7 +856,7 @@ class Node:
         for message in inbox:
             self._notices.heard(message)
             if message.kind is MessageKind.PROPOSE:
-                self._take_forwarded(message)
+                self._forwarded.add(message, self._state_machine.level)
             elif message.kind is MessageKind.SNAPSHOT:
                 self._step_snapshot(message)
             elif not (is_stalled and message.kind is MessageKind.APPEND):
@@ -877,14 +874,8 @@ class Node:
             count > MAX_UNAPPLIED_ENTRIES or sum(len(entry.data) for entry in self._to_apply) > MAX_UNAPPLIED_BYTES
         )
 
-    def _take_forwarded(self, message: Message) -> None:
-        for entry in message.entries:
-            if self._forwarded_bytes + len(entry.data) <= MAX_FORWARDED_BYTES:
-                self._forwarded.append(entry.data)
-                self._forwarded_bytes += len(entry.data)
-
     def _propose(self) -> None:
-        forwarded, self._forwarded, self._forwarded_bytes = self._forwarded, [], 0
+        forwarded = self._forwarded.take() if self._forwarded.waiting else []
         payloads = forwarded if self.leads else []  # A forwarded proposal goes one hop; who sent it sends it again.
         if self._writes.has_queued and self.leader_id and not self._raw.transferee:
             commands = self._writes.take_batch(self._loop.time())

@@ -23,12 +23,12 @@ from meteora.errors import (
     Overloaded,
 )
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
-from meteora.kv.command import Command, Operation
+from meteora.kv.command import Command, Operation, encode_batch, raise_level
 from meteora.node import Removal, addresses, log_write, reads
 from meteora.node import node as node_module
 from meteora.node.members import encode_context
 from meteora.node.writes import MAX_PENDING_WRITES
-from meteora.raft import Change, ChangeKind, ConfChange, Entry, Message, MessageKind
+from meteora.raft import Change, ChangeKind, ConfChange, Entry, EntryKind, Message, MessageKind
 from meteora.raft.errors import InvariantViolation
 from meteora.transport.interface import REMOVALS, Refusal
 from tests.unit.node.nodes import Network, Running, member, running, soon, three, until
@@ -690,6 +690,34 @@ def test_writes_that_come_together_travel_to_the_leader_together(tmp_path: Path)
             assert len(trio.network.sent_by(follower.node.node_id, MessageKind.PROPOSE)) == 1
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(Entry(0, 0, b"garbage"), id="no batch"),
+        pytest.param(Entry(0, 0, encode_batch([raise_level(200)])), id="a level that nobody supports"),
+        pytest.param(Entry(0, 0, change(ChangeKind.REMOVE, 1).encode(), EntryKind.CONF_CHANGE), id="a change"),
+        pytest.param(Entry(0, 0, encode_batch([]), EntryKind.CONF_CHANGE), id="a batch that is called a change"),
+    ],
+)
+def test_what_a_member_proposes_and_nobody_could_apply_stops_nobody(
+    tmp_path: Path, entry: Entry, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            leader, liar = trio.leader.node, trio.followers[0].node.node_id
+            before = leader.status().last_index
+            for _ in range(3):
+                message = Message(MessageKind.PROPOSE, liar, leader.node_id, 0, entries=(entry,))
+                leader.receive(liar, [message])
+            await trio.leader.put(b"k", b"v")
+            assert leader.status().last_index == before + 1
+            assert [await each.get(b"k") for each in trio.nodes] == [b"v"] * 3
+            assert not any(each.node.failed.done() for each in trio.nodes)
+
+    asyncio.run(run())
+    assert len([record for record in caplog.records if "a proposal is refused" in record.getMessage()]) == 1
 
 
 def test_a_write_that_got_lost_on_the_way_to_the_leader_is_sent_again(tmp_path: Path) -> None:
