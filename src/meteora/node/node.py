@@ -962,9 +962,7 @@ class Node:
                 self._raw.transfer_leader(successor)
 
     async def _look_at_room(self) -> None:
-        look = self._settings.disk_space
-        space = await asyncio.to_thread(look) if look is not None and self._room.looks_at_disk else None
-        self._room.looked(self._state_machine.stored_bytes, space)
+        self._room.looked(self._state_machine.stored_bytes, await self._space_on_disk())
         self._is_looking = False
         if self._is_stopping:
             return
@@ -972,6 +970,18 @@ class Node:
         if self._room.wants_reclaim and not self._is_reclaiming:
             self._is_reclaiming = True
             self._own(self._reclaim())
+
+    async def _space_on_disk(self) -> DiskSpace | None:
+        """None if nobody looks, or the disk does not say: that alone is no reason to stop, as a failed write is."""
+        look = self._settings.disk_space
+        if look is None or not self._room.looks_at_disk:
+            return None
+        try:
+            space = await asyncio.to_thread(look)
+        except OSError as error:
+            self._room.note_unseen(str(error))
+            return None
+        return space
 
     async def _reclaim(self) -> None:
         """Give back what was deleted: half of the time at most, and less while puts are taken, which go on with it."""
