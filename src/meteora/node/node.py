@@ -513,7 +513,9 @@ class Node:
             raise OutcomeUnknown("another leader took over, which may or may not know of the change") from error
 
     def _proposed_nothing(self) -> bool:
-        """Whether an empty entry could be proposed: not while this leader hands over, for one."""
+        """Whether an empty entry could be proposed here: not while this leader hands over, for one."""
+        if not self.leads:
+            return False
         is_proposed = False
         with self._stops_on_error(), suppress(ProposalDropped):
             self._raw.propose([b""])

@@ -1203,6 +1203,21 @@ def test_a_change_that_was_applied_and_not_spread_is_not_called_made(tmp_path: P
     asyncio.run(run())
 
 
+def test_a_change_whose_leader_has_lost_the_lead_is_not_called_made_for_what_the_next_one_appends(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        async with three(tmp_path) as trio:
+            former = trio.followers[0].node
+            trio.network.sent.clear()
+            # It has applied its change, and follows by now.
+            error = await error_of(former._spread_commit(soon()))
+            assert isinstance(error, OutcomeUnknown)
+            assert trio.network.sent_by(former.node_id, MessageKind.PROPOSE) == []
+
+    asyncio.run(run())
+
+
 def test_a_change_that_was_applied_when_its_leader_stops_is_not_called_made(tmp_path: Path) -> None:
     async def run() -> None:
         async with three(tmp_path) as trio:
