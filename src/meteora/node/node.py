@@ -22,13 +22,12 @@ trust.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
 
 from meteora.errors import (
     ChangeRefused,
@@ -54,6 +53,8 @@ from meteora.node.counts import Load, NodeCounts
 from meteora.node.divergence import DivergenceAlarm
 from meteora.node.forwarded import ForwardedProposals
 from meteora.node.freshness import AppliedState, Freshness, StaleRead
+from meteora.node.leadership import LeadershipWatch
+from meteora.node.life import Life, why_failed
 from meteora.node.log_write import LogWrite
 from meteora.node.members import Member, Members, encode_context
 from meteora.node.missed_ticks import MissedTicks
@@ -79,7 +80,6 @@ from meteora.raft import (
     Persist,
     RawNode,
     Ready,
-    RoleName,
     Settings,
     Snapshot,
     Status,
@@ -126,8 +126,6 @@ HAND_OVER_PAUSE_SECONDS = 60.0
 
 _NO_KEY = b""
 """Keys have a byte at least."""
-
-T = TypeVar("T")
 
 _log = get_logger("node")
 
@@ -181,6 +179,7 @@ class Node:
         self.node_id = settings.node_id
         self._settings = settings
         self._loop = asyncio.get_running_loop()
+        self._life = Life(self._loop, self._give_up)
         self._log_store = log
         self._state_machine = state_machine
         self._snapshots = snapshots
@@ -227,15 +226,13 @@ class Node:
         self._log_write = LogWrite(self.counts.log_write_seconds)
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
-        self._is_tidying = self._work_is_scheduled = self._is_stopping = False
+        self._is_tidying = self._work_is_scheduled = False
         self._is_looking = self._is_reclaiming = False
         self._begin_without_work()
-        self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
+        self._leadership = LeadershipWatch(self.counts, self.events, self._raw.term)
         self._parting: Parting | None = None
         """Set once the removal of this node is applied here."""
-        self._has_known_leader = self._is_search_told = False
-        """The latter: that no leader is known, and why."""
-        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self.failed = self._life.failed
         """Gets the exception that the node can't go on after."""
         self.removed: asyncio.Future[Removal] = self._loop.create_future()
         """Done when the node is no longer a member, and the others can do without it."""
@@ -244,10 +241,7 @@ class Node:
         self._inbox: list[Message] = []
         self._forwarded = ForwardedProposals(self._loop.time)
         self._to_apply: deque[Entry] = deque()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_watchers: dict[asyncio.Future[None], None] = {}
-        """In the order in which they came, so that a simulation is the same each time."""
 
     # Life
 
@@ -259,7 +253,7 @@ class Node:
             self._parting = Parting(self._loop.time())
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
-            with self._stops_on_error():
+            with self._life.stops_on_error():
                 self._raw.campaign()
         self._schedule_tick()
         self._wake()
@@ -268,8 +262,8 @@ class Node:
         """Answer everything that waits, and leave no task behind. The disk and the transport are the caller's."""
         self._give_up("the node is stopping")
         # A write that is under way is waited for: its thread can't be stopped, and the disk is closed after this.
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._life.tasks:
+            await asyncio.wait(self._life.tasks)
         if self._append_under_way is not None:
             await asyncio.wait([self._append_under_way])
         self.failed.cancel()
@@ -277,14 +271,14 @@ class Node:
 
     def _give_up(self, why: str) -> None:
         """From now on nothing is taken in and no pass is made: answer everything that waits for one."""
-        self._is_stopping = True
+        self._life.is_over = True
         if self._ticker is not None:
             self._ticker.cancel()
         self._notices.drop()
         self._writes.give_up_all(why)
         self._reads.give_up_all(why)
         self._changes.give_up_all(why)
-        self._tell_tick_watchers()
+        self._life.tell_tick_watchers()
         self._snapshots.abandon()
         for sending in self._sending_snapshots.values():
             sending.cancel()
@@ -296,8 +290,8 @@ class Node:
         # A loop that was held up has missed ticks. They are not made up for: a node that was paused would depose a
         # leader whose heartbeats lie unread in its socket.
         self._schedule_tick()
-        self._tell_tick_watchers()
-        with self._stops_on_error():
+        self._life.tell_tick_watchers()
+        with self._life.stops_on_error():
             self._raw.tick()
             self._missed_ticks.note_tick()
             self._look_after_requests(self._loop.time())
@@ -327,11 +321,6 @@ class Node:
             if self.leads:
                 self._raw.tick()
 
-    def _tell_tick_watchers(self) -> None:
-        for watcher in self._tick_watchers:
-            if not watcher.done():
-                watcher.set_result(None)
-
     def _look_after_requests(self, now: float) -> None:
         self._writes.hand_on_again(now - self._patience_seconds)
         self._reads.ask_again(now - self._patience_seconds)
@@ -351,7 +340,7 @@ class Node:
         return unanswered(self._why_unanswered(), may_be_applied=may_be_applied)
 
     def _why_unanswered(self) -> str:
-        if self._is_stopping:
+        if self._life.is_over:
             return "the node is stopping"
         if self.leader_id:
             return f"no answer in time (the leader is node {self.leader_id})"
@@ -452,7 +441,7 @@ class Node:
         await self.get(_NO_KEY, deadline)
 
     def _ensure_running(self, *, may_be_applied: bool = False) -> None:
-        if self._is_stopping:
+        if self._life.is_over:
             raise (OutcomeUnknown if may_be_applied else NotApplied)("the node is stopping: try another one")
 
     async def change_membership(self, change: ConfChange, deadline: float) -> None:
@@ -480,7 +469,7 @@ class Node:
         while self._raw.has_pending_change:
             if self._loop.time() >= deadline:
                 raise NotApplied("another membership change is still under way: try again later")
-            await self._next_tick()
+            await self._life.next_tick()
             self._ensure_running()
         if not self.leads:
             raise NotApplied("the change was not made: only the leader changes the membership")
@@ -501,9 +490,9 @@ class Node:
         """
         # A leader that removed itself stays until as many know it.
         while not (self.removed.done() if self._parting is not None else self._proposed_nothing()):
-            await self._next_tick()
+            await self._life.next_tick()
             has_lost_lead = not self.leads and self._parting is None
-            if self._is_stopping or has_lost_lead or self._loop.time() >= deadline:
+            if self._life.is_over or has_lost_lead or self._loop.time() >= deadline:
                 raise OutcomeUnknown(f"node {self.node_id} can't tell whether the change will last: look at the status")
         if self._parting is not None:
             return
@@ -517,14 +506,14 @@ class Node:
         if not self.leads:
             return False
         is_proposed = False
-        with self._stops_on_error(), suppress(ProposalDropped):
+        with self._life.stops_on_error(), suppress(ProposalDropped):
             self._raw.propose([b""])
             is_proposed = True
         return is_proposed
 
     def _propose_change(self, change: ConfChange) -> None:
         refusal: RequestError | None = None
-        with self._stops_on_error():
+        with self._life.stops_on_error():
             try:
                 self._raw.propose_conf_change(change)
             except InvalidConfChange as error:
@@ -534,33 +523,22 @@ class Node:
         if refusal is not None:
             raise refusal
 
-    async def _next_tick(self) -> None:
-        """Returns at the next tick; at once if there is none any more, because the node is stopping or has failed."""
-        if self._is_stopping:
-            return
-        watcher: asyncio.Future[None] = self._loop.create_future()
-        self._tick_watchers[watcher] = None
-        try:
-            await watcher
-        finally:
-            del self._tick_watchers[watcher]
-
     async def wait_for_leader(self, deadline: float) -> bool:
         """Until a leader is known, and where it is; False if none is by the deadline, which is in the loop's time."""
         while self.leader_id not in self._members.by_id:
-            if self._is_stopping or self._loop.time() >= deadline:
+            if self._life.is_over or self._loop.time() >= deadline:
                 return False
-            await self._next_tick()
+            await self._life.next_tick()
         return True
 
     async def hand_over(self, timeout_seconds: float) -> bool:
         """Hand leadership to the voter that is furthest ahead; whether this node leads no more when this returns."""
         deadline = self._loop.time() + timeout_seconds
         patience_ticks = self._settings.heartbeat_ticks + 2
-        while self.leads and self._loop.time() < deadline and not self._is_stopping:
+        while self.leads and self._loop.time() < deadline and not self._life.is_over:
             successor = self._best_successor()
             if successor and not self._raw.transferee:
-                with self._stops_on_error():
+                with self._life.stops_on_error():
                     self._raw.transfer_leader(successor)
                 self._wake()
             if not successor:
@@ -568,7 +546,7 @@ class Node:
                 patience_ticks -= 1
                 if patience_ticks < 0 or self._raw.configuration.voters == {self.node_id}:
                     return False
-            await self._next_tick()
+            await self._life.next_tick()
         return not self.leads
 
     async def hand_over_to(self, successor: int, deadline: float) -> None:
@@ -581,16 +559,16 @@ class Node:
         self._ensure_running()
         if not self.leads:
             raise NotApplied(f"node {self.node_id} doesn't lead; nothing was changed, try again")
-        with self._stops_on_error():
+        with self._life.stops_on_error():
             self._raw.transfer_leader(successor)
         self._wake()
         while self.leader_id != successor:
             self._ensure_hand_over(successor, deadline)
-            await self._next_tick()
+            await self._life.next_tick()
 
     def _ensure_hand_over(self, successor: int, deadline: float) -> None:
         """Raises what `hand_over_to` does, unless `successor` may be about to lead."""
-        if self._is_stopping:
+        if self._life.is_over:
             raise OutcomeUnknown(f"node {self.node_id} is stopping: node {successor} may yet lead")
         if self.leader_id not in (0, self.node_id):
             raise NotApplied(f"node {self.leader_id} was elected meanwhile, and not node {successor}")
@@ -763,13 +741,13 @@ class Node:
     def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release = FIRST_RELEASE) -> None:
         """A peer has opened its stream to this node."""
         self._releases.heard(sender, instance_id, release, self._members)
-        if raft_address and not self._is_stopping:
+        if raft_address and not self._life.is_over:
             self._addresses.stated(sender, instance_id, raft_address)
             self._transport.set_peers(self._addresses.by_peer())
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:  # noqa: ARG002  each message names its sender
         """Messages of a peer have arrived."""
-        if not self._is_stopping:
+        if not self._life.is_over:
             self._inbox += messages
             self._wake()
 
@@ -785,8 +763,8 @@ class Node:
 
     def unreachable(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
-        if not self._is_stopping:
-            with self._stops_on_error():
+        if not self._life.is_over:
+            with self._life.stops_on_error():
                 self._raw.unreachable(peer)
             self._wake()
 
@@ -815,18 +793,20 @@ class Node:
     def note_removal(self, how: Removal | None = None) -> None:
         """This node is no longer a member; None: how is to be told from whether it has heard of a leader."""
         if not self.removed.done():
-            self.removed.set_result(how or (Removal.WHILE_RUNNING if self._has_known_leader else Removal.WHILE_DOWN))
+            self.removed.set_result(
+                how or (Removal.WHILE_RUNNING if self._leadership.has_known_leader else Removal.WHILE_DOWN)
+            )
 
     # Work
 
     def _wake(self) -> None:
-        if not self._work_is_scheduled and not self._is_stopping:
+        if not self._work_is_scheduled and not self._life.is_over:
             self._work_is_scheduled = True
             self._loop.call_soon(self._work)
 
     def _work(self) -> None:
         self._work_is_scheduled = False
-        if self._is_stopping:
+        if self._life.is_over:
             return
         try:
             self._take_in()
@@ -835,21 +815,9 @@ class Node:
             self._apply()
             self._answer_reads()
             self._notice_leadership()
-        except BaseException as error:  # noqa: BLE001  as in `_stops_on_error`, which costs each pass some microseconds
+        except BaseException as error:  # noqa: BLE001  as in `Life.stops_on_error`, which costs each pass some microseconds
             # Native code may panic, which is no `Exception`.
-            self._fail(_as_exception(error))
-
-    @contextmanager
-    def _stops_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001  whatever it is, the state can't be trusted after it
-            self._fail(_as_exception(error))
-
-    def _fail(self, error: Exception) -> None:
-        if not self.failed.done():
-            self.failed.set_exception(error)
-        self._give_up(_why_failed(error))
+            self._life.fail(error)
 
     def _take_in(self) -> None:
         inbox, self._inbox = self._inbox, []
@@ -896,7 +864,7 @@ class Node:
         for state in ready.read_states:
             self._reads.confirm(state.context, state.index)
         for fetch in ready.fetches:
-            self._own(self._fetch(fetch))
+            self._life.own(self._fetch(fetch))
         for peer in ready.snapshots_wanted:
             self._send_snapshot(peer)
 
@@ -913,7 +881,7 @@ class Node:
         ):
             self._append_under_way = self._loop.create_future()
         else:
-            self._own(self._persist(persist))
+            self._life.own(self._persist(persist))
 
     async def _persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:
@@ -925,9 +893,9 @@ class Node:
         assert self._append_under_way is not None
         self._append_under_way.set_result(None)
         if error is not None:
-            self._fail(_as_exception(error))
+            self._life.fail(error)
             return
-        with self._stops_on_error():
+        with self._life.stops_on_error():
             self._end_persist(persist)
 
     def _end_persist(self, persist: Persist) -> None:
@@ -953,7 +921,7 @@ class Node:
         """Refuse puts while a voter is short of room, and give back what was deleted here."""
         if self._room.is_due(now) and not self._is_looking:
             self._is_looking = True
-            self._own(self._look_at_room())
+            self._life.own(self._look_at_room())
         if self._room.judge(self._members.configuration.all_voters, now):
             self._writes.refusal = self._room.refusal
         if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at and not self._raw.transferee:
@@ -966,12 +934,12 @@ class Node:
     async def _look_at_room(self) -> None:
         self._room.looked(self._state_machine.stored_bytes, await self._space_on_disk())
         self._is_looking = False
-        if self._is_stopping:
+        if self._life.is_over:
             return
         self._transport.tell_room(self._room.own)
         if self._room.wants_reclaim and not self._is_reclaiming:
             self._is_reclaiming = True
-            self._own(self._reclaim())
+            self._life.own(self._reclaim())
 
     async def _space_on_disk(self) -> DiskSpace | None:
         """None if nobody looks, or the disk does not say: that alone is no reason to stop, as a failed write is."""
@@ -993,8 +961,8 @@ class Node:
             is_urgent=room.is_short, is_thorough=room.take_news_of_shortage(), free_bytes=free_bytes
         )
         until = self._loop.time() + (self._loop.time() - began_at) * (1 if room.is_short else RECLAIM_IDLE)
-        while self._loop.time() < until and not self._is_stopping:
-            await self._next_tick()
+        while self._loop.time() < until and not self._life.is_over:
+            await self._life.next_tick()
         self._is_reclaiming = False
 
     def _persisted(self, persist: Persist) -> None:
@@ -1010,18 +978,6 @@ class Node:
             entries = []  # The core sees that they are gone, and wants a snapshot for the peer.
         self._raw.fetched(fetch, entries)
         self._wake()
-
-    def _own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Run `work` in a task of this node: if it fails, the node has failed."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-        return task
-
-    def _disown(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(_as_exception(error))
 
     # Applying
 
@@ -1113,7 +1069,7 @@ class Node:
     def _tidy_disk_if_due(self) -> None:
         if not self._is_tidying:
             self._is_tidying = True
-            self._own(self._tidy_disk())
+            self._life.own(self._tidy_disk())
 
     async def _tidy_disk(self) -> None:
         await self._compaction.tidy()
@@ -1125,7 +1081,7 @@ class Node:
     def _send_snapshot(self, peer: int) -> None:
         # One that lost the leadership and has it again may be sending to this peer still.
         if peer not in self._sending_snapshots:
-            self._sending_snapshots[peer] = self._own(self._sent_snapshot(peer))
+            self._sending_snapshots[peer] = self._life.own(self._sent_snapshot(peer))
 
     async def _sent_snapshot(self, peer: int) -> None:
         try:
@@ -1163,13 +1119,13 @@ class Node:
 
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         """A leader offers a snapshot. Raises `SnapshotUnwanted` or `SnapshotDamaged`."""
-        if self._is_stopping or term < self._raw.term:
-            raise SnapshotUnwanted("the node is stopping" if self._is_stopping else f"term {term} is over")
+        if self._life.is_over or term < self._raw.term:
+            raise SnapshotUnwanted("the node is stopping" if self._life.is_over else f"term {term} is over")
         commit_index = self._raw.status().commit_index
 
         async def take(manifest: Manifest) -> None:
             # If whoever sent it goes meanwhile, it is of use all the same.
-            damage = await asyncio.shield(self._own(self._take_snapshot(sender, term, manifest)))
+            damage = await asyncio.shield(self._life.own(self._take_snapshot(sender, term, manifest)))
             if damage is not None:
                 raise damage
 
@@ -1200,7 +1156,7 @@ class Node:
             # The log has come that far by itself meanwhile.
             state, self._built_state = self._built_state, None
             assert state is not None
-            self._own(self._snapshots.discard(state))
+            self._life.own(self._snapshots.discard(state))
 
     def _is_of_built_state(self, message: Message) -> bool:
         state, snapshot = self._built_state, message.snapshot
@@ -1222,7 +1178,7 @@ class Node:
     def _answer_reads(self) -> None:
         parts = self._reads.take_applied(self._state_machine.applied_index, self._settings.reads_at_once)
         if parts:
-            self._own(self._read(parts))
+            self._life.own(self._read(parts))
 
     async def _read(self, parts: deque[list[PendingRead]]) -> None:
         """One part after another, so that not all values are in memory at the same time."""
@@ -1233,7 +1189,7 @@ class Node:
                 values = await self._state_machine.get_many([read.key for read in reads])
             except Exception as error:
                 for each in (reads, *parts):
-                    self._reads.fail(each, _why_failed(error))
+                    self._reads.fail(each, why_failed(error))
                 raise
             self._reads.finish(reads, values)
             del reads, values
@@ -1242,59 +1198,13 @@ class Node:
 
     def _notice_leadership(self) -> None:
         leadership = (self._raw.term, self._raw.leader_id, self._raw.role)
-        if leadership == self._leadership:
-            return
-        before, self._leadership = self._leadership, leadership
-        self._has_known_leader |= self._raw.leader_id != 0
-        if self._raw.leader_id and leadership[:2] != before[:2]:
-            self.counts.leader_changes += 1
-        if leadership[2] is not before[2] or leadership[1] != before[1]:
-            self._log_leadership(before, leadership)
-        if self._raw.leader_id and leadership[:2] != before[:2]:
+        if leadership != self._leadership.seen and self._leadership.saw(leadership):
             # What was handed to the leader before may be lost with it; asking the new one at once saves the wait.
             self._writes.hand_on_again(self._loop.time())
             self._reads.ask_again(self._loop.time())
             self._wake()
 
-    def _log_leadership(self, before: tuple[int, int, RoleName], now: tuple[int, int, RoleName]) -> None:
-        """One line when a leader is lost, with the reason, and one when there is another."""
-        term, leader_id, role = now
-        if role is RoleName.LEADER:
-            _log.info("became leader", term=term)
-            self.events.note(f"this node became leader in term {term}")
-        elif leader_id:
-            _log.info("following a leader", leader=leader_id, term=term)
-            self.events.note(f"node {leader_id} leads in term {term}")
-        elif not self._is_search_told:
-            why = _why_no_leader(before, now)
-            _log.info(why, role=role.value, term=term)
-            self.events.note(f"{why} (term {term})")
-        self._is_search_told = leader_id == 0
-
-
-def _why_no_leader(before: tuple[int, int, RoleName], now: tuple[int, int, RoleName]) -> str:
-    (old_term, old_leader_id, old_role), (term, _, role) = before, now
-    if role is RoleName.CANDIDATE and old_role is RoleName.FOLLOWER and old_leader_id:
-        return "asking for votes: the leader hands over"
-    if role is not RoleName.FOLLOWER:
-        return "asking for votes: no leader was heard"
-    if term > old_term:
-        return "no leader is known: an election has begun"
-    if old_role is RoleName.LEADER:
-        return "no longer leading: no majority of the voters was heard, or this node is none of them any more"
-    return "no leader is known"
-
 
 def _snapshot_of(manifest: Manifest) -> Snapshot:
     """What the core has to know of a snapshot."""
     return Snapshot(manifest.index, manifest.term, Members.decode(manifest.membership).configuration)
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """What a future takes: native code that panics raises what is no `Exception`."""
-    return error if isinstance(error, Exception) else RuntimeError(repr(error))
-
-
-def _why_failed(error: Exception) -> str:
-    """For a sentence that goes on."""
-    return f"the node has failed: {str(error).removesuffix('.')}"

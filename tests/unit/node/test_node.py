@@ -479,7 +479,7 @@ def test_stopping_waits_for_the_write_that_is_under_way_and_begins_no_other(tmp_
         await one.node.stop()
         assert [type(await error_of(each)) for each in (first, second)] == [OutcomeUnknown, NotApplied]
         await asyncio.sleep(0)
-        assert not one.node._tasks
+        assert not one.node._life.tasks
         assert one.log.last_index() == before + 1
 
     alone(tmp_path, story)
@@ -492,7 +492,7 @@ def test_nothing_begins_after_stopping_that_was_due_before(tmp_path: Path) -> No
         await one.node.stop()
         for _ in range(5):
             await asyncio.sleep(0)
-        assert (one.node.status().term, one.node._tasks) == (1, set())
+        assert (one.node.status().term, one.node._life.tasks) == (1, set())
 
     leaderless(tmp_path, story)
 
