@@ -9,7 +9,7 @@ from meteora.config import DEFAULT_MAX_REQUEST_BYTES, HIGHEST_MAX_REQUEST_BYTES,
 from meteora.http1 import connection as http1
 from meteora.http2 import connection, headers, server, stream
 from meteora.http2.bounds import STALE_SECONDS
-from meteora.node import forwarded, node, reads, room, writes
+from meteora.node import forwarded, node, reads, room, room_upkeep, writes
 from meteora.rpc import admission
 from meteora.server import assembly, batch, file_handles, passwords, requests
 from meteora.storage import raft_log
@@ -132,7 +132,7 @@ IN_WORDS: Final = [
     ("a quarter more than that is free", room.DISK_CLEARED_AT == 1.25),
     ("at most a quarter of it", room.SMALL_DISK_SHARE == 4),
     ("for more than five seconds", STALE_SECONDS == 5),
-    ("a tenth of the time", node.RECLAIM_IDLE == 9),
+    ("a tenth of the time", room_upkeep.RECLAIM_IDLE == 9),
     ("4,096 in ten seconds", server.RESETS_SECONDS == 10),
 ]
 

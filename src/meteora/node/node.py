@@ -20,7 +20,6 @@ trust.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,17 +30,14 @@ from time import perf_counter
 
 from meteora.errors import (
     ChangeRefused,
-    DiskFull,
     NotApplied,
     OutcomeUnknown,
     Overloaded,
     RequestError,
-    SnapshotDamaged,
 )
 from meteora.features import FIRST_RELEASE, LEVEL_OF_USERS, OWN_RELEASE, Release, since
 from meteora.kv.command import Command, Operation, encode_batch, raise_level
 from meteora.kv.rolling_hash import encode_checkpoints
-from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.kv.users import Change as UsersChange
 from meteora.kv.users import Users
@@ -62,8 +58,10 @@ from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
 from meteora.node.releases import Releases
 from meteora.node.room import Alarm, RoomWatch
+from meteora.node.room_upkeep import RoomUpkeep
 from meteora.node.scans import Scans
-from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
+from meteora.node.snapshot_traffic import SnapshotSending, SnapshotTaking
+from meteora.node.snapshots import Snapshots
 from meteora.node.writes import PendingWrites, unanswered
 from meteora.observability.events import RecentEvents
 from meteora.observability.logs import get_logger
@@ -81,7 +79,6 @@ from meteora.raft import (
     RawNode,
     Ready,
     Settings,
-    Snapshot,
     Status,
     decode_conf_change,
 )
@@ -90,15 +87,11 @@ from meteora.raft.membership import Configuration
 from meteora.raft.text import configuration_text
 from meteora.storage.disk_space import DiskSpace
 from meteora.storage.raft_log import RaftLog
-from meteora.storage.snapshot_files import Manifest
-from meteora.storage.snapshot_transfer import SnapshotSource
 from meteora.transport.interface import (
     REMOVALS,
     IncomingSnapshot,
     Refusal,
     Room,
-    SnapshotNotSent,
-    SnapshotUnusable,
     Transport,
 )
 
@@ -114,12 +107,6 @@ FEW_ENTRIES = 32
 
 PROMOTION_LAG_ENTRIES = 100
 """A learner that is this close to the commit index has caught up: what it lacks is on its way."""
-
-SNAPSHOT_PAUSE_SECONDS = 1.0
-"""Before a snapshot that did not get through is sent again."""
-
-RECLAIM_IDLE = 9
-"""How many times as long as it took nothing is given back afterwards, while puts are taken."""
 
 HAND_OVER_PAUSE_SECONDS = 60.0
 """Between two attempts of a leader without room on its disk to let another one lead: deletes wait meanwhile."""
@@ -183,11 +170,7 @@ class Node:
         self._log_store = log
         self._state_machine = state_machine
         self._snapshots = snapshots
-        self._sending_snapshots: dict[int, asyncio.Task[None]] = {}
-        """By the peer."""
         self._compaction = Compaction(log, state_machine, snapshots.outgoing, settings.snapshot_catchup_entries)
-        self._built_state: State | None = None
-        """Of a snapshot that was received: durable, and not installed yet."""
         self._transport: Transport
         self._members = Members.decode(state_machine.membership)
         self._raw = RawNode(
@@ -213,6 +196,7 @@ class Node:
         """For backups and exports."""
         self._divergence = DivergenceAlarm(settings.node_id)
         self._room = RoomWatch(settings.node_id, settings.quota_bytes, settings.min_free_bytes)
+        self._room_upkeep = RoomUpkeep(self._room, state_machine, self._life, settings.disk_space)
         self._hand_over_at = 0.0
         """Not before that, in the loop's time, does it let another one lead because of its disk."""
         self._releases = Releases(settings.node_id, settings.instance_id, settings.release)
@@ -223,11 +207,16 @@ class Node:
         self.counts = NodeCounts()
         """Of its work, for metrics."""
         self.events = RecentEvents()
+        self._snapshot_sending = SnapshotSending(
+            self._raw, log, snapshots, life=self._life, counts=self.counts, wake=self._wake
+        )
+        self._snapshot_taking = SnapshotTaking(
+            self.node_id, self._raw, snapshots, life=self._life, receive=self.receive
+        )
         self._log_write = LogWrite(self.counts.log_write_seconds)
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
         self._is_tidying = self._work_is_scheduled = False
-        self._is_looking = self._is_reclaiming = False
         self._begin_without_work()
         self._leadership = LeadershipWatch(self.counts, self.events, self._raw.term)
         self._parting: Parting | None = None
@@ -280,8 +269,7 @@ class Node:
         self._changes.give_up_all(why)
         self._life.tell_tick_watchers()
         self._snapshots.abandon()
-        for sending in self._sending_snapshots.values():
-            sending.cancel()
+        self._snapshot_sending.give_up()
 
     def _schedule_tick(self) -> None:
         self._ticker = self._loop.call_later(self._settings.tick_seconds, self._tick)
@@ -828,7 +816,7 @@ class Node:
             if message.kind is MessageKind.PROPOSE:
                 self._forwarded.add(message, self._state_machine.level)
             elif message.kind is MessageKind.SNAPSHOT:
-                self._step_snapshot(message)
+                self._snapshot_taking.step(message)
             elif not (is_stalled and message.kind is MessageKind.APPEND):
                 self._raw.step(message)
         if not self._log_write.is_under_way and not is_stalled:
@@ -866,7 +854,7 @@ class Node:
         for fetch in ready.fetches:
             self._life.own(self._fetch(fetch))
         for peer in ready.snapshots_wanted:
-            self._send_snapshot(peer)
+            self._snapshot_sending.begin(peer, self._transport)
 
     def _begin_persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:
@@ -919,9 +907,7 @@ class Node:
 
     def _look_after_room(self, now: float) -> None:
         """Refuse puts while a voter is short of room, and give back what was deleted here."""
-        if self._room.is_due(now) and not self._is_looking:
-            self._is_looking = True
-            self._life.own(self._look_at_room())
+        self._room_upkeep.look_if_due(now, self._transport.tell_room)
         if self._room.judge(self._members.configuration.all_voters, now):
             self._writes.refusal = self._room.refusal
         if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at and not self._raw.transferee:
@@ -930,40 +916,6 @@ class Node:
                 self._hand_over_at = now + HAND_OVER_PAUSE_SECONDS
                 _log.info("handing over to a node that has room on its disk", successor=successor)
                 self._raw.transfer_leader(successor)
-
-    async def _look_at_room(self) -> None:
-        self._room.looked(self._state_machine.stored_bytes, await self._space_on_disk())
-        self._is_looking = False
-        if self._life.is_over:
-            return
-        self._transport.tell_room(self._room.own)
-        if self._room.wants_reclaim and not self._is_reclaiming:
-            self._is_reclaiming = True
-            self._life.own(self._reclaim())
-
-    async def _space_on_disk(self) -> DiskSpace | None:
-        """None if nobody looks, or the disk does not say: that alone is no reason to stop, as a failed write is."""
-        look = self._settings.disk_space
-        if look is None or not self._room.looks_at_disk:
-            return None
-        try:
-            space = await asyncio.to_thread(look)
-        except OSError as error:
-            self._room.note_unseen(str(error))
-            return None
-        return space
-
-    async def _reclaim(self) -> None:
-        """Give back what was deleted: half of the time at most, and less while puts are taken, which go on with it."""
-        room, began_at = self._room, self._loop.time()
-        free_bytes = room.own.free_bytes if room.looks_at_disk else math.inf
-        await self._state_machine.reclaim(
-            is_urgent=room.is_short, is_thorough=room.take_news_of_shortage(), free_bytes=free_bytes
-        )
-        until = self._loop.time() + (self._loop.time() - began_at) * (1 if room.is_short else RECLAIM_IDLE)
-        while self._loop.time() < until and not self._life.is_over:
-            await self._life.next_tick()
-        self._is_reclaiming = False
 
     def _persisted(self, persist: Persist) -> None:
         self._transport.send(persist.messages)
@@ -1078,93 +1030,12 @@ class Node:
 
     # Snapshots
 
-    def _send_snapshot(self, peer: int) -> None:
-        # One that lost the leadership and has it again may be sending to this peer still.
-        if peer not in self._sending_snapshots:
-            self._sending_snapshots[peer] = self._life.own(self._sent_snapshot(peer))
-
-    async def _sent_snapshot(self, peer: int) -> None:
-        try:
-            is_sent = await self._is_sent(peer)
-        finally:
-            # Before the core is told: in its next pass already it may want another one for this peer.
-            del self._sending_snapshots[peer]
-        self._raw.snapshot_finished(peer, ok=is_sent)
-        self._wake()
-
-    async def _is_sent(self, peer: int) -> bool:
-        """Sends a snapshot to the peer, and says whether it has it; if not, only after a pause."""
-        try:
-            # Whatever the log has after that is still to be had when the peer asks for it.
-            async with self._snapshots.outgoing.lent(self._log_store.first_index() - 1) as source:
-                return source is not None and await self._sent_to(peer, source)
-        except (SnapshotNotSent, DiskFull) as error:
-            self.counts.snapshots_not_sent += 1
-            _log.warning("a snapshot was not sent, it will be tried again", peer=peer, cause=str(error))
-            if isinstance(error, SnapshotUnusable):
-                self._snapshots.outgoing.doubt()
-            await asyncio.sleep(SNAPSHOT_PAUSE_SECONDS)
-            return False
-
-    async def _sent_to(self, peer: int, source: SnapshotSource) -> bool:
-        """False if the peer does not want it any more. Raises `SnapshotNotSent`."""
-        message = self._raw.snapshot_started(peer, _snapshot_of(source.manifest))
-        if message is None:
-            return False
-        _log.info("sending a snapshot", peer=peer, index=source.manifest.index)
-        await self._transport.send_snapshot(peer, Outgoing(message.term, source))
-        self.counts.snapshots_sent += 1
-        _log.info("a snapshot was sent", peer=peer, index=source.manifest.index)
-        return True
-
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         """A leader offers a snapshot. Raises `SnapshotUnwanted` or `SnapshotDamaged`."""
-        if self._life.is_over or term < self._raw.term:
-            raise SnapshotUnwanted("the node is stopping" if self._life.is_over else f"term {term} is over")
-        commit_index = self._raw.status().commit_index
-
-        async def take(manifest: Manifest) -> None:
-            # If whoever sent it goes meanwhile, it is of use all the same.
-            damage = await asyncio.shield(self._life.own(self._take_snapshot(sender, term, manifest)))
-            if damage is not None:
-                raise damage
-
-        try:
-            return self._snapshots.incoming.open(sender, term, manifest, commit_index, take)
-        except SnapshotOvertaken as overtaken:
-            # The leader has missed an answer of this node, and would offer the same again for ever: the core answers.
-            self._receive_snapshot(sender, term, overtaken.manifest)
-            raise
-
-    async def _take_snapshot(self, sender: int, term: int, manifest: Manifest) -> SnapshotDamaged | None:
-        """Make a state of what was received, and let the core decide about it; what is wrong with it, if anything."""
-        try:
-            self._built_state = await self._snapshots.build(manifest)
-        except SnapshotDamaged as damage:
-            return damage
-        if self._built_state is not None:
-            self._receive_snapshot(sender, term, manifest)
-        return None
-
-    def _receive_snapshot(self, sender: int, term: int, manifest: Manifest) -> None:
-        snapshot = _snapshot_of(manifest)
-        self.receive(sender, [Message(MessageKind.SNAPSHOT, sender, self.node_id, term, snapshot=snapshot)])
-
-    def _step_snapshot(self, message: Message) -> None:
-        self._raw.step(message)
-        if self._is_of_built_state(message) and not self._raw.is_restoring:
-            # The log has come that far by itself meanwhile.
-            state, self._built_state = self._built_state, None
-            assert state is not None
-            self._life.own(self._snapshots.discard(state))
-
-    def _is_of_built_state(self, message: Message) -> bool:
-        state, snapshot = self._built_state, message.snapshot
-        return state is not None and snapshot is not None and state.index == snapshot.index
+        return self._snapshot_taking.offered(sender, term, manifest)
 
     async def _install_snapshot(self, hard_state: HardState | None) -> None:
-        state, self._built_state = self._built_state, None
-        assert state is not None
+        state = self._snapshot_taking.take_built()
         await self._snapshots.install(state, hard_state)
         self._changes.skipped(state.index)
         self._releases.raised.set()
@@ -1203,8 +1074,3 @@ class Node:
             self._writes.hand_on_again(self._loop.time())
             self._reads.ask_again(self._loop.time())
             self._wake()
-
-
-def _snapshot_of(manifest: Manifest) -> Snapshot:
-    """What the core has to know of a snapshot."""
-    return Snapshot(manifest.index, manifest.term, Members.decode(manifest.membership).configuration)
