@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from meteora.errors import NotApplied, OutcomeUnknown
+
 T = TypeVar("T")
 
 
@@ -26,6 +28,11 @@ class Life:
         """What is under way."""
         self._tick_watchers: dict[asyncio.Future[None], None] = {}
         """In the order in which they came, so that a simulation is the same each time."""
+
+    def ensure_goes_on(self, *, may_be_applied: bool = False) -> None:
+        """Raises `NotApplied` once nothing is begun any more; `OutcomeUnknown` for what may have been sent before."""
+        if self.is_over:
+            raise (OutcomeUnknown if may_be_applied else NotApplied)("the node is stopping: try another one")
 
     def own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run `work` in a task of this node: if it fails, the node has failed."""

@@ -30,8 +30,6 @@ from time import perf_counter
 
 from meteora.errors import (
     ChangeRefused,
-    NotApplied,
-    OutcomeUnknown,
     Overloaded,
     RequestError,
 )
@@ -42,17 +40,18 @@ from meteora.kv.state_machine import StateMachine
 from meteora.kv.users import Change as UsersChange
 from meteora.kv.users import Users
 from meteora.node.addresses import PeerAddresses
-from meteora.node.changes import PendingChanges
 from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
 from meteora.node.counts import Load, NodeCounts
 from meteora.node.divergence import DivergenceAlarm
 from meteora.node.forwarded import ForwardedProposals
 from meteora.node.freshness import AppliedState, Freshness, StaleRead
+from meteora.node.hand_over import HandOver
 from meteora.node.leadership import LeadershipWatch
 from meteora.node.life import Life, why_failed
 from meteora.node.log_write import LogWrite
-from meteora.node.members import Member, Members, encode_context
+from meteora.node.members import Member, Members
+from meteora.node.membership import MembershipChanges
 from meteora.node.missed_ticks import MissedTicks
 from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
@@ -66,8 +65,6 @@ from meteora.node.writes import PendingWrites, unanswered
 from meteora.observability.events import RecentEvents
 from meteora.observability.logs import get_logger
 from meteora.raft import (
-    Change,
-    ChangeKind,
     ConfChange,
     Entry,
     EntryKind,
@@ -83,7 +80,6 @@ from meteora.raft import (
     decode_conf_change,
 )
 from meteora.raft.errors import Compacted, InvalidConfChange, ProposalDropped
-from meteora.raft.membership import Configuration
 from meteora.raft.text import configuration_text
 from meteora.storage.disk_space import DiskSpace
 from meteora.storage.raft_log import RaftLog
@@ -104,9 +100,6 @@ MAX_USERS_CHANGE_BYTES = 16 << 20
 
 FEW_ENTRIES = 32
 """Are never too many, however long they are."""
-
-PROMOTION_LAG_ENTRIES = 100
-"""A learner that is this close to the commit index has caught up: what it lacks is on its way."""
 
 HAND_OVER_PAUSE_SECONDS = 60.0
 """Between two attempts of a leader without room on its disk to let another one lead: deletes wait meanwhile."""
@@ -187,8 +180,6 @@ class Node:
             random_below=settings.random_below,
         )
         self._raw.set_stranger(is_stranger=self._is_stranger)
-        self._changed_at_index = max(state_machine.applied_index, 1)
-        """Where the membership changed last, or later."""
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self.freshness = Freshness()
@@ -201,7 +192,6 @@ class Node:
         """Not before that, in the loop's time, does it let another one lead because of its disk."""
         self._releases = Releases(settings.node_id, settings.instance_id, settings.release)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
-        self._changes = PendingChanges(self._loop)
         self._notices = CommitNotices(self._loop)
         self._addresses = PeerAddresses(settings.node_id, self._members)
         self.counts = NodeCounts()
@@ -225,6 +215,14 @@ class Node:
         """Gets the exception that the node can't go on after."""
         self.removed: asyncio.Future[Removal] = self._loop.create_future()
         """Done when the node is no longer a member, and the others can do without it."""
+        self._membership = MembershipChanges(
+            self._raw,
+            self._life,
+            wake=self._wake,
+            may_leave=self.removed.done,
+            changed_at_index=max(state_machine.applied_index, 1),
+        )
+        self._hand_over = HandOver(self.node_id, self._raw, self._life, self._wake, settings.heartbeat_ticks)
 
     def _begin_without_work(self) -> None:
         self._inbox: list[Message] = []
@@ -239,7 +237,7 @@ class Node:
         self._transport = transport
         self._transport.set_peers(self._addresses.by_peer())
         if (self.node_id, self._settings.instance_id) in self._members.removed:
-            self._parting = Parting(self._loop.time())
+            self._begin_parting()
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
             with self._life.stops_on_error():
@@ -266,7 +264,7 @@ class Node:
         self._notices.drop()
         self._writes.give_up_all(why)
         self._reads.give_up_all(why)
-        self._changes.give_up_all(why)
+        self._membership.pending.give_up_all(why)
         self._life.tell_tick_watchers()
         self._snapshots.abandon()
         self._snapshot_sending.give_up()
@@ -288,7 +286,7 @@ class Node:
             self._look_after_disk(self._loop.time())
             self._look_after_room(self._loop.time())
             self._tidy_disk_if_due()
-            self._promote_learners()
+            self._membership.promote_learners(self._members)
             self._raise_level()
             self._compare_states(self._loop.time())
             self.freshness.note_time(self._settings.clock())
@@ -315,7 +313,7 @@ class Node:
         why = self._why_unanswered()
         self._writes.expire(now, why)
         self._reads.expire(now, why)
-        self._changes.expire(now, why)
+        self._membership.pending.expire(now, why)
 
     @property
     def _patience_seconds(self) -> float:
@@ -363,7 +361,7 @@ class Node:
     # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
 
     def _queue_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> asyncio.Future[None]:
-        self._ensure_running()
+        self._life.ensure_goes_on()
         result = self._writes.add_own(operation, key, value, deadline)
         self._wake()
         return result
@@ -374,7 +372,7 @@ class Node:
         `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`, at once or when it is
         awaited. Who does not wait any more may cancel it.
         """
-        self._ensure_running(may_be_applied=command.retry)
+        self._life.ensure_goes_on(may_be_applied=command.retry)
         result = self._writes.add(command, deadline)
         self._wake()
         return result
@@ -384,7 +382,7 @@ class Node:
 
         `deadline` is in the loop's time. Raises `Overloaded` or `NotApplied`, at once or when it is awaited.
         """
-        self._ensure_running()
+        self._life.ensure_goes_on()
         result = self._reads.add(key, deadline)
         self._wake()
         return result
@@ -399,7 +397,7 @@ class Node:
 
     def queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """As `get_stale`, without what it says of its age, which is for `applied_state` and `stale_read` to tell."""
-        self._ensure_running()
+        self._life.ensure_goes_on()
         if not self.freshness.is_looking:
             self._look_how_fresh()
         result = self._reads.add_stale(key, deadline)
@@ -428,88 +426,17 @@ class Node:
         """Until all is applied here that was acknowledged anywhere before the call. Deadline and errors as `get`."""
         await self.get(_NO_KEY, deadline)
 
-    def _ensure_running(self, *, may_be_applied: bool = False) -> None:
-        if self._life.is_over:
-            raise (OutcomeUnknown if may_be_applied else NotApplied)("the node is stopping: try another one")
-
     async def change_membership(self, change: ConfChange, deadline: float) -> None:
-        """Make a change of membership, here at the leader, once the changes before it are applied.
-
-        When this returns, it can't be forgotten: a majority of the new members has on disk that it is committed.
-        `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, or a voter of a node that
-        has yet to catch up, `NotApplied` if this node doesn't lead or the change was not proposed in time,
-        `OutcomeUnknown`.
-        """
-        await self.wait_for_changes(deadline)
-        self._ensure_know_themselves_in(self._after(change).voters - self._raw.configuration.voters)
-        self._propose_change(change)
-        await self._applied_here(deadline)
-        await self._spread_commit(deadline)
+        """See `MembershipChanges.make`."""
+        await self._membership.make(change, deadline)
 
     async def wait_for_changes(self, deadline: float) -> None:
-        """Until this node leads and no membership change is under way.
+        """See `MembershipChanges.wait_for_others`."""
+        await self._membership.wait_for_others(deadline)
 
-        What is decided then, and handed to `change_membership` without another `await` between, is decided on the
-        members as they are. `deadline` is in the loop's time. Raises `NotApplied` if it is over, or this node doesn't
-        lead.
-        """
-        self._ensure_running()
-        while self._raw.has_pending_change:
-            if self._loop.time() >= deadline:
-                raise NotApplied("another membership change is still under way: try again later")
-            await self._life.next_tick()
-            self._ensure_running()
-        if not self.leads:
-            raise NotApplied("the change was not made: only the leader changes the membership")
-
-    def _applied_here(self, deadline: float) -> asyncio.Future[None]:
-        """Until the newest entry is applied. Errors as `PendingChanges.add` tells them."""
-        self._ensure_running()
-        status = self._raw.status()
-        result = self._changes.add(status.last_index, status.term, deadline)
-        self._wake()
-        return result
-
-    async def _spread_commit(self, deadline: float) -> None:
-        """Until a majority of the members, as they are now, has on disk that the last change of them is committed.
-
-        Whoever has the empty entry that comes after it has with it, by the same write, the commit index that came with
-        it. Before, the others might count on who was removed, should this node be lost. Raises `OutcomeUnknown`.
-        """
-        # A leader that removed itself stays until as many know it.
-        while not (self.removed.done() if self._parting is not None else self._proposed_nothing()):
-            await self._life.next_tick()
-            has_lost_lead = not self.leads and self._parting is None
-            if self._life.is_over or has_lost_lead or self._loop.time() >= deadline:
-                raise OutcomeUnknown(f"node {self.node_id} can't tell whether the change will last: look at the status")
-        if self._parting is not None:
-            return
-        try:
-            await self._applied_here(deadline)
-        except NotApplied as error:
-            raise OutcomeUnknown("another leader took over, which may or may not know of the change") from error
-
-    def _proposed_nothing(self) -> bool:
-        """Whether an empty entry could be proposed here: not while this leader hands over, for one."""
-        if not self.leads:
-            return False
-        is_proposed = False
-        with self._life.stops_on_error(), suppress(ProposalDropped):
-            self._raw.propose([b""])
-            is_proposed = True
-        return is_proposed
-
-    def _propose_change(self, change: ConfChange) -> None:
-        refusal: RequestError | None = None
-        with self._life.stops_on_error():
-            try:
-                self._raw.propose_conf_change(change)
-            except InvalidConfChange as error:
-                refusal = ChangeRefused(str(error))
-            except ProposalDropped as error:
-                refusal = NotApplied(f"the change was not made: {error}")
-        if refusal is not None:
-            raise refusal
+    def silent_voters_after(self, change: ConfChange) -> frozenset[int]:
+        """See `MembershipChanges.silent_voters_after`."""
+        return self._membership.silent_voters_after(change)
 
     async def wait_for_leader(self, deadline: float) -> bool:
         """Until a leader is known, and where it is; False if none is by the deadline, which is in the loop's time."""
@@ -520,81 +447,12 @@ class Node:
         return True
 
     async def hand_over(self, timeout_seconds: float) -> bool:
-        """Hand leadership to the voter that is furthest ahead; whether this node leads no more when this returns."""
-        deadline = self._loop.time() + timeout_seconds
-        patience_ticks = self._settings.heartbeat_ticks + 2
-        while self.leads and self._loop.time() < deadline and not self._life.is_over:
-            successor = self._best_successor()
-            if successor and not self._raw.transferee:
-                with self._life.stops_on_error():
-                    self._raw.transfer_leader(successor)
-                self._wake()
-            if not successor:
-                # A leader that has just checked its quorum has yet to hear of anybody again.
-                patience_ticks -= 1
-                if patience_ticks < 0 or self._raw.configuration.voters == {self.node_id}:
-                    return False
-            await self._life.next_tick()
-        return not self.leads
+        """See `HandOver.to_the_best`."""
+        return await self._hand_over.to_the_best(timeout_seconds)
 
     async def hand_over_to(self, successor: int, deadline: float) -> None:
-        """Let `successor`, another voter, lead in place of this node: it does when this returns.
-
-        It is tried once, for an election timeout, because writes wait meanwhile. `deadline` is in the loop's time.
-        Raises `NotApplied` if this node doesn't lead (any more), `OutcomeUnknown` if `successor` did not take over by
-        then: it may yet do so.
-        """
-        self._ensure_running()
-        if not self.leads:
-            raise NotApplied(f"node {self.node_id} doesn't lead; nothing was changed, try again")
-        with self._life.stops_on_error():
-            self._raw.transfer_leader(successor)
-        self._wake()
-        while self.leader_id != successor:
-            self._ensure_hand_over(successor, deadline)
-            await self._life.next_tick()
-
-    def _ensure_hand_over(self, successor: int, deadline: float) -> None:
-        """Raises what `hand_over_to` does, unless `successor` may be about to lead."""
-        if self._life.is_over:
-            raise OutcomeUnknown(f"node {self.node_id} is stopping: node {successor} may yet lead")
-        if self.leader_id not in (0, self.node_id):
-            raise NotApplied(f"node {self.leader_id} was elected meanwhile, and not node {successor}")
-        has_given_up = self.leads and self._raw.transferee != successor
-        if has_given_up or self._loop.time() >= deadline:
-            raise OutcomeUnknown(f"node {successor} did not take over in time: it may be far behind, or just stopped")
-
-    def _ensure_know_themselves_in(self, voters: frozenset[int]) -> None:
-        """Raises `ChangeRefused` if one of them could not vote yet."""
-        for each in sorted(voters):
-            if not self._knows_itself_in(each):
-                raise ChangeRefused(
-                    f"node {each} has yet to learn that it was let in: as a learner it catches up first"
-                )
-
-    def _knows_itself_in(self, peer: int) -> bool:
-        """Whether a peer has the entry that let it in: before that, it would be a voter that doesn't vote.
-
-        See `Raft.is_stranger`. The entry of the last change stands for that one.
-        """
-        progress = self._raw.status().peers.get(peer)
-        return progress is not None and progress.match_index >= self._changed_at_index
-
-    def _promote_learners(self) -> None:
-        """Make a voter of a learner that asked for it and has caught up."""
-        if not self.leads or not self.members.configuration.learners:
-            return
-        status = self._raw.status()
-        for learner in sorted(status.configuration.learners):
-            member, peer = self._members.by_id[learner], status.peers[learner]
-            if not (member.promote and peer.recent_active and self._knows_itself_in(learner)):
-                continue
-            if peer.match_index + PROMOTION_LAG_ENTRIES >= status.commit_index:
-                context = encode_context({learner: member._replace(promote=False)})
-                # Not now means at one of the next ticks.
-                with suppress(InvalidConfChange, ProposalDropped):
-                    self._raw.propose_conf_change(ConfChange((Change(ChangeKind.ADD_VOTER, learner),), context=context))
-                return
+        """See `HandOver.to`."""
+        await self._hand_over.to(successor, deadline)
 
     @property
     def level(self) -> int:
@@ -634,31 +492,9 @@ class Node:
                 self._releases.proposed(self._raw.term, level)
                 _log.info("raising the feature level: all members support it", level=level)
 
-    def _best_successor(self, is_fit: Callable[[int], bool] = lambda _: True) -> int:
-        status = self._raw.status()
-        others = status.configuration.voters - {self.node_id}
-        alive = [peer for peer in sorted(others) if status.peers[peer].recent_active and is_fit(peer)]
-        return max(alive, key=lambda peer: status.peers[peer].match_index, default=0)
-
     def hears(self, peer: int) -> bool:
         """Whether this leader has heard `peer` within the last one to two election timeouts."""
         return peer in self._raw.heard
-
-    def silent_voters_after(self, change: ConfChange) -> frozenset[int]:
-        """Those of the voters that `change` would leave whom this leader has not heard lately, if they matter.
-
-        Empty if the others are a majority, or the voters stay the same. Raises `ChangeRefused` if the change can't be
-        made at all.
-        """
-        after, heard = self._after(change), self._raw.heard
-        is_same = after.voters == self._raw.configuration.voters
-        return frozenset() if is_same or after.has_majority(heard) else after.voters - heard
-
-    def _after(self, change: ConfChange) -> Configuration:
-        try:
-            return self._raw.configuration.after(change)
-        except InvalidConfChange as error:
-            raise ChangeRefused(str(error)) from error
 
     # What the world sees
 
@@ -901,7 +737,7 @@ class Node:
             return
         others = self._raw.heard - {self.node_id}
         if self.leads and not self._raw.transferee and self._raw.configuration.has_majority(others):
-            successor = self._best_successor()
+            successor = self._hand_over.best_successor()
             if successor and took_seconds > self._patience_seconds:
                 self._raw.transfer_leader(successor)
 
@@ -911,7 +747,7 @@ class Node:
         if self._room.judge(self._members.configuration.all_voters, now):
             self._writes.refusal = self._room.refusal
         if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at and not self._raw.transferee:
-            successor = self._best_successor(self._room.has_disk)
+            successor = self._hand_over.best_successor(self._room.has_disk)
             if successor:
                 self._hand_over_at = now + HAND_OVER_PAUSE_SECONDS
                 _log.info("handing over to a node that has room on its disk", successor=successor)
@@ -956,7 +792,7 @@ class Node:
         if self._state_machine.level > level:
             self._releases.raised.set()
         for entry in entries:
-            self._changes.applied(entry.index, entry.term)
+            self._membership.pending.applied(entry.index, entry.term)
         return entries[-1]
 
     def _apply_change(self, entry: Entry) -> None:
@@ -968,12 +804,12 @@ class Node:
             # The same on every replica: the entry is counted as applied, and changes nothing.
             _log.warning("a membership change makes no sense and is ignored", index=entry.index, cause=str(error))
         self._state_machine.apply_membership(entry, members.encode())
-        self._changes.applied(entry.index, entry.term)
+        self._membership.pending.applied(entry.index, entry.term)
         if members is not self._members:
             self._switch_to(members, entry.index)
 
     def _switch_to(self, members: Members, index: int) -> None:
-        self._changed_at_index = index
+        self._membership.changed_at_index = index
         self._addresses.switch_to(members, self._loop.time())
         before, self._members = self._members.by_id.get(self.node_id), members
         if self._is_in(before) or self._is_in(members.by_id.get(self.node_id)):
@@ -986,7 +822,7 @@ class Node:
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         if self._is_in(before) and self.node_id not in members.by_id:
             _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
-            self._parting = Parting(self._loop.time())
+            self._begin_parting()
 
     @property
     def _is_stranger(self) -> bool:
@@ -997,6 +833,10 @@ class Node:
     def _is_in(self, member: Member | None) -> bool:
         """Whether what is recorded under this node's id is about this data directory."""
         return member is not None and member.instance_id in (0, self._settings.instance_id)
+
+    def _begin_parting(self) -> None:
+        self._parting = Parting(self._loop.time())
+        self._membership.is_leaving = True
 
     def _say_farewell(self, now: float) -> None:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""
@@ -1037,7 +877,7 @@ class Node:
     async def _install_snapshot(self, hard_state: HardState | None) -> None:
         state = self._snapshot_taking.take_built()
         await self._snapshots.install(state, hard_state)
-        self._changes.skipped(state.index)
+        self._membership.pending.skipped(state.index)
         self._releases.raised.set()
         self.counts.snapshots_installed += 1
         _log.info("installed a snapshot", index=state.index, term=state.term)

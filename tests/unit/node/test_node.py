@@ -1211,7 +1211,7 @@ def test_a_change_whose_leader_has_lost_the_lead_is_not_called_made_for_what_the
             former = trio.followers[0].node
             trio.network.sent.clear()
             # It has applied its change, and follows by now.
-            error = await error_of(former._spread_commit(soon()))
+            error = await error_of(former._membership._spread_commit(soon()))
             assert isinstance(error, OutcomeUnknown)
             assert trio.network.sent_by(former.node_id, MessageKind.PROPOSE) == []
 
