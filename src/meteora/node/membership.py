@@ -12,6 +12,7 @@ from meteora.errors import ChangeRefused, NotApplied, OutcomeUnknown, RequestErr
 from meteora.node.changes import PendingChanges
 from meteora.node.life import Life
 from meteora.node.members import Members, encode_context
+from meteora.node.removal import OwnRemoval
 from meteora.raft import Change, ChangeKind, ConfChange, RawNode
 from meteora.raft.errors import InvalidConfChange, ProposalDropped
 from meteora.raft.membership import Configuration
@@ -29,21 +30,19 @@ class MembershipChanges:
         life: Life,
         *,
         wake: Callable[[], None],
-        may_leave: Callable[[], bool],
+        removal: OwnRemoval,
         changed_at_index: int,
     ) -> None:
-        """`wake` has the node look what its core has to do; `may_leave`: whether, once removed, it may stop."""
+        """`wake` has the node look what its core has to do; `removal` is that of this node."""
         self._raw = raw
         self._life = life
         self._wake = wake
-        self._may_leave = may_leave
+        self._removal = removal
         self._loop = asyncio.get_running_loop()
         self.pending = PendingChanges(self._loop)
         """Those that are proposed and not applied."""
         self.changed_at_index = changed_at_index
         """Where the membership changed last, or later."""
-        self.is_leaving = False
-        """Whether the removal of this node itself is applied here."""
 
     async def make(self, change: ConfChange, deadline: float) -> None:
         """Make a change, here at the leader, once the changes before it are applied.
@@ -148,13 +147,13 @@ class MembershipChanges:
         it. Raises `OutcomeUnknown`.
         """
         # A leader that removed itself stays until as many know it.
-        while not (self._may_leave() if self.is_leaving else self._proposed_nothing()):
+        while not (self._removal.over.done() if self._removal.is_applied else self._proposed_nothing()):
             await self._life.next_tick()
-            has_lost_lead = not self._raw.leads and not self.is_leaving
+            has_lost_lead = not self._raw.leads and not self._removal.is_applied
             if self._life.is_over or has_lost_lead or self._loop.time() >= deadline:
                 me = self._raw.status().node_id
                 raise OutcomeUnknown(f"node {me} can't tell whether the change will last: look at the status")
-        if self.is_leaving:
+        if self._removal.is_applied:
             return
         try:
             await self._applied_here(deadline)

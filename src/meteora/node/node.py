@@ -21,19 +21,13 @@ trust.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from time import perf_counter
 
-from meteora.errors import (
-    ChangeRefused,
-    Overloaded,
-    RequestError,
-)
-from meteora.features import FIRST_RELEASE, LEVEL_OF_USERS, OWN_RELEASE, Release, since
+from meteora.errors import ChangeRefused, Overloaded, RequestError
+from meteora.features import FIRST_RELEASE, LEVEL_OF_USERS, Release, since
 from meteora.kv.command import Command, Operation, encode_batch, raise_level
 from meteora.kv.rolling_hash import encode_checkpoints
 from meteora.kv.state_machine import StateMachine
@@ -53,12 +47,13 @@ from meteora.node.log_write import LogWrite
 from meteora.node.members import Member, Members
 from meteora.node.membership import MembershipChanges
 from meteora.node.missed_ticks import MissedTicks
-from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
 from meteora.node.releases import Releases
+from meteora.node.removal import OwnRemoval, Removal
 from meteora.node.room import Alarm, RoomWatch
 from meteora.node.room_upkeep import RoomUpkeep
 from meteora.node.scans import Scans
+from meteora.node.settings import NodeSettings
 from meteora.node.snapshot_traffic import SnapshotSending, SnapshotTaking
 from meteora.node.snapshots import Snapshots
 from meteora.node.writes import PendingWrites, unanswered
@@ -81,15 +76,8 @@ from meteora.raft import (
 )
 from meteora.raft.errors import Compacted, InvalidConfChange, ProposalDropped
 from meteora.raft.text import configuration_text
-from meteora.storage.disk_space import DiskSpace
 from meteora.storage.raft_log import RaftLog
-from meteora.transport.interface import (
-    REMOVALS,
-    IncomingSnapshot,
-    Refusal,
-    Room,
-    Transport,
-)
+from meteora.transport.interface import IncomingSnapshot, Refusal, Room, Transport
 
 MAX_UNAPPLIED_ENTRIES = 1_000
 MAX_UNAPPLIED_BYTES = 64 << 20
@@ -108,47 +96,6 @@ _NO_KEY = b""
 """Keys have a byte at least."""
 
 _log = get_logger("node")
-
-
-class Removal(Enum):
-    """How a node came to be no member any more."""
-
-    WHILE_RUNNING = "while running"
-    """It was a member in this run."""
-    WHILE_DOWN = "while down"
-    """It has not heard of a leader in this run: it was removed before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings:
-    """What a node needs to know besides its disk and its peers."""
-
-    node_id: int
-    instance_id: int
-    """Of this node's data directory."""
-    session_id: int
-    """Random, not 0, and new at every start: names this run of the node."""
-    tick_seconds: float
-    election_ticks: int
-    heartbeat_ticks: int
-    snapshot_catchup_entries: int
-    """Applied entries that the log keeps for followers that are slow; who lacks more gets a snapshot."""
-    lease_reads: bool
-    """See `meteora.raft.core.Settings`: clocks must be good enough, and all members must have it."""
-    clock: Callable[[], float]
-    """In seconds; goes on while this process, or the machine, stands still. Leases, and how old a read may be, are
-    measured by it."""
-    random_below: Callable[[int], int]
-    release: Release = OWN_RELEASE
-    """What this node runs, and so which feature level it supports."""
-    reads_at_once: int = 1_024
-    """Values that are read together at most: they are all in memory then."""
-    quota_bytes: int = 0
-    """Of the state; 0: none."""
-    min_free_bytes: int | None = 0
-    """On the disk; None: as it is usual for its size."""
-    disk_space: Callable[[], DiskSpace] | None = None
-    """Looks how much that is, on a thread; None: nobody does."""
 
 
 class Node:
@@ -209,17 +156,16 @@ class Node:
         self._is_tidying = self._work_is_scheduled = False
         self._begin_without_work()
         self._leadership = LeadershipWatch(self.counts, self.events, self._raw.term)
-        self._parting: Parting | None = None
-        """Set once the removal of this node is applied here."""
+        self._removal = OwnRemoval(lambda: self._leadership.has_known_leader)
         self.failed = self._life.failed
         """Gets the exception that the node can't go on after."""
-        self.removed: asyncio.Future[Removal] = self._loop.create_future()
+        self.removed = self._removal.over
         """Done when the node is no longer a member, and the others can do without it."""
         self._membership = MembershipChanges(
             self._raw,
             self._life,
             wake=self._wake,
-            may_leave=self.removed.done,
+            removal=self._removal,
             changed_at_index=max(state_machine.applied_index, 1),
         )
         self._hand_over = HandOver(self.node_id, self._raw, self._life, self._wake, settings.heartbeat_ticks)
@@ -237,7 +183,7 @@ class Node:
         self._transport = transport
         self._transport.set_peers(self._addresses.by_peer())
         if (self.node_id, self._settings.instance_id) in self._members.removed:
-            self._begin_parting()
+            self._removal.apply()
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
             with self._life.stops_on_error():
@@ -603,23 +549,11 @@ class Node:
 
     def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
         """A peer does not take our messages."""
-        if refusal not in REMOVALS or self.removed.done():
-            return
-        if self._parting is None:
-            _log.info("a member says that this node was removed from the cluster", member=peer, detail=detail)
-            self.note_removal()
-            return
-        self._parting.refused_by(peer)
-        # Who of those who remained was removed itself meanwhile, and has stopped, refuses nobody any more.
-        if refusal is Refusal.REMOVED_LONG_AGO or self._parting.is_over(self._members.configuration):
-            self.note_removal()
+        self._removal.refused_by(peer, refusal, detail, self._members.configuration)
 
     def note_removal(self, how: Removal | None = None) -> None:
         """This node is no longer a member; None: how is to be told from whether it has heard of a leader."""
-        if not self.removed.done():
-            self.removed.set_result(
-                how or (Removal.WHILE_RUNNING if self._leadership.has_known_leader else Removal.WHILE_DOWN)
-            )
+        self._removal.note(how)
 
     # Work
 
@@ -822,7 +756,7 @@ class Node:
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         if self._is_in(before) and self.node_id not in members.by_id:
             _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
-            self._begin_parting()
+            self._removal.apply()
 
     @property
     def _is_stranger(self) -> bool:
@@ -834,10 +768,6 @@ class Node:
         """Whether what is recorded under this node's id is about this data directory."""
         return member is not None and member.instance_id in (0, self._settings.instance_id)
 
-    def _begin_parting(self) -> None:
-        self._parting = Parting(self._loop.time())
-        self._membership.is_leaving = True
-
     def _say_farewell(self, now: float) -> None:
         """Stop talking to those who were removed, once what they were last told has had the time to arrive."""
         if self._addresses.end_farewell(now):
@@ -845,7 +775,7 @@ class Node:
 
     def _ask_to_be_refused(self, now: float) -> None:
         """Once removed: find out who knows it. Whoever doesn't is answered as before."""
-        if self._parting is not None and self._parting.asks(now):
+        if self._removal.is_to_be_asked_about(now):
             self._transport.set_peers({})
             self._transport.set_peers(self._addresses.by_peer())
 
