@@ -23,7 +23,7 @@ from meteora.errors import (
     Overloaded,
 )
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
-from meteora.kv.command import Command, Operation, encode_batch, raise_level
+from meteora.kv.command import Command, Operation, decode_batch, encode_batch, raise_level
 from meteora.node import Removal, addresses, log_write, reads
 from meteora.node import node as node_module
 from meteora.node.members import encode_context
@@ -674,8 +674,11 @@ def test_reads_that_come_together_ask_the_leader_once(tmp_path: Path) -> None:
             # The read by which the node finds out how fresh its state is: one is due as soon as there is a leader.
             await until(lambda: follower.node.freshness.whole_until is not None)
             trio.network.sent.clear()
-            await asyncio.gather(*(follower.get(b"k") for _ in range(100)))
+            reads = [asyncio.ensure_future(follower.get(b"k")) for _ in range(100)]
+            # On a machine that is busy they may be asked again later.
+            await until(lambda: trio.network.sent_by(follower.node.node_id, MessageKind.READ_INDEX))
             assert len(trio.network.sent_by(follower.node.node_id, MessageKind.READ_INDEX)) == 1
+            await asyncio.gather(*reads)
 
     with patch("meteora.node.freshness.LOOK_SECONDS", 1000.0):
         asyncio.run(run())
@@ -687,7 +690,9 @@ def test_writes_that_come_together_travel_to_the_leader_together(tmp_path: Path)
             follower = trio.followers[0]
             trio.network.sent.clear()
             await asyncio.gather(*(follower.put(b"%d" % number) for number in range(100)))
-            assert len(trio.network.sent_by(follower.node.node_id, MessageKind.PROPOSE)) == 1
+            # On a machine that is busy they may be sent again.
+            first, *_ = trio.network.sent_by(follower.node.node_id, MessageKind.PROPOSE)
+            assert [len(decode_batch(entry.data)) for entry in first.entries] == [100]
 
     asyncio.run(run())
 
