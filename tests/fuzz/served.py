@@ -263,7 +263,7 @@ class Served:
         self.server.serve_web(self.web)
         application = self.server._application
         application.running.loop = asyncio.get_running_loop()
-        add_connect_methods(self.web, application.methods, application.running)
+        add_connect_methods(self.web, application.methods, application.running, self.server._thread)
         self.client = ClientConnection()
         self.accepted = ServerConnection(self.server._endpoint)
         self._ends = _Line(self.client), _Line(self.accepted)
@@ -278,6 +278,7 @@ class Served:
         self.web.stop()
         await self.web.wait_for_end()
         await self.server._application.running.wait_for_end()
+        self.server._thread.shutdown()
         failed = self.node.failed
         if failed.done() and (error := failed.exception()) is not None:
             raise AssertionError("a call has stopped the node") from error

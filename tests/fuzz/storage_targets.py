@@ -14,6 +14,7 @@ from pathlib import Path
 from meteora.errors import BackupDamaged, Corruption, DataDirectoryError, DiskFailure, SnapshotDamaged, StorageError
 from meteora.kv.backup_file import BackupReader, BackupWriter, Header
 from meteora.kv.command import decode_batch, encode_batch
+from meteora.kv.proposals import refusal_of
 from meteora.kv.rolling_hash import decode_rolling_hash
 from meteora.raft.entry import Entry
 from meteora.raft.message import HardState
@@ -56,6 +57,8 @@ def command_batch(data: bytes) -> None:
         assert encode_batch(decode_batch(data)) == data
     with suppress(Corruption):
         assert encode_batch(decode_batch(b"\x01" + data)) == b"\x01" + data
+    refusal_of(data, len(data) % 2)
+    refusal_of(b"\x01" + data, len(data) % 2)
     decode_rolling_hash(data, len(data))
 
 

@@ -9,7 +9,7 @@ from meteora.config import DEFAULT_MAX_REQUEST_BYTES, HIGHEST_MAX_REQUEST_BYTES,
 from meteora.http1 import connection as http1
 from meteora.http2 import connection, headers, server, stream
 from meteora.http2.bounds import STALE_SECONDS
-from meteora.node import node, reads, room, writes
+from meteora.node import forwarded, node, reads, room, room_upkeep, writes
 from meteora.rpc import admission
 from meteora.server import assembly, batch, file_handles, passwords, requests
 from meteora.storage import raft_log
@@ -90,7 +90,7 @@ ROWS: Final[dict[str, list[str]]] = {
     "RocksDB: caches": [size(KEY_VALUE.block_cache_bytes + RAFT_LOG.block_cache_bytes)],
     "newest entries of the log": [size(raft_log.DEFAULT_CACHE_BYTES)],
     "writes that wait, forwarded ones, and committed ones that can't be applied yet": [
-        size(writes.MAX_PENDING_BYTES + node.MAX_FORWARDED_BYTES + node.MAX_UNAPPLIED_BYTES)
+        size(writes.MAX_PENDING_BYTES + forwarded.MAX_FORWARDED_BYTES + node.MAX_UNAPPLIED_BYTES)
     ],
     "keys that wait to be read": [size(reads.MAX_LONG_KEYS_BYTES + SHORT_KEYS)],
     "values that were read, and are being answered": [size(2 * assembly.READ_BYTES)],
@@ -132,7 +132,7 @@ IN_WORDS: Final = [
     ("a quarter more than that is free", room.DISK_CLEARED_AT == 1.25),
     ("at most a quarter of it", room.SMALL_DISK_SHARE == 4),
     ("for more than five seconds", STALE_SECONDS == 5),
-    ("a tenth of the time", node.RECLAIM_IDLE == 9),
+    ("a tenth of the time", room_upkeep.RECLAIM_IDLE == 9),
     ("4,096 in ten seconds", server.RESETS_SECONDS == 10),
 ]
 

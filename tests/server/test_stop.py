@@ -74,7 +74,7 @@ def test_a_membership_change_that_a_stopping_node_can_not_finish_is_left_in_doub
         request = raft_pb2.ConfChange(change_type=raft_pb2.AddLearnerNode, node_id=3, context=context)
         changing = leader.raft.ChangeConfig.future(request, timeout=CALL_SECONDS)
         changing.add_done_callback(lambda _: go_on.set())
-        wait_until(lambda: leader.node._changes._pending, "the change waits")
+        wait_until(lambda: leader.node._membership.pending._pending, "the change waits")
         follower.end()
         leader.stop()
         assert refusal_of(changing.result) == (

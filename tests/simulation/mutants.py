@@ -19,7 +19,7 @@ from meteora.kv.command import Command
 from meteora.kv.sessions import Outcome, Sessions
 from meteora.kv.state import APPLIED_KEY, State, encode_position, load_state
 from meteora.kv.state_machine import StateMachine
-from meteora.node import node
+from meteora.node import snapshot_traffic
 from meteora.node import snapshots as node_snapshots
 from meteora.node.snapshots import Incoming, IncomingSnapshots
 from meteora.observability.logs import configure
@@ -265,7 +265,7 @@ def _without_the_last_voter(manifest: Manifest) -> Snapshot:
     return snapshot._replace(configuration=configuration)
 
 
-_snapshot_of = node._snapshot_of
+_snapshot_of = snapshot_traffic._snapshot_of
 
 
 def _without_sessions(path: Path, database: Any) -> State:
@@ -328,7 +328,9 @@ MUTANTS: dict[str, Mutant] = {
     "installs a snapshot over newer state": _snapshots_over_newer_state,
     "cuts off what the state has not flushed": _cuts_what_is_not_flushed,
     "takes a snapshot for one entry newer than it is": _snapshots_at_a_wrong_index,
-    "tells the core other members than the snapshot has": instead(node, "_snapshot_of", _without_the_last_voter),
+    "tells the core other members than the snapshot has": instead(
+        snapshot_traffic, "_snapshot_of", _without_the_last_voter
+    ),
     "forgets in a snapshot what was applied": instead(kv_snapshots, "load_state", _without_sessions),
     "removes the old state before the log names the new one": instead(
         node_snapshots, "install", _removes_the_old_state_first

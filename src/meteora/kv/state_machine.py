@@ -217,16 +217,14 @@ class StateMachine:
         What was deleted just now is among it if it `is_urgent`. No more than `free_bytes` are taken of the disk
         meanwhile. Returns early if `abandon_snapshots` is called. Raises `DiskFull` or `DiskFailure`.
         """
-        database = self._database
-        if is_thorough or (is_urgent and database.has_unflushed_deletions()):
-            await self.flush()
-        pace = self._new_pace()
+        database, pace = self._database, self._new_pace()
         self._paces.add(pace)
         try:
-            tables = await self._merger.run(database.tables)
+            if is_thorough or (is_urgent and database.has_unflushed_deletions()):
+                await self.flush()
+            tables = await self._merger.run(_unless_abandoned, pace, database.tables)
             for lower, upper in parts_to_merge(tables, is_thorough=is_thorough, free_bytes=free_bytes):
-                await self._merger.run(pace.pause)
-                await self._merger.run(database.merge, lower, upper)
+                await self._merger.run(_unless_abandoned, pace, partial(database.merge, lower, upper))
         except Abandoned:
             return
         finally:
@@ -422,6 +420,12 @@ class StateMachine:
         self._last_write_at = self._clock()
         self.applied_index, self.applied_term = last.index, last.term
         self._applied_bytes += sum(entry.size_bytes() for entry in entries)
+
+
+def _unless_abandoned(pace: Pace, work: Callable[[], T]) -> T:
+    """Work on a database that is not closed: that is abandoned first, and then its threads do what they had."""
+    pace.pause()
+    return work()
 
 
 def _nothing() -> None:

@@ -20,54 +20,46 @@ trust.
 """
 
 import asyncio
-import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
 
-from meteora.errors import (
-    ChangeRefused,
-    DiskFull,
-    NotApplied,
-    OutcomeUnknown,
-    Overloaded,
-    RequestError,
-    SnapshotDamaged,
-)
-from meteora.features import FIRST_RELEASE, LEVEL_OF_USERS, OWN_RELEASE, Release, since
+from meteora.errors import ChangeRefused, Overloaded, RequestError
+from meteora.features import FIRST_RELEASE, LEVEL_OF_USERS, Release, since
 from meteora.kv.command import Command, Operation, encode_batch, raise_level
 from meteora.kv.rolling_hash import encode_checkpoints
-from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
 from meteora.kv.users import Change as UsersChange
 from meteora.kv.users import Users
 from meteora.node.addresses import PeerAddresses
-from meteora.node.changes import PendingChanges
 from meteora.node.commit_notices import CommitNotices
 from meteora.node.compaction import Compaction
 from meteora.node.counts import Load, NodeCounts
 from meteora.node.divergence import DivergenceAlarm
+from meteora.node.forwarded import ForwardedProposals
 from meteora.node.freshness import AppliedState, Freshness, StaleRead
+from meteora.node.hand_over import HandOver
+from meteora.node.leadership import LeadershipWatch
+from meteora.node.life import Life, why_failed
 from meteora.node.log_write import LogWrite
-from meteora.node.members import Member, Members, encode_context
+from meteora.node.members import Member, Members
+from meteora.node.membership import MembershipChanges
 from meteora.node.missed_ticks import MissedTicks
-from meteora.node.parting import Parting
 from meteora.node.reads import PendingRead, ReadRounds
 from meteora.node.releases import Releases
+from meteora.node.removal import OwnRemoval, Removal
 from meteora.node.room import Alarm, RoomWatch
+from meteora.node.room_upkeep import RoomUpkeep
 from meteora.node.scans import Scans
-from meteora.node.snapshots import Outgoing, SnapshotOvertaken, Snapshots, SnapshotUnwanted
+from meteora.node.settings import NodeSettings
+from meteora.node.snapshot_traffic import SnapshotSending, SnapshotTaking
+from meteora.node.snapshots import Snapshots
 from meteora.node.writes import PendingWrites, unanswered
 from meteora.observability.events import RecentEvents
 from meteora.observability.logs import get_logger
 from meteora.raft import (
-    Change,
-    ChangeKind,
     ConfChange,
     Entry,
     EntryKind,
@@ -78,31 +70,14 @@ from meteora.raft import (
     Persist,
     RawNode,
     Ready,
-    RoleName,
     Settings,
-    Snapshot,
     Status,
     decode_conf_change,
 )
 from meteora.raft.errors import Compacted, InvalidConfChange, ProposalDropped
-from meteora.raft.membership import Configuration
 from meteora.raft.text import configuration_text
-from meteora.storage.disk_space import DiskSpace
 from meteora.storage.raft_log import RaftLog
-from meteora.storage.snapshot_files import Manifest
-from meteora.storage.snapshot_transfer import SnapshotSource
-from meteora.transport.interface import (
-    REMOVALS,
-    IncomingSnapshot,
-    Refusal,
-    Room,
-    SnapshotNotSent,
-    SnapshotUnusable,
-    Transport,
-)
-
-MAX_FORWARDED_BYTES = 64 << 20
-"""Of proposals that followers sent and that wait to be appended; beyond, they are dropped, and sent again by them."""
+from meteora.transport.interface import IncomingSnapshot, Refusal, Room, Transport
 
 MAX_UNAPPLIED_ENTRIES = 1_000
 MAX_UNAPPLIED_BYTES = 64 << 20
@@ -114,65 +89,13 @@ MAX_USERS_CHANGE_BYTES = 16 << 20
 FEW_ENTRIES = 32
 """Are never too many, however long they are."""
 
-PROMOTION_LAG_ENTRIES = 100
-"""A learner that is this close to the commit index has caught up: what it lacks is on its way."""
-
-SNAPSHOT_PAUSE_SECONDS = 1.0
-"""Before a snapshot that did not get through is sent again."""
-
-RECLAIM_IDLE = 9
-"""How many times as long as it took nothing is given back afterwards, while puts are taken."""
-
 HAND_OVER_PAUSE_SECONDS = 60.0
 """Between two attempts of a leader without room on its disk to let another one lead: deletes wait meanwhile."""
 
 _NO_KEY = b""
 """Keys have a byte at least."""
 
-T = TypeVar("T")
-
 _log = get_logger("node")
-
-
-class Removal(Enum):
-    """How a node came to be no member any more."""
-
-    WHILE_RUNNING = "while running"
-    """It was a member in this run."""
-    WHILE_DOWN = "while down"
-    """It has not heard of a leader in this run: it was removed before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings:
-    """What a node needs to know besides its disk and its peers."""
-
-    node_id: int
-    instance_id: int
-    """Of this node's data directory."""
-    session_id: int
-    """Random, not 0, and new at every start: names this run of the node."""
-    tick_seconds: float
-    election_ticks: int
-    heartbeat_ticks: int
-    snapshot_catchup_entries: int
-    """Applied entries that the log keeps for followers that are slow; who lacks more gets a snapshot."""
-    lease_reads: bool
-    """See `meteora.raft.core.Settings`: clocks must be good enough, and all members must have it."""
-    clock: Callable[[], float]
-    """In seconds; goes on while this process, or the machine, stands still. Leases, and how old a read may be, are
-    measured by it."""
-    random_below: Callable[[int], int]
-    release: Release = OWN_RELEASE
-    """What this node runs, and so which feature level it supports."""
-    reads_at_once: int = 1_024
-    """Values that are read together at most: they are all in memory then."""
-    quota_bytes: int = 0
-    """Of the state; 0: none."""
-    min_free_bytes: int | None = 0
-    """On the disk; None: as it is usual for its size."""
-    disk_space: Callable[[], DiskSpace] | None = None
-    """Looks how much that is, on a thread; None: nobody does."""
 
 
 class Node:
@@ -183,14 +106,11 @@ class Node:
         self.node_id = settings.node_id
         self._settings = settings
         self._loop = asyncio.get_running_loop()
+        self._life = Life(self._loop, self._give_up)
         self._log_store = log
         self._state_machine = state_machine
         self._snapshots = snapshots
-        self._sending_snapshots: dict[int, asyncio.Task[None]] = {}
-        """By the peer."""
         self._compaction = Compaction(log, state_machine, snapshots.outgoing, settings.snapshot_catchup_entries)
-        self._built_state: State | None = None
-        """Of a snapshot that was received: durable, and not installed yet."""
         self._transport: Transport
         self._members = Members.decode(state_machine.membership)
         self._raw = RawNode(
@@ -207,8 +127,6 @@ class Node:
             random_below=settings.random_below,
         )
         self._raw.set_stranger(is_stranger=self._is_stranger)
-        self._changed_at_index = max(state_machine.applied_index, 1)
-        """Where the membership changed last, or later."""
         self._writes = PendingWrites(self._loop, settings.session_id)
         self._reads = ReadRounds(self._loop, settings.node_id, settings.session_id)
         self.freshness = Freshness()
@@ -216,41 +134,47 @@ class Node:
         """For backups and exports."""
         self._divergence = DivergenceAlarm(settings.node_id)
         self._room = RoomWatch(settings.node_id, settings.quota_bytes, settings.min_free_bytes)
+        self._room_upkeep = RoomUpkeep(self._room, state_machine, self._life, settings.disk_space)
         self._hand_over_at = 0.0
         """Not before that, in the loop's time, does it let another one lead because of its disk."""
         self._releases = Releases(settings.node_id, settings.instance_id, settings.release)
         self._missed_ticks = MissedTicks(settings.tick_seconds, settings.clock)
-        self._changes = PendingChanges(self._loop)
         self._notices = CommitNotices(self._loop)
         self._addresses = PeerAddresses(settings.node_id, self._members)
         self.counts = NodeCounts()
         """Of its work, for metrics."""
         self.events = RecentEvents()
+        self._snapshot_sending = SnapshotSending(
+            self._raw, log, snapshots, life=self._life, counts=self.counts, wake=self._wake
+        )
+        self._snapshot_taking = SnapshotTaking(
+            self.node_id, self._raw, snapshots, life=self._life, receive=self.receive
+        )
         self._log_write = LogWrite(self.counts.log_write_seconds)
         self._append_under_way: asyncio.Future[None] | None = None
         """Done when the append that began last has ended, if that was by `RaftLog.begin_append`."""
-        self._is_tidying = self._work_is_scheduled = self._is_stopping = False
-        self._is_looking = self._is_reclaiming = False
+        self._is_tidying = self._work_is_scheduled = False
         self._begin_without_work()
-        self._leadership = (self._raw.term, 0, RoleName.FOLLOWER)
-        self._parting: Parting | None = None
-        """Set once the removal of this node is applied here."""
-        self._has_known_leader = self._is_search_told = False
-        """The latter: that no leader is known, and why."""
-        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self._leadership = LeadershipWatch(self.counts, self.events, self._raw.term)
+        self._removal = OwnRemoval(lambda: self._leadership.has_known_leader)
+        self.failed = self._life.failed
         """Gets the exception that the node can't go on after."""
-        self.removed: asyncio.Future[Removal] = self._loop.create_future()
+        self.removed = self._removal.over
         """Done when the node is no longer a member, and the others can do without it."""
+        self._membership = MembershipChanges(
+            self._raw,
+            self._life,
+            wake=self._wake,
+            removal=self._removal,
+            changed_at_index=max(state_machine.applied_index, 1),
+        )
+        self._hand_over = HandOver(self.node_id, self._raw, self._life, self._wake, settings.heartbeat_ticks)
 
     def _begin_without_work(self) -> None:
         self._inbox: list[Message] = []
-        self._forwarded: list[bytes] = []
-        self._forwarded_bytes = 0
+        self._forwarded = ForwardedProposals(self._loop.time)
         self._to_apply: deque[Entry] = deque()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_watchers: dict[asyncio.Future[None], None] = {}
-        """In the order in which they came, so that a simulation is the same each time."""
 
     # Life
 
@@ -259,10 +183,10 @@ class Node:
         self._transport = transport
         self._transport.set_peers(self._addresses.by_peer())
         if (self.node_id, self._settings.instance_id) in self._members.removed:
-            self._parting = Parting(self._loop.time())
+            self._removal.apply()
         if self._members.configuration.voters == {self.node_id}:
             # Nobody else could be elected: why wait.
-            with self._stops_on_error():
+            with self._life.stops_on_error():
                 self._raw.campaign()
         self._schedule_tick()
         self._wake()
@@ -271,8 +195,8 @@ class Node:
         """Answer everything that waits, and leave no task behind. The disk and the transport are the caller's."""
         self._give_up("the node is stopping")
         # A write that is under way is waited for: its thread can't be stopped, and the disk is closed after this.
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._life.tasks:
+            await asyncio.wait(self._life.tasks)
         if self._append_under_way is not None:
             await asyncio.wait([self._append_under_way])
         self.failed.cancel()
@@ -280,17 +204,16 @@ class Node:
 
     def _give_up(self, why: str) -> None:
         """From now on nothing is taken in and no pass is made: answer everything that waits for one."""
-        self._is_stopping = True
+        self._life.is_over = True
         if self._ticker is not None:
             self._ticker.cancel()
         self._notices.drop()
         self._writes.give_up_all(why)
         self._reads.give_up_all(why)
-        self._changes.give_up_all(why)
-        self._tell_tick_watchers()
+        self._membership.pending.give_up_all(why)
+        self._life.tell_tick_watchers()
         self._snapshots.abandon()
-        for sending in self._sending_snapshots.values():
-            sending.cancel()
+        self._snapshot_sending.give_up()
 
     def _schedule_tick(self) -> None:
         self._ticker = self._loop.call_later(self._settings.tick_seconds, self._tick)
@@ -299,8 +222,8 @@ class Node:
         # A loop that was held up has missed ticks. They are not made up for: a node that was paused would depose a
         # leader whose heartbeats lie unread in its socket.
         self._schedule_tick()
-        self._tell_tick_watchers()
-        with self._stops_on_error():
+        self._life.tell_tick_watchers()
+        with self._life.stops_on_error():
             self._raw.tick()
             self._missed_ticks.note_tick()
             self._look_after_requests(self._loop.time())
@@ -309,7 +232,7 @@ class Node:
             self._look_after_disk(self._loop.time())
             self._look_after_room(self._loop.time())
             self._tidy_disk_if_due()
-            self._promote_learners()
+            self._membership.promote_learners(self._members)
             self._raise_level()
             self._compare_states(self._loop.time())
             self.freshness.note_time(self._settings.clock())
@@ -330,18 +253,13 @@ class Node:
             if self.leads:
                 self._raw.tick()
 
-    def _tell_tick_watchers(self) -> None:
-        for watcher in self._tick_watchers:
-            if not watcher.done():
-                watcher.set_result(None)
-
     def _look_after_requests(self, now: float) -> None:
         self._writes.hand_on_again(now - self._patience_seconds)
         self._reads.ask_again(now - self._patience_seconds)
         why = self._why_unanswered()
         self._writes.expire(now, why)
         self._reads.expire(now, why)
-        self._changes.expire(now, why)
+        self._membership.pending.expire(now, why)
 
     @property
     def _patience_seconds(self) -> float:
@@ -354,7 +272,7 @@ class Node:
         return unanswered(self._why_unanswered(), may_be_applied=may_be_applied)
 
     def _why_unanswered(self) -> str:
-        if self._is_stopping:
+        if self._life.is_over:
             return "the node is stopping"
         if self.leader_id:
             return f"no answer in time (the leader is node {self.leader_id})"
@@ -389,7 +307,7 @@ class Node:
     # would lead back to it, so that the request stayed in memory until the garbage collector comes by.
 
     def _queue_own(self, operation: Operation, key: bytes, value: bytes, deadline: float) -> asyncio.Future[None]:
-        self._ensure_running()
+        self._life.ensure_goes_on()
         result = self._writes.add_own(operation, key, value, deadline)
         self._wake()
         return result
@@ -400,7 +318,7 @@ class Node:
         `deadline` is in the loop's time. Raises `Overloaded`, `NotApplied`, or `OutcomeUnknown`, at once or when it is
         awaited. Who does not wait any more may cancel it.
         """
-        self._ensure_running(may_be_applied=command.retry)
+        self._life.ensure_goes_on(may_be_applied=command.retry)
         result = self._writes.add(command, deadline)
         self._wake()
         return result
@@ -410,7 +328,7 @@ class Node:
 
         `deadline` is in the loop's time. Raises `Overloaded` or `NotApplied`, at once or when it is awaited.
         """
-        self._ensure_running()
+        self._life.ensure_goes_on()
         result = self._reads.add(key, deadline)
         self._wake()
         return result
@@ -425,7 +343,7 @@ class Node:
 
     def queue_stale_read(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """As `get_stale`, without what it says of its age, which is for `applied_state` and `stale_read` to tell."""
-        self._ensure_running()
+        self._life.ensure_goes_on()
         if not self.freshness.is_looking:
             self._look_how_fresh()
         result = self._reads.add_stale(key, deadline)
@@ -454,182 +372,33 @@ class Node:
         """Until all is applied here that was acknowledged anywhere before the call. Deadline and errors as `get`."""
         await self.get(_NO_KEY, deadline)
 
-    def _ensure_running(self, *, may_be_applied: bool = False) -> None:
-        if self._is_stopping:
-            raise (OutcomeUnknown if may_be_applied else NotApplied)("the node is stopping: try another one")
-
     async def change_membership(self, change: ConfChange, deadline: float) -> None:
-        """Make a change of membership, here at the leader, once the changes before it are applied.
-
-        When this returns, it can't be forgotten: a majority of the new members has on disk that it is committed.
-        `deadline` is in the loop's time. Raises `ChangeRefused` if the change makes no sense, or a voter of a node that
-        has yet to catch up, `NotApplied` if this node doesn't lead or the change was not proposed in time,
-        `OutcomeUnknown`.
-        """
-        await self.wait_for_changes(deadline)
-        self._ensure_know_themselves_in(self._after(change).voters - self._raw.configuration.voters)
-        self._propose_change(change)
-        await self._applied_here(deadline)
-        await self._spread_commit(deadline)
+        """See `MembershipChanges.make`."""
+        await self._membership.make(change, deadline)
 
     async def wait_for_changes(self, deadline: float) -> None:
-        """Until this node leads and no membership change is under way.
+        """See `MembershipChanges.wait_for_others`."""
+        await self._membership.wait_for_others(deadline)
 
-        What is decided then, and handed to `change_membership` without another `await` between, is decided on the
-        members as they are. `deadline` is in the loop's time. Raises `NotApplied` if it is over, or this node doesn't
-        lead.
-        """
-        self._ensure_running()
-        while self._raw.has_pending_change:
-            if self._loop.time() >= deadline:
-                raise NotApplied("another membership change is still under way: try again later")
-            await self._next_tick()
-            self._ensure_running()
-        if not self.leads:
-            raise NotApplied("the change was not made: only the leader changes the membership")
-
-    def _applied_here(self, deadline: float) -> asyncio.Future[None]:
-        """Until the newest entry is applied. Errors as `PendingChanges.add` tells them."""
-        self._ensure_running()
-        status = self._raw.status()
-        result = self._changes.add(status.last_index, status.term, deadline)
-        self._wake()
-        return result
-
-    async def _spread_commit(self, deadline: float) -> None:
-        """Until a majority of the members, as they are now, has on disk that the last change of them is committed.
-
-        Whoever has the empty entry that comes after it has with it, by the same write, the commit index that came with
-        it. Before, the others might count on who was removed, should this node be lost. Raises `OutcomeUnknown`.
-        """
-        # A leader that removed itself stays until as many know it.
-        while not (self.removed.done() if self._parting is not None else self._proposed_nothing()):
-            await self._next_tick()
-            has_lost_lead = not self.leads and self._parting is None
-            if self._is_stopping or has_lost_lead or self._loop.time() >= deadline:
-                raise OutcomeUnknown(f"node {self.node_id} can't tell whether the change will last: look at the status")
-        if self._parting is not None:
-            return
-        try:
-            await self._applied_here(deadline)
-        except NotApplied as error:
-            raise OutcomeUnknown("another leader took over, which may or may not know of the change") from error
-
-    def _proposed_nothing(self) -> bool:
-        """Whether an empty entry could be proposed: not while this leader hands over, for one."""
-        is_proposed = False
-        with self._stops_on_error(), suppress(ProposalDropped):
-            self._raw.propose([b""])
-            is_proposed = True
-        return is_proposed
-
-    def _propose_change(self, change: ConfChange) -> None:
-        refusal: RequestError | None = None
-        with self._stops_on_error():
-            try:
-                self._raw.propose_conf_change(change)
-            except InvalidConfChange as error:
-                refusal = ChangeRefused(str(error))
-            except ProposalDropped as error:
-                refusal = NotApplied(f"the change was not made: {error}")
-        if refusal is not None:
-            raise refusal
-
-    async def _next_tick(self) -> None:
-        """Returns at the next tick; at once if there is none any more, because the node is stopping or has failed."""
-        if self._is_stopping:
-            return
-        watcher: asyncio.Future[None] = self._loop.create_future()
-        self._tick_watchers[watcher] = None
-        try:
-            await watcher
-        finally:
-            del self._tick_watchers[watcher]
+    def silent_voters_after(self, change: ConfChange) -> frozenset[int]:
+        """See `MembershipChanges.silent_voters_after`."""
+        return self._membership.silent_voters_after(change)
 
     async def wait_for_leader(self, deadline: float) -> bool:
         """Until a leader is known, and where it is; False if none is by the deadline, which is in the loop's time."""
         while self.leader_id not in self._members.by_id:
-            if self._is_stopping or self._loop.time() >= deadline:
+            if self._life.is_over or self._loop.time() >= deadline:
                 return False
-            await self._next_tick()
+            await self._life.next_tick()
         return True
 
     async def hand_over(self, timeout_seconds: float) -> bool:
-        """Hand leadership to the voter that is furthest ahead; whether this node leads no more when this returns."""
-        deadline = self._loop.time() + timeout_seconds
-        patience_ticks = self._settings.heartbeat_ticks + 2
-        while self.leads and self._loop.time() < deadline and not self._is_stopping:
-            successor = self._best_successor()
-            if successor and not self._raw.transferee:
-                with self._stops_on_error():
-                    self._raw.transfer_leader(successor)
-                self._wake()
-            if not successor:
-                # A leader that has just checked its quorum has yet to hear of anybody again.
-                patience_ticks -= 1
-                if patience_ticks < 0 or self._raw.configuration.voters == {self.node_id}:
-                    return False
-            await self._next_tick()
-        return not self.leads
+        """See `HandOver.to_the_best`."""
+        return await self._hand_over.to_the_best(timeout_seconds)
 
     async def hand_over_to(self, successor: int, deadline: float) -> None:
-        """Let `successor`, another voter, lead in place of this node: it does when this returns.
-
-        It is tried once, for an election timeout, because writes wait meanwhile. `deadline` is in the loop's time.
-        Raises `NotApplied` if this node doesn't lead (any more), `OutcomeUnknown` if `successor` did not take over by
-        then: it may yet do so.
-        """
-        self._ensure_running()
-        if not self.leads:
-            raise NotApplied(f"node {self.node_id} doesn't lead; nothing was changed, try again")
-        with self._stops_on_error():
-            self._raw.transfer_leader(successor)
-        self._wake()
-        while self.leader_id != successor:
-            self._ensure_hand_over(successor, deadline)
-            await self._next_tick()
-
-    def _ensure_hand_over(self, successor: int, deadline: float) -> None:
-        """Raises what `hand_over_to` does, unless `successor` may be about to lead."""
-        if self._is_stopping:
-            raise OutcomeUnknown(f"node {self.node_id} is stopping: node {successor} may yet lead")
-        if self.leader_id not in (0, self.node_id):
-            raise NotApplied(f"node {self.leader_id} was elected meanwhile, and not node {successor}")
-        has_given_up = self.leads and self._raw.transferee != successor
-        if has_given_up or self._loop.time() >= deadline:
-            raise OutcomeUnknown(f"node {successor} did not take over in time: it may be far behind, or just stopped")
-
-    def _ensure_know_themselves_in(self, voters: frozenset[int]) -> None:
-        """Raises `ChangeRefused` if one of them could not vote yet."""
-        for each in sorted(voters):
-            if not self._knows_itself_in(each):
-                raise ChangeRefused(
-                    f"node {each} has yet to learn that it was let in: as a learner it catches up first"
-                )
-
-    def _knows_itself_in(self, peer: int) -> bool:
-        """Whether a peer has the entry that let it in: before that, it would be a voter that doesn't vote.
-
-        See `Raft.is_stranger`. The entry of the last change stands for that one.
-        """
-        progress = self._raw.status().peers.get(peer)
-        return progress is not None and progress.match_index >= self._changed_at_index
-
-    def _promote_learners(self) -> None:
-        """Make a voter of a learner that asked for it and has caught up."""
-        if not self.leads or not self.members.configuration.learners:
-            return
-        status = self._raw.status()
-        for learner in sorted(status.configuration.learners):
-            member, peer = self._members.by_id[learner], status.peers[learner]
-            if not (member.promote and peer.recent_active and self._knows_itself_in(learner)):
-                continue
-            if peer.match_index + PROMOTION_LAG_ENTRIES >= status.commit_index:
-                context = encode_context({learner: member._replace(promote=False)})
-                # Not now means at one of the next ticks.
-                with suppress(InvalidConfChange, ProposalDropped):
-                    self._raw.propose_conf_change(ConfChange((Change(ChangeKind.ADD_VOTER, learner),), context=context))
-                return
+        """See `HandOver.to`."""
+        await self._hand_over.to(successor, deadline)
 
     @property
     def level(self) -> int:
@@ -669,31 +438,9 @@ class Node:
                 self._releases.proposed(self._raw.term, level)
                 _log.info("raising the feature level: all members support it", level=level)
 
-    def _best_successor(self, is_fit: Callable[[int], bool] = lambda _: True) -> int:
-        status = self._raw.status()
-        others = status.configuration.voters - {self.node_id}
-        alive = [peer for peer in sorted(others) if status.peers[peer].recent_active and is_fit(peer)]
-        return max(alive, key=lambda peer: status.peers[peer].match_index, default=0)
-
     def hears(self, peer: int) -> bool:
         """Whether this leader has heard `peer` within the last one to two election timeouts."""
         return peer in self._raw.heard
-
-    def silent_voters_after(self, change: ConfChange) -> frozenset[int]:
-        """Those of the voters that `change` would leave whom this leader has not heard lately, if they matter.
-
-        Empty if the others are a majority, or the voters stay the same. Raises `ChangeRefused` if the change can't be
-        made at all.
-        """
-        after, heard = self._after(change), self._raw.heard
-        is_same = after.voters == self._raw.configuration.voters
-        return frozenset() if is_same or after.has_majority(heard) else after.voters - heard
-
-    def _after(self, change: ConfChange) -> Configuration:
-        try:
-            return self._raw.configuration.after(change)
-        except InvalidConfChange as error:
-            raise ChangeRefused(str(error)) from error
 
     # What the world sees
 
@@ -764,13 +511,13 @@ class Node:
     def introduced(self, sender: int, instance_id: int, raft_address: str, release: Release = FIRST_RELEASE) -> None:
         """A peer has opened its stream to this node."""
         self._releases.heard(sender, instance_id, release, self._members)
-        if raft_address and not self._is_stopping:
+        if raft_address and not self._life.is_over:
             self._addresses.stated(sender, instance_id, raft_address)
             self._transport.set_peers(self._addresses.by_peer())
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:  # noqa: ARG002  each message names its sender
         """Messages of a peer have arrived."""
-        if not self._is_stopping:
+        if not self._life.is_over:
             self._inbox += messages
             self._wake()
 
@@ -786,8 +533,8 @@ class Node:
 
     def unreachable(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
-        if not self._is_stopping:
-            with self._stops_on_error():
+        if not self._life.is_over:
+            with self._life.stops_on_error():
                 self._raw.unreachable(peer)
             self._wake()
 
@@ -802,32 +549,22 @@ class Node:
 
     def refused(self, peer: int, refusal: Refusal, detail: str) -> None:
         """A peer does not take our messages."""
-        if refusal not in REMOVALS or self.removed.done():
-            return
-        if self._parting is None:
-            _log.info("a member says that this node was removed from the cluster", member=peer, detail=detail)
-            self.note_removal()
-            return
-        self._parting.refused_by(peer)
-        # Who of those who remained was removed itself meanwhile, and has stopped, refuses nobody any more.
-        if refusal is Refusal.REMOVED_LONG_AGO or self._parting.is_over(self._members.configuration):
-            self.note_removal()
+        self._removal.refused_by(peer, refusal, detail, self._members.configuration)
 
     def note_removal(self, how: Removal | None = None) -> None:
         """This node is no longer a member; None: how is to be told from whether it has heard of a leader."""
-        if not self.removed.done():
-            self.removed.set_result(how or (Removal.WHILE_RUNNING if self._has_known_leader else Removal.WHILE_DOWN))
+        self._removal.note(how)
 
     # Work
 
     def _wake(self) -> None:
-        if not self._work_is_scheduled and not self._is_stopping:
+        if not self._work_is_scheduled and not self._life.is_over:
             self._work_is_scheduled = True
             self._loop.call_soon(self._work)
 
     def _work(self) -> None:
         self._work_is_scheduled = False
-        if self._is_stopping:
+        if self._life.is_over:
             return
         try:
             self._take_in()
@@ -836,21 +573,9 @@ class Node:
             self._apply()
             self._answer_reads()
             self._notice_leadership()
-        except BaseException as error:  # noqa: BLE001  as in `_stops_on_error`, which costs each pass some microseconds
+        except BaseException as error:  # noqa: BLE001  as in `Life.stops_on_error`, which costs each pass some microseconds
             # Native code may panic, which is no `Exception`.
-            self._fail(_as_exception(error))
-
-    @contextmanager
-    def _stops_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001  whatever it is, the state can't be trusted after it
-            self._fail(_as_exception(error))
-
-    def _fail(self, error: Exception) -> None:
-        if not self.failed.done():
-            self.failed.set_exception(error)
-        self._give_up(_why_failed(error))
+            self._life.fail(error)
 
     def _take_in(self) -> None:
         inbox, self._inbox = self._inbox, []
@@ -859,9 +584,9 @@ class Node:
         for message in inbox:
             self._notices.heard(message)
             if message.kind is MessageKind.PROPOSE:
-                self._take_forwarded(message)
+                self._forwarded.add(message, self._state_machine.level)
             elif message.kind is MessageKind.SNAPSHOT:
-                self._step_snapshot(message)
+                self._snapshot_taking.step(message)
             elif not (is_stalled and message.kind is MessageKind.APPEND):
                 self._raw.step(message)
         if not self._log_write.is_under_way and not is_stalled:
@@ -877,14 +602,8 @@ class Node:
             count > MAX_UNAPPLIED_ENTRIES or sum(len(entry.data) for entry in self._to_apply) > MAX_UNAPPLIED_BYTES
         )
 
-    def _take_forwarded(self, message: Message) -> None:
-        for entry in message.entries:
-            if self._forwarded_bytes + len(entry.data) <= MAX_FORWARDED_BYTES:
-                self._forwarded.append(entry.data)
-                self._forwarded_bytes += len(entry.data)
-
     def _propose(self) -> None:
-        forwarded, self._forwarded, self._forwarded_bytes = self._forwarded, [], 0
+        forwarded = self._forwarded.take() if self._forwarded.waiting else []
         payloads = forwarded if self.leads else []  # A forwarded proposal goes one hop; who sent it sends it again.
         if self._writes.has_queued and self.leader_id and not self._raw.transferee:
             commands = self._writes.take_batch(self._loop.time())
@@ -903,9 +622,9 @@ class Node:
         for state in ready.read_states:
             self._reads.confirm(state.context, state.index)
         for fetch in ready.fetches:
-            self._own(self._fetch(fetch))
+            self._life.own(self._fetch(fetch))
         for peer in ready.snapshots_wanted:
-            self._send_snapshot(peer)
+            self._snapshot_sending.begin(peer, self._transport)
 
     def _begin_persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:
@@ -920,7 +639,7 @@ class Node:
         ):
             self._append_under_way = self._loop.create_future()
         else:
-            self._own(self._persist(persist))
+            self._life.own(self._persist(persist))
 
     async def _persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:
@@ -932,9 +651,9 @@ class Node:
         assert self._append_under_way is not None
         self._append_under_way.set_result(None)
         if error is not None:
-            self._fail(_as_exception(error))
+            self._life.fail(error)
             return
-        with self._stops_on_error():
+        with self._life.stops_on_error():
             self._end_persist(persist)
 
     def _end_persist(self, persist: Persist) -> None:
@@ -952,47 +671,21 @@ class Node:
             return
         others = self._raw.heard - {self.node_id}
         if self.leads and not self._raw.transferee and self._raw.configuration.has_majority(others):
-            successor = self._best_successor()
+            successor = self._hand_over.best_successor()
             if successor and took_seconds > self._patience_seconds:
                 self._raw.transfer_leader(successor)
 
     def _look_after_room(self, now: float) -> None:
         """Refuse puts while a voter is short of room, and give back what was deleted here."""
-        if self._room.is_due(now) and not self._is_looking:
-            self._is_looking = True
-            self._own(self._look_at_room())
+        self._room_upkeep.look_if_due(now, self._transport.tell_room)
         if self._room.judge(self._members.configuration.all_voters, now):
             self._writes.refusal = self._room.refusal
         if self.leads and self._room.own.is_disk_low and now >= self._hand_over_at and not self._raw.transferee:
-            successor = self._best_successor(self._room.has_disk)
+            successor = self._hand_over.best_successor(self._room.has_disk)
             if successor:
                 self._hand_over_at = now + HAND_OVER_PAUSE_SECONDS
                 _log.info("handing over to a node that has room on its disk", successor=successor)
                 self._raw.transfer_leader(successor)
-
-    async def _look_at_room(self) -> None:
-        look = self._settings.disk_space
-        space = await asyncio.to_thread(look) if look is not None and self._room.looks_at_disk else None
-        self._room.looked(self._state_machine.stored_bytes, space)
-        self._is_looking = False
-        if self._is_stopping:
-            return
-        self._transport.tell_room(self._room.own)
-        if self._room.wants_reclaim and not self._is_reclaiming:
-            self._is_reclaiming = True
-            self._own(self._reclaim())
-
-    async def _reclaim(self) -> None:
-        """Give back what was deleted: half of the time at most, and less while puts are taken, which go on with it."""
-        room, began_at = self._room, self._loop.time()
-        free_bytes = room.own.free_bytes if room.looks_at_disk else math.inf
-        await self._state_machine.reclaim(
-            is_urgent=room.is_short, is_thorough=room.take_news_of_shortage(), free_bytes=free_bytes
-        )
-        until = self._loop.time() + (self._loop.time() - began_at) * (1 if room.is_short else RECLAIM_IDLE)
-        while self._loop.time() < until and not self._is_stopping:
-            await self._next_tick()
-        self._is_reclaiming = False
 
     def _persisted(self, persist: Persist) -> None:
         self._transport.send(persist.messages)
@@ -1007,18 +700,6 @@ class Node:
             entries = []  # The core sees that they are gone, and wants a snapshot for the peer.
         self._raw.fetched(fetch, entries)
         self._wake()
-
-    def _own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Run `work` in a task of this node: if it fails, the node has failed."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-        return task
-
-    def _disown(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(_as_exception(error))
 
     # Applying
 
@@ -1045,7 +726,7 @@ class Node:
         if self._state_machine.level > level:
             self._releases.raised.set()
         for entry in entries:
-            self._changes.applied(entry.index, entry.term)
+            self._membership.pending.applied(entry.index, entry.term)
         return entries[-1]
 
     def _apply_change(self, entry: Entry) -> None:
@@ -1057,12 +738,12 @@ class Node:
             # The same on every replica: the entry is counted as applied, and changes nothing.
             _log.warning("a membership change makes no sense and is ignored", index=entry.index, cause=str(error))
         self._state_machine.apply_membership(entry, members.encode())
-        self._changes.applied(entry.index, entry.term)
+        self._membership.pending.applied(entry.index, entry.term)
         if members is not self._members:
             self._switch_to(members, entry.index)
 
     def _switch_to(self, members: Members, index: int) -> None:
-        self._changed_at_index = index
+        self._membership.changed_at_index = index
         self._addresses.switch_to(members, self._loop.time())
         before, self._members = self._members.by_id.get(self.node_id), members
         if self._is_in(before) or self._is_in(members.by_id.get(self.node_id)):
@@ -1075,7 +756,7 @@ class Node:
         # A node that joined anew passes, as it catches up, the removal of the one that had its id before.
         if self._is_in(before) and self.node_id not in members.by_id:
             _log.info("this node was removed from the cluster: staying until a majority of the others know it, too")
-            self._parting = Parting(self._loop.time())
+            self._removal.apply()
 
     @property
     def _is_stranger(self) -> bool:
@@ -1094,7 +775,7 @@ class Node:
 
     def _ask_to_be_refused(self, now: float) -> None:
         """Once removed: find out who knows it. Whoever doesn't is answered as before."""
-        if self._parting is not None and self._parting.asks(now):
+        if self._removal.is_to_be_asked_about(now):
             self._transport.set_peers({})
             self._transport.set_peers(self._addresses.by_peer())
 
@@ -1110,7 +791,7 @@ class Node:
     def _tidy_disk_if_due(self) -> None:
         if not self._is_tidying:
             self._is_tidying = True
-            self._own(self._tidy_disk())
+            self._life.own(self._tidy_disk())
 
     async def _tidy_disk(self) -> None:
         await self._compaction.tidy()
@@ -1119,95 +800,14 @@ class Node:
 
     # Snapshots
 
-    def _send_snapshot(self, peer: int) -> None:
-        # One that lost the leadership and has it again may be sending to this peer still.
-        if peer not in self._sending_snapshots:
-            self._sending_snapshots[peer] = self._own(self._sent_snapshot(peer))
-
-    async def _sent_snapshot(self, peer: int) -> None:
-        try:
-            is_sent = await self._is_sent(peer)
-        finally:
-            # Before the core is told: in its next pass already it may want another one for this peer.
-            del self._sending_snapshots[peer]
-        self._raw.snapshot_finished(peer, ok=is_sent)
-        self._wake()
-
-    async def _is_sent(self, peer: int) -> bool:
-        """Sends a snapshot to the peer, and says whether it has it; if not, only after a pause."""
-        try:
-            # Whatever the log has after that is still to be had when the peer asks for it.
-            async with self._snapshots.outgoing.lent(self._log_store.first_index() - 1) as source:
-                return source is not None and await self._sent_to(peer, source)
-        except (SnapshotNotSent, DiskFull) as error:
-            self.counts.snapshots_not_sent += 1
-            _log.warning("a snapshot was not sent, it will be tried again", peer=peer, cause=str(error))
-            if isinstance(error, SnapshotUnusable):
-                self._snapshots.outgoing.doubt()
-            await asyncio.sleep(SNAPSHOT_PAUSE_SECONDS)
-            return False
-
-    async def _sent_to(self, peer: int, source: SnapshotSource) -> bool:
-        """False if the peer does not want it any more. Raises `SnapshotNotSent`."""
-        message = self._raw.snapshot_started(peer, _snapshot_of(source.manifest))
-        if message is None:
-            return False
-        _log.info("sending a snapshot", peer=peer, index=source.manifest.index)
-        await self._transport.send_snapshot(peer, Outgoing(message.term, source))
-        self.counts.snapshots_sent += 1
-        _log.info("a snapshot was sent", peer=peer, index=source.manifest.index)
-        return True
-
     def offered(self, sender: int, term: int, manifest: bytes) -> IncomingSnapshot:
         """A leader offers a snapshot. Raises `SnapshotUnwanted` or `SnapshotDamaged`."""
-        if self._is_stopping or term < self._raw.term:
-            raise SnapshotUnwanted("the node is stopping" if self._is_stopping else f"term {term} is over")
-        commit_index = self._raw.status().commit_index
-
-        async def take(manifest: Manifest) -> None:
-            # If whoever sent it goes meanwhile, it is of use all the same.
-            damage = await asyncio.shield(self._own(self._take_snapshot(sender, term, manifest)))
-            if damage is not None:
-                raise damage
-
-        try:
-            return self._snapshots.incoming.open(sender, term, manifest, commit_index, take)
-        except SnapshotOvertaken as overtaken:
-            # The leader has missed an answer of this node, and would offer the same again for ever: the core answers.
-            self._receive_snapshot(sender, term, overtaken.manifest)
-            raise
-
-    async def _take_snapshot(self, sender: int, term: int, manifest: Manifest) -> SnapshotDamaged | None:
-        """Make a state of what was received, and let the core decide about it; what is wrong with it, if anything."""
-        try:
-            self._built_state = await self._snapshots.build(manifest)
-        except SnapshotDamaged as damage:
-            return damage
-        if self._built_state is not None:
-            self._receive_snapshot(sender, term, manifest)
-        return None
-
-    def _receive_snapshot(self, sender: int, term: int, manifest: Manifest) -> None:
-        snapshot = _snapshot_of(manifest)
-        self.receive(sender, [Message(MessageKind.SNAPSHOT, sender, self.node_id, term, snapshot=snapshot)])
-
-    def _step_snapshot(self, message: Message) -> None:
-        self._raw.step(message)
-        if self._is_of_built_state(message) and not self._raw.is_restoring:
-            # The log has come that far by itself meanwhile.
-            state, self._built_state = self._built_state, None
-            assert state is not None
-            self._own(self._snapshots.discard(state))
-
-    def _is_of_built_state(self, message: Message) -> bool:
-        state, snapshot = self._built_state, message.snapshot
-        return state is not None and snapshot is not None and state.index == snapshot.index
+        return self._snapshot_taking.offered(sender, term, manifest)
 
     async def _install_snapshot(self, hard_state: HardState | None) -> None:
-        state, self._built_state = self._built_state, None
-        assert state is not None
+        state = self._snapshot_taking.take_built()
         await self._snapshots.install(state, hard_state)
-        self._changes.skipped(state.index)
+        self._membership.pending.skipped(state.index)
         self._releases.raised.set()
         self.counts.snapshots_installed += 1
         _log.info("installed a snapshot", index=state.index, term=state.term)
@@ -1219,7 +819,7 @@ class Node:
     def _answer_reads(self) -> None:
         parts = self._reads.take_applied(self._state_machine.applied_index, self._settings.reads_at_once)
         if parts:
-            self._own(self._read(parts))
+            self._life.own(self._read(parts))
 
     async def _read(self, parts: deque[list[PendingRead]]) -> None:
         """One part after another, so that not all values are in memory at the same time."""
@@ -1230,7 +830,7 @@ class Node:
                 values = await self._state_machine.get_many([read.key for read in reads])
             except Exception as error:
                 for each in (reads, *parts):
-                    self._reads.fail(each, _why_failed(error))
+                    self._reads.fail(each, why_failed(error))
                 raise
             self._reads.finish(reads, values)
             del reads, values
@@ -1239,59 +839,8 @@ class Node:
 
     def _notice_leadership(self) -> None:
         leadership = (self._raw.term, self._raw.leader_id, self._raw.role)
-        if leadership == self._leadership:
-            return
-        before, self._leadership = self._leadership, leadership
-        self._has_known_leader |= self._raw.leader_id != 0
-        if self._raw.leader_id and leadership[:2] != before[:2]:
-            self.counts.leader_changes += 1
-        if leadership[2] is not before[2] or leadership[1] != before[1]:
-            self._log_leadership(before, leadership)
-        if self._raw.leader_id and leadership[:2] != before[:2]:
+        if leadership != self._leadership.seen and self._leadership.saw(leadership):
             # What was handed to the leader before may be lost with it; asking the new one at once saves the wait.
             self._writes.hand_on_again(self._loop.time())
             self._reads.ask_again(self._loop.time())
             self._wake()
-
-    def _log_leadership(self, before: tuple[int, int, RoleName], now: tuple[int, int, RoleName]) -> None:
-        """One line when a leader is lost, with the reason, and one when there is another."""
-        term, leader_id, role = now
-        if role is RoleName.LEADER:
-            _log.info("became leader", term=term)
-            self.events.note(f"this node became leader in term {term}")
-        elif leader_id:
-            _log.info("following a leader", leader=leader_id, term=term)
-            self.events.note(f"node {leader_id} leads in term {term}")
-        elif not self._is_search_told:
-            why = _why_no_leader(before, now)
-            _log.info(why, role=role.value, term=term)
-            self.events.note(f"{why} (term {term})")
-        self._is_search_told = leader_id == 0
-
-
-def _why_no_leader(before: tuple[int, int, RoleName], now: tuple[int, int, RoleName]) -> str:
-    (old_term, old_leader_id, old_role), (term, _, role) = before, now
-    if role is RoleName.CANDIDATE and old_role is RoleName.FOLLOWER and old_leader_id:
-        return "asking for votes: the leader hands over"
-    if role is not RoleName.FOLLOWER:
-        return "asking for votes: no leader was heard"
-    if term > old_term:
-        return "no leader is known: an election has begun"
-    if old_role is RoleName.LEADER:
-        return "no longer leading: no majority of the voters was heard, or this node is none of them any more"
-    return "no leader is known"
-
-
-def _snapshot_of(manifest: Manifest) -> Snapshot:
-    """What the core has to know of a snapshot."""
-    return Snapshot(manifest.index, manifest.term, Members.decode(manifest.membership).configuration)
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """What a future takes: native code that panics raises what is no `Exception`."""
-    return error if isinstance(error, Exception) else RuntimeError(repr(error))
-
-
-def _why_failed(error: Exception) -> str:
-    """For a sentence that goes on."""
-    return f"the node has failed: {str(error).removesuffix('.')}"

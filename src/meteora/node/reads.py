@@ -53,26 +53,24 @@ class ReadRounds:
         self._context = b""
         self._asked_at = 0.0
         self._confirmed: list[tuple[int, list[PendingRead]]] = []
-        self._looked_up: list[list[PendingRead]] = []
-        """As they were taken out together."""
+        self._looked_up: dict[int, list[PendingRead]] = {}
+        """As they were taken out together, by the `id` of the list."""
+        self._count = 0
+        """Of all of these: many come in one message, and each asks."""
         self._long_keys_bytes = 0
 
     def __len__(self) -> int:
-        total = len(self._waiting) + len(self._asked)
-        for _, reads in self._confirmed:
-            total += len(reads)
-        for reads in self._looked_up:
-            total += len(reads)
-        return total
+        return self._count
 
     def add(self, key: bytes, deadline: float) -> asyncio.Future[bytes | None]:
         """Queue a read: the future of its value. Raises `Overloaded` if too many are pending."""
-        if len(self) >= MAX_PENDING_READS:
-            raise Overloaded(f"{len(self)} reads are pending already: try again later")
+        if self._count >= MAX_PENDING_READS:
+            raise Overloaded(f"{self._count} reads are pending already: try again later")
         read = PendingRead(key, deadline, self._loop.create_future())
         if len(key) > LONG_KEY_BYTES:
             self._count_long_key(read)
         self._waiting.append(read)
+        self._count += 1
         return read.result
 
     def _count_long_key(self, read: PendingRead) -> None:
@@ -127,8 +125,10 @@ class ReadRounds:
         if ready:
             self._confirmed = [(index, reads) for index, reads in self._confirmed if index > applied]
         taken = [read for read in ready if not read.result.done()]
+        self._count -= len(ready) - len(taken)
         parts = deque(taken[start : start + at_once] for start in range(0, len(taken), at_once))
-        self._looked_up += parts
+        for part in parts:
+            self._looked_up[id(part)] = part
         return parts
 
     def finish(self, taken: list[PendingRead], values: Sequence[bytes | None]) -> None:
@@ -144,18 +144,24 @@ class ReadRounds:
         _alive(taken, float("inf"), why)
 
     def _forget(self, taken: list[PendingRead]) -> None:
-        self._looked_up = [reads for reads in self._looked_up if reads is not taken]
+        del self._looked_up[id(taken)]
+        self._count -= len(taken)
 
     def expire(self, now: float, why: str) -> None:
         """Answer what waits beyond its deadline, and drop what nobody waits for any more."""
-        for reads in self._looked_up:
+        for reads in self._looked_up.values():
             _alive(reads, now, "the disk has not answered in time")
         self._expire_queued(now, why)
 
     def _expire_queued(self, now: float, why: str) -> None:
-        self._waiting = _alive(self._waiting, now, why)
-        self._asked = _alive(self._asked, now, why)
-        self._confirmed = [(index, alive) for index, reads in self._confirmed if (alive := _alive(reads, now, why))]
+        self._waiting = self._kept(self._waiting, now, why)
+        self._asked = self._kept(self._asked, now, why)
+        self._confirmed = [(index, kept) for index, reads in self._confirmed if (kept := self._kept(reads, now, why))]
+
+    def _kept(self, reads: list[PendingRead], now: float, why: str) -> list[PendingRead]:
+        alive = _alive(reads, now, why)
+        self._count -= len(reads) - len(alive)
+        return alive
 
     def give_up_all(self, why: str) -> None:
         """Answer everything but what is being looked up: the node stops."""

@@ -8,6 +8,7 @@ Rules:
 - A put is judged where its client is, before it is proposed. What is in the log is applied everywhere, whatever room
   there is, so that replicas can't part.
 - An alarm ends by itself, once there is somewhat more room than where it began, so that it doesn't come and go.
+- A disk that does not say what is free is taken to be as it was: whether it fails shows when it is written to.
 - What a member said is forgotten after `FORGOTTEN_SECONDS`: one that is down needs no room.
 """
 
@@ -77,6 +78,8 @@ class RoomWatch:
         self._due_at = 0.0
         self._is_news = False
         """Whether this node has run short of room since somebody asked."""
+        self._is_unseen = False
+        """Whether the disk has not said lately how much is free."""
 
     @property
     def looks_at_disk(self) -> bool:
@@ -91,17 +94,29 @@ class RoomWatch:
         return True
 
     def looked(self, stored_bytes: int, space: DiskSpace | None) -> None:
-        """What was seen: of the disk, None if that is not known."""
+        """What was seen; of the disk, None if that is not known, and then what was seen before stands."""
         own = self.own._replace(stored_bytes=stored_bytes)
         if own.quota_bytes:
             bound = own.quota_bytes * (QUOTA_CLEARED_AT if own.is_over_quota else 1)
             own = own._replace(is_over_quota=stored_bytes > bound)
         if space is not None:
+            self._note_seen()
             least = _min_free_bytes(space) if self._min_free_bytes is None else self._min_free_bytes
             bound = least * (DISK_CLEARED_AT if own.is_disk_low else 1)
             own = own._replace(free_bytes=space.free_bytes, min_free_bytes=least, is_disk_low=space.free_bytes < bound)
         self._is_news |= own.is_over_quota > self.own.is_over_quota or own.is_disk_low > self.own.is_disk_low
         self.own = own
+
+    def note_unseen(self, cause: str) -> None:
+        """The disk did not say how much is free. Tells of it, once until it does again."""
+        if not self._is_unseen:
+            self._is_unseen = True
+            _log.warning("the disk does not say how much is free: --min-free-bytes guards nothing", cause=cause)
+
+    def _note_seen(self) -> None:
+        if self._is_unseen:
+            self._is_unseen = False
+            _log.info("the disk says again how much is free")
 
     @property
     def is_short(self) -> bool:

@@ -65,6 +65,11 @@ class PendingWrite:
                 # Whoever waited may be gone: then nobody looks at the error, which asyncio would log.
                 waiter.exception()
 
+    def forget_gone(self) -> None:
+        """Keep nothing of those who asked again and don't wait any more."""
+        if self.retries:
+            self.retries = [each for each in self.retries if not each.done()]
+
     def mark_retried(self) -> None:
         """It may have been sent before."""
         self.command = self.command._replace(retry=True)
@@ -226,6 +231,8 @@ class PendingWrites:
 
     def expire(self, now: float, why: str) -> None:
         """Answer what waits beyond its deadline, and drop what nobody waits for any more."""
+        for write in self._others.values():
+            write.forget_gone()
         expired = [write for write in self._all() if write.deadline <= now or not write.is_awaited]
         for write in expired:
             self._forget(write)

@@ -16,9 +16,13 @@ class DiskSpace(NamedTuple):
 
 
 def disk_space(folder: Path) -> DiskSpace:
-    """What there is now. May take as long as the disk likes; raises `DiskFailure`."""
+    """What there is now. May take as long as the disk likes.
+
+    Raises `DiskFailure` if the folder is not there any more, and `OSError` if the disk does not say.
+    """
     try:
         status = os.statvfs(folder)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        # Files that are open could still be written to, and be gone with the process.
         raise DiskFailure(f"{folder}: {error.strerror}. Check the disk, then start the node again.") from error
     return DiskSpace(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)

@@ -494,6 +494,45 @@ def test_nothing_is_merged_for_which_there_is_no_room_on_the_disk(tmp_path: Path
         assert reclaimed(machine, free_bytes=before / 2) >= before * 0.99
 
 
+def test_what_is_abandoned_while_it_flushes_gives_back_no_more(tmp_path: Path) -> None:
+    async def story(machine: StateMachine) -> None:
+        reclaiming = asyncio.create_task(machine.reclaim(is_urgent=True, is_thorough=False, free_bytes=math.inf))
+        await asyncio.sleep(0)
+        machine.abandon_snapshots()
+        await reclaiming
+
+    with opened(tmp_path) as machine:
+        large(machine)
+        before = machine.stored_bytes
+        machine.apply([entry_of(41, *[delete(b"key%d" % number) for number in range(1, 31)])])
+        asyncio.run(story(machine))
+        assert machine.stored_bytes >= before
+        assert reclaimed(machine) < before / 2
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_state_that_is_replaced_while_it_gives_back_what_was_deleted_is_not_touched_any_more(
+    tmp_path: Path, turns: int
+) -> None:
+    async def story(machine: StateMachine, newer: StateMachine) -> None:
+        manifest = await newer.create_snapshot(tmp_path / "snapshot")
+        assert manifest is not None
+        state = await machine.build(tmp_path / "snapshot", manifest, tmp_path / "kv-2")
+        assert state is not None
+        reclaiming = asyncio.create_task(machine.reclaim(is_urgent=True, is_thorough=True, free_bytes=math.inf))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await machine.adopt(state)
+        await reclaiming
+
+    with opened(tmp_path / "kv") as machine, opened(tmp_path / "newer") as newer:
+        large(machine)
+        large(newer, 42)
+        machine.apply([entry_of(41, *[delete(b"key%d" % number) for number in range(1, 31)])])
+        asyncio.run(story(machine, newer))
+        assert machine.applied_index == 42
+
+
 def test_what_is_abandoned_gives_back_no_more(tmp_path: Path) -> None:
     async def story(machine: StateMachine) -> int:
         await machine.flush()

@@ -1,5 +1,7 @@
 import asyncio
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -224,6 +226,63 @@ def test_reads_are_bounded_wherever_they_are(monkeypatch: pytest.MonkeyPatch) ->
         in_each_stage(rounds, DEADLINE)
         with pytest.raises(Overloaded, match="4 reads are pending already: try again later"):
             rounds.add(b"d", DEADLINE)
+
+    with_rounds(story)
+
+
+def lines_run(function: Callable[[], object]) -> int:
+    """How many lines of Python a call runs, its loops counted each time round."""
+    lines = 0
+
+    def trace(_: object, event: str, argument: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_a_read_takes_no_longer_for_those_that_are_pending() -> None:
+    # One message may bring a thousand of them, and the loop does nothing else meanwhile.
+    def story(rounds: ReadRounds) -> None:
+        first = lines_run(lambda: rounds.add_stale(b"a", DEADLINE))
+        for index in range(100):
+            rounds.add_stale(b"b", DEADLINE)
+            rounds.add(b"c", DEADLINE)
+            rounds.confirm(rounds.begin_round(now=1.0), index)
+            rounds.take_applied(index // 2, AT_ONCE)
+        assert lines_run(lambda: rounds.add_stale(b"a", DEADLINE)) == first
+
+    with_rounds(story)
+
+
+def test_the_reads_that_are_pending_are_counted_wherever_they_are() -> None:
+    def story(rounds: ReadRounds) -> None:
+        reads = [rounds.add(b"%d" % number, DEADLINE + number % 2) for number in range(12)]
+        rounds.confirm(rounds.begin_round(now=1.0), index=4)
+        rounds.add_stale(b"stale", DEADLINE)
+        asked = [rounds.add(b"%d" % number, DEADLINE + number % 2) for number in range(6)]
+        rounds.begin_round(now=1.0)
+        rounds.add(b"waiting", DEADLINE)
+        assert len(rounds) == 12 + 1 + 6 + 1
+        reads[0].cancel()
+        reads[1].cancel()
+        parts = rounds.take_applied(4, at_once=8)
+        assert len(rounds) == 10 + 1 + 6 + 1
+        rounds.finish(parts[0], [None] * 8)
+        rounds.fail(parts[1], "gone")
+        assert len(rounds) == 6 + 1
+        asked[0].cancel()
+        rounds.expire(DEADLINE, "")
+        assert len(rounds) == 3
+        rounds.give_up_all("")
+        assert len(rounds) == 0
 
     with_rounds(story)
 

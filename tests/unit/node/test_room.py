@@ -1,12 +1,13 @@
 """When puts are refused for want of room, and when they are taken again; on one node, and on three."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from meteora.errors import NO_ROOM, NoRoom
+from meteora.errors import NO_ROOM, DiskFailure, NoRoom
 from meteora.node import room as module
 from meteora.node.room import FORGOTTEN_SECONDS, LOOK_SECONDS, RoomWatch, Shortage, size_text
 from meteora.storage.disk_space import DiskSpace
@@ -196,8 +197,13 @@ class Gauge:
 
     def __init__(self) -> None:
         self.free_bytes = 1000
+        self.failure: Exception | None = None
+        self.looks = 0
 
     def look(self) -> DiskSpace:
+        self.looks += 1
+        if self.failure is not None:
+            raise self.failure
         return DiskSpace(self.free_bytes, 1000)
 
 
@@ -262,6 +268,41 @@ def test_while_its_disk_is_nearly_full_a_node_refuses_puts_and_nothing_else(tmp_
         gauge.free_bytes = 1000
         await until(lambda: not one.node.alarms)
         await one.put(b"key")
+
+    alone(tmp_path, story, min_free_bytes=500)
+
+
+@pytest.mark.parametrize("was_low", [False, True])
+def test_a_disk_that_does_not_say_what_is_free_stops_nobody_and_is_taken_to_be_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, was_low: bool
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    caplog.set_level("INFO", "meteora.node")
+
+    def told(text: str) -> int:
+        return len([record for record in caplog.records if text in record.getMessage()])
+
+    async def story(one: Running, gauge: Gauge) -> None:
+        gauge.free_bytes = 0 if was_low else 1000
+        await until(lambda: bool(one.node.alarms) is was_low)
+        gauge.failure = OSError(errno.EIO, "Input/output error")
+        await until(lambda: told("the disk does not say how much is free"))
+        looks = gauge.looks
+        await until(lambda: gauge.looks > looks + 1)
+        assert bool(one.node.alarms) is was_low
+        await one.node.delete(b"key", soon())
+        gauge.failure, gauge.free_bytes = None, 1000
+        await until(lambda: told("the disk says again") and not one.node.alarms)
+        assert told("the disk does not say") == 1
+
+    alone(tmp_path, story, min_free_bytes=500)
+
+
+def test_a_data_directory_that_is_gone_stops_the_node(tmp_path: Path) -> None:
+    async def story(one: Running, gauge: Gauge) -> None:
+        gauge.failure = DiskFailure("gone")
+        await until(one.node.failed.done)
+        assert one.node.failed.exception() is gauge.failure
 
     alone(tmp_path, story, min_free_bytes=500)
 

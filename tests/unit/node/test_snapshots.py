@@ -431,7 +431,7 @@ def test_what_waits_at_a_node_that_gets_a_snapshot_is_answered(tmp_path: Path) -
 
 
 def test_a_snapshot_that_does_not_get_through_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meteora.node.node.SNAPSHOT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("meteora.node.snapshot_traffic.PAUSE_SECONDS", 0.01)
 
     async def story(trio: Trio) -> None:
         late = await _cut_off_and_leave_behind(trio)
@@ -454,7 +454,7 @@ def test_a_snapshot_that_does_not_get_through_is_sent_again(tmp_path: Path, monk
 def test_a_peer_that_answers_a_heartbeat_just_when_a_snapshot_has_failed_gets_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meteora.node.node.SNAPSHOT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("meteora.node.snapshot_traffic.PAUSE_SECONDS", 0.01)
     finished = RawNode.snapshot_finished
 
     async def story(trio: Trio) -> None:

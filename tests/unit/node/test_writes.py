@@ -335,6 +335,18 @@ def test_a_write_whose_first_caller_has_gone_is_done_for_the_one_who_asked_again
     with_writes(story)
 
 
+def test_callers_that_have_asked_again_and_gone_are_forgotten() -> None:
+    def story(writes: PendingWrites) -> None:
+        writes.add(put(1), DEADLINE)
+        for _ in range(100):
+            writes.add(put(1, retry=True), DEADLINE).cancel()
+        last = writes.add(put(1, retry=True), DEADLINE)
+        writes.expire(now=1.0, why="")
+        assert writes._others[CLIENT, 1].retries == [last]
+
+    with_writes(story)
+
+
 def test_a_write_that_nobody_waits_for_any_more_is_forgotten_when_its_turn_comes() -> None:
     def story(writes: PendingWrites) -> None:
         for each in (writes.add(put(1), DEADLINE), writes.add(put(1, retry=True), DEADLINE)):

@@ -1,4 +1,6 @@
+import errno
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -15,3 +17,11 @@ def test_a_disk_has_a_size_and_some_of_it_is_free(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(DiskFailure, match="No such file"):
         disk_space(tmp_path / "absent")
+
+
+def test_a_disk_that_does_not_say_is_no_failure_yet(tmp_path: Path) -> None:
+    with (
+        patch("os.statvfs", side_effect=OSError(errno.EIO, "Input/output error")),
+        pytest.raises(OSError, match="Input/output error"),
+    ):
+        disk_space(tmp_path)
