@@ -27,7 +27,7 @@ from meteora.raft.memory_log import MemoryLog
 from meteora.raft.message import Message, MessageKind
 from meteora.raft.text import message_text
 from meteora.transport.codec import PROTOCOL_VERSION, MalformedBatch, decode_messages
-from meteora.transport.incoming import PeerReceiver
+from meteora.transport.incoming import PeerReceiver, _stated_by
 from meteora.transport.interface import Identity, IncomingSnapshot, Refusal, Room, SnapshotChunk, SnapshotPosition
 from tests.fuzz.choices import Choices
 from tests.fuzz.messages import message_of
@@ -337,9 +337,10 @@ def _disturb(choices: Choices, member: _Member, receiver: PeerReceiver) -> None:
 def _receive(node: RawNode, receiver: PeerReceiver, batch: peer_pb2.Batch) -> None:
     """What `PeerReceiver` does with a batch, and the node with its messages."""
     context: Any = _Context(())
-    if receiver._refusal_of(batch, 0) is not None:
+    stated = _stated_by(context)
+    if receiver._refusal_of(batch, stated) is not None:
         return
     with suppress(MalformedBatch):
-        for message in receiver._checked(context, 0, batch):
+        for message in receiver._checked(context, stated, batch):
             with suppress(ProposalDropped):
                 node.step(message)
