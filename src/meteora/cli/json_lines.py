@@ -7,7 +7,6 @@ Each of the two is text where its bytes are UTF-8, and base64 under a name that 
 """
 
 import base64
-import binascii
 import json
 from typing import Any, Final
 
@@ -58,5 +57,5 @@ def _bytes_of(fields: dict[str, Any], name: str) -> bytes:
         raise ValueError(f"{given_name} is no text")
     try:
         return text.encode() if given_name == name else base64.b64decode(text, validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
+    except ValueError as error:  # Of either kind of text.
         raise ValueError(f"{given_name}: {error}") from None

@@ -33,6 +33,7 @@ def test_what_is_no_text_is_named_so() -> None:
         (b'{"key": "a", "key_base64": "YQ==", "value": ""}', "both key and key_base64"),
         (b'{"key": 1, "value": ""}', "key is no text"),
         (b'{"key": "a", "value_base64": "?"}', "value_base64: "),
+        ('{"key": "a", "value_base64": "é"}'.encode(), "value_base64: "),
         (b'{"key": "\\ud800", "value": ""}', "key: "),
         (b'{"key": "a", "value": "", "lease": 1}', "'lease' means nothing here"),
     ],
