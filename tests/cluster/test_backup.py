@@ -231,19 +231,43 @@ def backup_of(node: NodeProcess) -> bytes:
         return b"".join(part.data for part in client.backup())
 
 
+def bytes_in(folder: Path) -> int:
+    """Of all files in it, while they come and go."""
+    sizes = 0
+    for each in folder.iterdir():
+        with suppress(FileNotFoundError):
+            sizes += each.stat().st_size
+    return sizes
+
+
+def stopped(process: "subprocess.Popen[str]") -> None:
+    """It does nothing any more when this returns."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
 @contextmanager
 def backup_held_up(node: NodeProcess, file: Path) -> "Iterator[subprocess.Popen[str]]":
-    """A command that has begun to write a backup, and stands still until the block ends."""
+    """A command that has begun to write a backup, and stands still until the block ends, with most of it to come."""
     command = [sys.executable, "-m", "meteora", "backup", str(file), "-a", kv_address(node)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as backup:
-        while not any(each.stat().st_size for each in file.parent.iterdir()):
-            assert backup.poll() is None
-            time.sleep(0.001)  # Between looks at a condition.
-        backup.send_signal(signal.SIGSTOP)
-        assert not file.exists()
-        yield backup
-        backup.send_signal(signal.SIGCONT)
-        backup.wait(timeout=30)
+    is_held_up = False
+    # On a busy machine one may be done before it is stopped.
+    for _ in range(20):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as backup:
+            while not bytes_in(file.parent):
+                assert backup.poll() is None
+                time.sleep(0.001)  # Between looks at a condition.
+            stopped(backup)
+            is_held_up = not file.exists() and bytes_in(file.parent) < LARGE_COUNT * LARGE_BYTES // 2
+            if is_held_up:
+                yield backup
+                backup.send_signal(signal.SIGCONT)
+                backup.wait(timeout=30)
+                break
+            backup.kill()
+        for each in file.parent.iterdir():
+            each.unlink()
+    assert is_held_up
     assert list(file.parent.iterdir()) == []
 
 

@@ -339,8 +339,8 @@ def test_a_directory_that_lost_its_log_is_not_started_as_if_it_were_new(
             (data / name).mkdir()
     before = contents(data)
     assert complaint(options(ports, data, *more)) == (
-        f"data directory {data} is of a member, but its log, raft/, is gone: restore it, or let the node join anew: "
-        "meteora leave -i 1 at another member, then start it with -p and an empty directory"
+        f"data directory {data} is of a member, but its log, raft/, is gone, and with it what the node has promised: "
+        "let it join anew: meteora leave -i 1 at another member, then start it with -p and an empty directory"
     )
     assert contents(data) == before
 
