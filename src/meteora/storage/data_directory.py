@@ -222,6 +222,7 @@ def _lock(path: Path) -> int:
         raise unusable(path, error) from error
     try:
         _take(lock, path)
+        _refuse_if_removed(lock, path)
     except BaseException:
         os.close(lock)
         raise
@@ -274,6 +275,20 @@ def _take(lock: int, path: Path) -> None:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
         raise unusable(path, error) from error
+
+
+def _refuse_if_removed(lock: int, path: Path) -> None:
+    """Raise `DataDirectoryError` if what is locked is not what others would find: it would keep nobody out."""
+    try:
+        is_there = os.path.samestat(os.fstat(lock), (path / LOCK).stat())
+    except FileNotFoundError:
+        is_there = False
+    except OSError as error:
+        raise unusable(path, error) from error
+    if not is_there:
+        raise DataDirectoryError(
+            f"data directory {path} was emptied just now, as by a restore into it that failed: start the node again"
+        )
 
 
 def _flock(lock: int, path: Path) -> None:
