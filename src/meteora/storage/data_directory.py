@@ -221,8 +221,9 @@ def _lock(path: Path) -> int:
     except OSError as error:
         raise unusable(path, error) from error
     try:
-        _take(lock, path)
+        _flock(lock, path)
         _refuse_if_removed(lock, path)
+        _sign(lock, path)
     except BaseException:
         os.close(lock)
         raise
@@ -242,7 +243,12 @@ def held_anew(path: Path) -> Iterator[None]:
     except OSError as error:
         raise unusable(path, error) from error
     try:
-        _take(lock, path)
+        _flock(lock, path)
+        try:
+            _sign(lock, path)
+        except DataDirectoryError:
+            (path / LOCK).unlink()
+            raise
         yield
     finally:
         os.close(lock)
@@ -267,9 +273,8 @@ def held_still(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _take(lock: int, path: Path) -> None:
-    """Lock the open file `lock`, and write into it which process that was."""
-    _flock(lock, path)
+def _sign(lock: int, path: Path) -> None:
+    """Write into the file which process has locked it."""
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
