@@ -39,4 +39,7 @@ def _ensure_applicable(command: Command, level: int) -> None:
         raise Corruption(f"only a leader proposes {command.operation.name}")
     if level < LEVEL_OF_USERS:
         raise Corruption(f"{command.operation.name} at feature level {level}")
-    Change.decode(command.value)
+    # What is not taken out of it, because it is unknown or comes twice, may be nested so deep that it can be read here,
+    # and not where the stack is deeper.
+    if Change.decode(command.value).encode() != command.value:
+        raise Corruption("a change of users has more in it than is taken, or no member writes it so")

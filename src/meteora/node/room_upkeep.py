@@ -64,6 +64,9 @@ class RoomUpkeep:
 
     async def _reclaim(self) -> None:
         """Give back what was deleted: half of the time at most, and less while puts are taken, which go on with it."""
+        if self._life.is_over:
+            # What was abandoned is what had begun by then.
+            return
         watch, loop = self._watch, asyncio.get_running_loop()
         began_at = loop.time()
         free_bytes = watch.own.free_bytes if watch.looks_at_disk else math.inf

@@ -139,6 +139,9 @@ class SnapshotTaking:
 
     async def _take(self, sender: int, term: int, manifest: Manifest) -> SnapshotDamaged | None:
         """Make a state of what was received, and let the core decide about it; what is wrong with it, if anything."""
+        if self._life.is_over:
+            # Nobody would wait for it; after the next start it is gone on with.
+            return None
         try:
             self._built = await self._snapshots.build(manifest)
         except SnapshotDamaged as damage:

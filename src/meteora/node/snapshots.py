@@ -16,10 +16,11 @@ from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
 
-from meteora.errors import DiskFailure, MeteoraError, SnapshotDamaged
+from meteora.errors import Corruption, DiskFailure, MeteoraError, SnapshotDamaged
 from meteora.kv.installation import INCOMING, OUTGOING, build, install
 from meteora.kv.state import State
 from meteora.kv.state_machine import StateMachine
+from meteora.node.members import Members
 from meteora.observability.logs import get_logger
 from meteora.raft import HardState
 from meteora.storage.disk_thread import DiskThread
@@ -229,9 +230,10 @@ class IncomingSnapshots:
     ) -> Incoming:
         """Begin to receive; once all of it is here, `take` takes it over, and says by `settled` when it is done with.
 
-        Raises `SnapshotUnwanted`, `SnapshotOvertaken` among them, or `SnapshotDamaged` if the manifest can't be read.
+        Raises `SnapshotUnwanted`, `SnapshotOvertaken` among them, or `SnapshotDamaged` if the manifest, or the
+        membership in it, can't be read.
         """
-        manifest = decode_manifest(encoded_manifest)
+        manifest = _readable(encoded_manifest)
         if manifest.index <= commit_index:
             raise SnapshotOvertaken(manifest, commit_index)
         current = self.current
@@ -283,6 +285,15 @@ class Snapshots:
     def abandon(self) -> None:
         """Let what is being made or installed end soon: the node stops."""
         self._state_machine.abandon_snapshots()
+
+
+def _readable(encoded_manifest: bytes) -> Manifest:
+    manifest = decode_manifest(encoded_manifest)
+    try:
+        Members.decode(manifest.membership)
+    except Corruption as error:
+        raise SnapshotDamaged(f"the manifest of a snapshot can't be used: {error}") from error
+    return manifest
 
 
 def _mebibytes(manifest: Manifest) -> float:

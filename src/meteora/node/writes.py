@@ -252,10 +252,13 @@ class PendingWrites:
 
     def _forget(self, write: PendingWrite) -> None:
         client_id, sequence = write.command.client_id, write.command.sequence
-        if client_id == self._session_id:
-            self._own.pop(sequence, None)
+        # One that was answered before its turn is pending no more, and by now there may be the same request again.
+        if self._own.get(sequence) is write:
+            del self._own[sequence]
+        elif self._others.get((client_id, sequence)) is write:
+            del self._others[client_id, sequence]
         else:
-            self._others.pop((client_id, sequence), None)
+            return
         self._bytes -= write.size_bytes
 
 

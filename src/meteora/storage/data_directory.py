@@ -221,7 +221,9 @@ def _lock(path: Path) -> int:
     except OSError as error:
         raise unusable(path, error) from error
     try:
-        _take(lock, path)
+        _flock(lock, path)
+        _refuse_if_removed(lock, path)
+        _sign(lock, path)
     except BaseException:
         os.close(lock)
         raise
@@ -241,7 +243,12 @@ def held_anew(path: Path) -> Iterator[None]:
     except OSError as error:
         raise unusable(path, error) from error
     try:
-        _take(lock, path)
+        _flock(lock, path)
+        try:
+            _sign(lock, path)
+        except DataDirectoryError:
+            (path / LOCK).unlink()
+            raise
         yield
     finally:
         os.close(lock)
@@ -266,14 +273,27 @@ def held_still(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _take(lock: int, path: Path) -> None:
-    """Lock the open file `lock`, and write into it which process that was."""
-    _flock(lock, path)
+def _sign(lock: int, path: Path) -> None:
+    """Write into the file which process has locked it."""
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
         raise unusable(path, error) from error
+
+
+def _refuse_if_removed(lock: int, path: Path) -> None:
+    """Raise `DataDirectoryError` if what is locked is not what others would find: it would keep nobody out."""
+    try:
+        is_there = os.path.samestat(os.fstat(lock), (path / LOCK).stat())
+    except FileNotFoundError:
+        is_there = False
+    except OSError as error:
+        raise unusable(path, error) from error
+    if not is_there:
+        raise DataDirectoryError(
+            f"data directory {path} was emptied just now, as by a restore into it that failed: start the node again"
+        )
 
 
 def _flock(lock: int, path: Path) -> None:

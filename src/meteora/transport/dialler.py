@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from meteora.addresses import parse_address
+from meteora.errors import ConfigurationError
 from meteora.http2 import ClientConnection, connect
 from meteora.rpc.channel import Http2Channel
 from meteora.tls import OutgoingTls
@@ -29,6 +30,8 @@ class Dialler:
                 connection = await connect(*parse_address(address), self._tls)
         except TimeoutError as error:
             raise ConnectionError(f"can't be connected to: no answer within {CONNECT_SECONDS:g} s") from error
+        except ConfigurationError as error:
+            raise ConnectionError(f"can't be connected to: {error}") from error
         except (OSError, ValueError) as error:  # The latter for a name that can't be one.
             raise ConnectionError(why_unreachable(error)) from error
         connection.ping_after(KEEPALIVE_SECONDS)

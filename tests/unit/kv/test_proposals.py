@@ -78,6 +78,14 @@ def test_a_change_of_users_that_can_not_be_made_is_refused(field: str, text: str
     assert "a change of users can't be read" in refusal(change_users(value))
 
 
+@pytest.mark.parametrize("what", ['"more": [[]], ', '"enabled": [[]], '], ids=["unknown", "overridden"])
+def test_a_change_of_users_with_more_in_it_than_is_taken_is_refused(what: str) -> None:
+    # Nested deep enough, it can be read here, and not where the stack is deeper.
+    value = CHANGE.encode().replace(b"{", b"{" + what.encode(), 1)
+    assert Change.decode(value) == CHANGE
+    assert "no member writes it so" in refusal(change_users(value))
+
+
 def test_a_batch_without_commands_is_refused() -> None:
     assert refusal() == "a batch without commands"
 

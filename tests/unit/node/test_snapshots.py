@@ -2,6 +2,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from meteora.storage.disk_thread import DiskThread
 from meteora.storage.raft_log import RaftLog
 from meteora.storage.snapshot_files import Manifest
 from meteora.storage.snapshot_transfer import Position
-from meteora.transport.interface import SnapshotNotSent, SnapshotPosition, SnapshotUnusable
+from meteora.transport.interface import OutgoingSnapshot, SnapshotNotSent, SnapshotPosition, SnapshotUnusable
 from tests.unit.node.nodes import Network, Running, Trio, running, three, until
 
 CATCHUP_ENTRIES = 10
@@ -243,6 +244,19 @@ def test_a_manifest_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SnapshotDamaged):
         IncomingSnapshots(tmp_path, disk).open(2, 7, b"none", 0, nobody)
     disk.close()
+
+
+def test_a_manifest_with_a_membership_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
+    async def story(one: Maker) -> None:
+        disk, manifest = DiskThread("in"), await manifest_of(one)
+        snapshots = IncomingSnapshots(tmp_path, disk)
+        with pytest.raises(SnapshotDamaged, match="the membership record can't be read"):
+            snapshots.open(2, 7, replace(manifest, membership=b"none").encode(), 0, nobody)
+        # Nor is it in the way of another one.
+        snapshots.open(2, 7, manifest.encode(), 0, nobody)
+        disk.close()
+
+    with_maker(tmp_path, story)
 
 
 def test_that_of_an_earlier_leader_is_not_received_beside_that_of_a_later_one(tmp_path: Path) -> None:
@@ -496,6 +510,28 @@ def test_a_node_that_stops_does_not_wait_for_a_snapshot_to_be_sent(tmp_path: Pat
         async with asyncio.timeout(5):
             await leader.node.stop()
         assert late.log.first_index() == 1
+
+    with_three(tmp_path, story)
+
+
+def test_a_node_that_has_stopped_makes_no_state_of_a_snapshot_that_is_whole_only_then(tmp_path: Path) -> None:
+    async def story(trio: Trio) -> None:
+        late = await _cut_off_and_leave_behind(trio)
+        leader, is_over = trio.leader, asyncio.Event()
+
+        async def send(peer: int, snapshot: OutgoingSnapshot) -> None:
+            incoming = trio.network.offer(leader.node.node_id, peer, snapshot)
+            position = await incoming.begin()
+            while (found := await snapshot.read(position)) is not None:
+                position = await incoming.write(found[0])
+            await late.node.stop()
+            await incoming.finish()
+            is_over.set()
+
+        leader.line.send_snapshot = send  # type: ignore[method-assign]
+        trio.network.cut_off.clear()
+        await is_over.wait()
+        assert not list((tmp_path / str(late.node.node_id)).glob("kv-*"))
 
     with_three(tmp_path, story)
 

@@ -356,6 +356,38 @@ def test_a_write_that_nobody_waits_for_any_more_is_forgotten_when_its_turn_comes
     with_writes(story)
 
 
+def _answered_before_its_turn(writes: PendingWrites) -> None:
+    """Put 1 is applied while it waits to be handed on again."""
+    writes.add(put(1), DEADLINE)
+    writes.take_batch(now=1.0)
+    writes.hand_on_again(not_since=1.0)
+    writes.applied(applied(1))
+
+
+def test_a_write_that_was_answered_before_its_turn_makes_room_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PENDING_BYTES", COMMAND_OVERHEAD_BYTES + len(b"kv"))
+
+    def story(writes: PendingWrites) -> None:
+        _answered_before_its_turn(writes)
+        assert batch(writes) == []
+        writes.add(put(2), DEADLINE)
+        with pytest.raises(Overloaded):
+            writes.add(put(3), DEADLINE)
+
+    with_writes(story)
+
+
+def test_a_request_that_comes_again_after_its_answer_is_answered_again() -> None:
+    def story(writes: PendingWrites) -> None:
+        _answered_before_its_turn(writes)
+        again = writes.add(put(1, retry=True), DEADLINE)
+        assert batch(writes) == [put(1, retry=True)]
+        writes.applied(applied(1, outcome=Outcome.DUPLICATE))
+        assert again.done()
+
+    with_writes(story)
+
+
 def test_a_write_that_was_refused_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PENDING_WRITES", 0)
 

@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -294,6 +295,19 @@ def test_a_backup_that_cannot_be_read_is_named_and_not_the_directory(content: by
             Unreadable(content), tmp_path / "new", node_id=1, kv_address="a:1", raft_address="a:2", tell=quiet
         )
     assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_has_no_room_for_a_lock_leaves_nothing_in_the_way_of_another_restore(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", no_room)
+        with pytest.raises(DataDirectoryError, match="No space left on device"):
+            restore(content, tmp_path / "new")
+    restore(content, tmp_path / "new")
 
 
 def test_a_full_disk_leaves_nothing(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

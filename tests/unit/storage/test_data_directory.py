@@ -1,6 +1,7 @@
 """Whose a directory is, who may use it, and that a crash between any two steps leaves one that opens."""
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -201,6 +202,26 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
     assert refusal(tmp_path) == (
         f"data directory {tmp_path} can't be locked (No locks available): choose one on a local disk with -d"
     )
+
+
+@pytest.mark.parametrize("with_directory", [False, True])
+def test_a_lock_that_a_restore_has_removed_as_it_failed_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_directory: bool
+) -> None:
+    # Another process would make another one, and have the directory as well.
+    path, flock = tmp_path / "data", fcntl.flock
+
+    def flock_late(lock: int, operation: int) -> None:
+        (path / "LOCK").unlink()
+        if with_directory:
+            path.rmdir()
+        flock(lock, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", flock_late)
+        assert "start the node again" in refusal(path)
+    with opened(path) as directory:
+        assert directory.identity is None
 
 
 def test_a_lock_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

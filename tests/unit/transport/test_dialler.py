@@ -76,6 +76,15 @@ def test_a_proxy_for_the_rest_of_the_world_is_not_for_other_nodes(monkeypatch: p
     run(story())
 
 
+@pytest.mark.parametrize("address", ["", "host", "host:0", f"{'h' * 254}:1"])
+def test_what_is_no_address_is_where_nobody_can_be_reached(address: str) -> None:
+    # Another node may have said that it is there.
+    async def story() -> None:
+        assert "is not an address" in await why_not(Dialler(), address)
+
+    run(story())
+
+
 def test_where_nobody_listens_is_said_in_plain_words() -> None:
     async def story() -> None:
         assert await why_not(Dialler(), unused_address()) == "can't be connected to: Connection refused"
