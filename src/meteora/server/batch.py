@@ -77,6 +77,8 @@ class Batches:
             return None
         if not self._forwards and not await self._node.wait_for_leader(deadline):
             return lambda is_retry: _failed(no_leader(is_retry=is_retry))
+        if not (self._forwards or self._node.leads):
+            return lambda _: _ELSEWHERE
         if self._node.freshness.is_behind:
             # Who may write is not judged by a state so old.
             try:
