@@ -9,8 +9,8 @@
   so what the others must know of that is not lost.
 - Leadership goes only to a voter that the leader hears: writes wait until it has taken over.
 - A removal that is asked for again, here or by who passed it on, names the data directory: the id may be another's.
-- Who was let in because users were not enabled is refused once they are: he might have asked a node that had yet to hear
-  of it, and a node passes a request on in its own name.
+- Who was let in because users were not enabled is refused once they are: the node may have had yet to hear of it, and
+  it passes a request on in its own name.
 - What would leave too few voters that answer to be a majority is refused, unless it is forced: it could not be undone
   until enough of them are there.
 """
@@ -77,18 +77,19 @@ class Cluster:
         self._dialler = dialler
         self._authorization = authorization
         self._has_proven_peers = has_proven_peers
-        self._is_for_everybody = False
+        self.is_for_everybody = False
+        """Whether whoever asks was let in because users were not enabled."""
         self.cluster_id = cluster_id
 
     def as_admitted(self) -> Self:
         """The same, for one caller that was let in by the state as it is now."""
         one = copy(self)
-        one._is_for_everybody = not self._node.users.is_enabled
+        one.is_for_everybody = not self._node.users.is_enabled
         return one
 
     def _ensure_admitted(self) -> None:
         """Raises `Unauthenticated` for whoever would not have been let in by what is known by now."""
-        if self._is_for_everybody and self._node.users.is_enabled:
+        if self.is_for_everybody and self._node.users.is_enabled:
             raise Unauthenticated("users were enabled meanwhile: nothing was changed; log in, and try again")
 
     async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
