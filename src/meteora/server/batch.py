@@ -83,8 +83,9 @@ class Batches:
             # Who may write is not judged by a state so old.
             try:
                 await self._node.catch_up(deadline)
-            except (NotApplied, Overloaded):
-                return lambda is_retry: _failed(self._node.unanswered(may_be_applied=is_retry))
+            except (NotApplied, Overloaded) as error:
+                cause = error
+                return lambda is_retry: _failed(self._node.unanswered(cause, may_be_applied=is_retry))
         return None if self._forwards or self._node.leads else lambda _: _ELSEWHERE
 
 

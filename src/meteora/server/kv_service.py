@@ -206,8 +206,8 @@ class KvService(KvServiceServicer):
         is_done_here = self._forwards or await leads(self._node, deadline, is_retry=is_retry)
         try:
             caller = await self._gate.admit(authorization, deadline, is_write=is_done_here)
-        except (NotApplied, Overloaded):
-            raise self._node.unanswered(may_be_applied=is_retry) from None
+        except (NotApplied, Overloaded) as cause:
+            raise self._node.unanswered(cause, may_be_applied=is_retry) from None
         if caller is not None:
             self._gate.check(authorization, Access.WRITE, request.key)
 

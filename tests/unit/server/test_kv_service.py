@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from meteora.node import freshness
+from meteora.node import freshness, reads
 from meteora.node.node import Node
 from meteora.pb import common_pb2, kv_pb2
 from meteora.server.access import Gate
@@ -70,6 +70,20 @@ def test_without_the_others_it_takes_no_write_and_leaves_a_retry_in_doubt(
         operations = [kv_pb2.Operation(put=PUT), kv_pb2.Operation(put=RETRY), kv_pb2.Operation(get=stale)]
         results = (await served.Batch(kv_pb2.BatchReq(operations=operations), hurried)).results
         assert [each.failure.outcome for each in results] == ["not-applied", "unknown", ""]
+
+    out_of_touch(monkeypatch, tmp_path, story)
+
+
+def test_one_that_has_too_much_to_do_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def story(_: Trio, one: Running) -> None:
+        monkeypatch.setattr(reads, "MAX_PENDING_READS", 0)
+        context: Any = Stranger()
+        assert await code_of(service(one.node).Put(PUT, context)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await code_of(service(one.node).Put(RETRY, context)) is grpc.StatusCode.DEADLINE_EXCEEDED
+        batch = kv_pb2.BatchReq(operations=[kv_pb2.Operation(put=PUT), kv_pb2.Operation(put=RETRY)])
+        results = (await service(one.node).Batch(batch, context)).results
+        codes = [grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], grpc.StatusCode.DEADLINE_EXCEEDED.value[0]]
+        assert [each.failure.code for each in results] == codes
 
     out_of_touch(monkeypatch, tmp_path, story)
 
