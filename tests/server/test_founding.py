@@ -270,10 +270,13 @@ def leave(nodes: Beginners, *places: int) -> None:
         nodes[place].leave()
 
 
-def test_nodes_that_were_removed_found_no_second_cluster(begin_four: Begin) -> None:
+@pytest.mark.parametrize("first_has_lost_its_disk", [False, True])
+def test_nodes_that_were_removed_found_no_second_cluster(begin_four: Begin, first_has_lost_its_disk: bool) -> None:
     four = begin_four()
     leave(four, FIRST, SECOND, THIRD)
     four.stop(FOURTH)
+    if first_has_lost_its_disk:
+        shutil.rmtree(four[FIRST].config.data_directory)
     four.start(FIRST, SECOND, THIRD)
     # The one that has stayed is on no list.
     four.wait_for_address(FOURTH)

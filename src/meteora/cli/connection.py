@@ -183,10 +183,11 @@ def asked_for(what: str) -> str:
     """A password that is typed, and not shown; where there is no terminal, the next line of stdin."""
     if _is_terminal_there():
         return str(click.prompt(what, hide_input=True, err=True))
-    line = sys.stdin.readline()
-    if not line:
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        # An empty line is a script's variable that is not set.
         raise click.UsageError("there is nobody to ask for the password, and none comes by stdin: give it in a file")
-    return line.rstrip("\r\n")
+    return password
 
 
 def _is_terminal_there() -> bool:

@@ -266,9 +266,11 @@ class Node:
         """An election timeout."""
         return self._settings.election_ticks * self._settings.tick_seconds
 
-    def unanswered(self, *, may_be_applied: bool) -> RequestError:
-        """What a write ends with for which this node could not catch up, and which was not handed on. Counts it."""
+    def unanswered(self, cause: RequestError, *, may_be_applied: bool) -> RequestError:
+        """What a write ends with for which `catch_up` raised `cause`, and which was not handed on. Counts it."""
         self._writes.failed += 1
+        if isinstance(cause, Overloaded) and not may_be_applied:
+            return cause
         return unanswered(self._why_unanswered(), may_be_applied=may_be_applied)
 
     def _why_unanswered(self) -> str:

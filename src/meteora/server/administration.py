@@ -78,8 +78,7 @@ class Administration:
             raise InvalidRequest(f"a name has at most {MAX_NAME_CHARACTERS} characters")
         self.logins.check(name, address)
         await self._node.catch_up(deadline)
-        if not self._node.users.is_enabled:
-            raise ChangeRefused("users are not enabled: nobody needs to log in (meteora auth enable)")
+        _ensure_enabled(self._node.users)
         known = self._node.users.users.get(name)
         begin = partial(self.logins.begin, name, address)
         if not await self._passwords.is_right(known and known.password_hash, password, begin):
@@ -91,6 +90,7 @@ class Administration:
         record = Token(name, int((time() + self._token_ttl_seconds) * 1000))
 
         def issue(users: Users) -> Change:
+            _ensure_enabled(users)
             now = users.users.get(name)
             if known is None or now is None or now.password_hash != known.password_hash:
                 raise Unauthenticated("wrong user name or password")
@@ -252,6 +252,11 @@ class Administration:
                 # A snapshot came between, and with it what others did afterwards.
                 raise OutcomeUnknown("the change may have been made, and something after it: look at what is there")
             return
+
+
+def _ensure_enabled(users: Users) -> None:
+    if not users.is_enabled:
+        raise ChangeRefused("users are not enabled: nobody needs to log in (meteora auth enable)")
 
 
 def _user(users: Users, name: str) -> User:

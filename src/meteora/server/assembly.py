@@ -246,16 +246,11 @@ class Server:
         # Others ask the same of this node meanwhile, at the port that it will have later.
         await raft_server.stop(0.0)
         reception = self._create_raft_server()
-        add_PeerServiceServicer_to_server(Newcomer(instance_id, config.initial_cluster), reception)
+        left = None if former is None else Former(former.cluster_id, former.peers)
+        add_PeerServiceServicer_to_server(Newcomer(instance_id, config.initial_cluster, left), reception)
         try:
             await reception.start()
-            members = await meet(
-                self._dialler,
-                config.initial_cluster,
-                config.raft_address,
-                instance_id,
-                None if former is None else Former(former.cluster_id, former.peers),
-            )
+            members = await meet(self._dialler, config.initial_cluster, config.raft_address, instance_id, left)
         finally:
             await reception.stop(STREAM_GRACE_SECONDS)
         raft_server.bind()

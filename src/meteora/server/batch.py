@@ -77,12 +77,15 @@ class Batches:
             return None
         if not self._forwards and not await self._node.wait_for_leader(deadline):
             return lambda is_retry: _failed(no_leader(is_retry=is_retry))
+        if not (self._forwards or self._node.leads):
+            return lambda _: _ELSEWHERE
         if self._node.freshness.is_behind:
             # Who may write is not judged by a state so old.
             try:
                 await self._node.catch_up(deadline)
-            except (NotApplied, Overloaded):
-                return lambda is_retry: _failed(self._node.unanswered(may_be_applied=is_retry))
+            except (NotApplied, Overloaded) as error:
+                cause = error
+                return lambda is_retry: _failed(self._node.unanswered(cause, may_be_applied=is_retry))
         return None if self._forwards or self._node.leads else lambda _: _ELSEWHERE
 
 

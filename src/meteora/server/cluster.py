@@ -9,19 +9,29 @@
   so what the others must know of that is not lost.
 - Leadership goes only to a voter that the leader hears: writes wait until it has taken over.
 - A removal that is asked for again, here or by who passed it on, names the data directory: the id may be another's.
+- Who was let in because users were not enabled is refused once they are: the node may have had yet to hear of it, and
+  it passes a request on in its own name.
 - What would leave too few voters that answer to be a majority is refused, unless it is forced: it could not be undone
   until enough of them are there.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from copy import copy
+from typing import Self, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from meteora.addresses import parse_address
-from meteora.errors import ChangeRefused, ConfigurationError, InvalidRequest, NotApplied, OutcomeUnknown
+from meteora.errors import (
+    ChangeRefused,
+    ConfigurationError,
+    InvalidRequest,
+    NotApplied,
+    OutcomeUnknown,
+    Unauthenticated,
+)
 from meteora.features import Release, since
 from meteora.node.members import Member, encode_context
 from meteora.node.node import Node
@@ -67,7 +77,20 @@ class Cluster:
         self._dialler = dialler
         self._authorization = authorization
         self._has_proven_peers = has_proven_peers
+        self.is_for_everybody = False
+        """Whether whoever asks was let in because users were not enabled."""
         self.cluster_id = cluster_id
+
+    def as_admitted(self) -> Self:
+        """The same, for one caller that was let in by the state as it is now."""
+        one = copy(self)
+        one.is_for_everybody = not self._node.users.is_enabled
+        return one
+
+    def _ensure_admitted(self) -> None:
+        """Raises `Unauthenticated` for whoever would not have been let in by what is known by now."""
+        if self.is_for_everybody and self._node.users.is_enabled:
+            raise Unauthenticated("users were enabled meanwhile: nothing was changed; log in, and try again")
 
     async def join(self, request: peer_pb2.JoinReq, deadline: float, *, was_forwarded: bool) -> None:
         """Add the caller, or let it in again. `deadline` is in the loop's time.
@@ -141,7 +164,8 @@ class Cluster:
     async def change(self, request: raft_pb2.ConfChange, deadline: float, *, was_forwarded: bool) -> common_pb2.State:
         """Make the change that a user asked for: OK, or NOT_FOUND for the removal of a node that is no member.
 
-        Raises `InvalidRequest`, `ChangeRefused` if it makes no sense now, `NotApplied`, or `OutcomeUnknown`.
+        Raises `InvalidRequest`, `ChangeRefused` if it makes no sense now, `Unauthenticated` (see `as_admitted`),
+        `NotApplied`, or `OutcomeUnknown`.
         """
         if request.node_id == 0:
             raise InvalidRequest("node_id is missing: 0 is no node's id")
@@ -229,10 +253,11 @@ class Cluster:
         """What `decide` says of the members as they are at the instant at which this returns.
 
         Raises `ChangeRefused` if too few of the voters that the change would leave are there, unless it is forced;
-        `NotApplied` if this node doesn't lead, or can't tell whether it does.
+        `NotApplied` if this node doesn't lead, or can't tell whether it does; `Unauthenticated` (see `as_admitted`).
         """
         # A leader that was deposed and doesn't know it knows of no member that joined or left since.
         await self._node.catch_up(deadline)
+        self._ensure_admitted()
         loop = asyncio.get_running_loop()
         patience_ends_at = min(loop.time() + HEARD_SECONDS, deadline)
         while True:
@@ -262,7 +287,8 @@ class Cluster:
     async def transfer(self, node_id: int, deadline: float, *, was_forwarded: bool) -> None:
         """Let `node_id` lead: it does when this returns, or did already. `deadline` is in the loop's time.
 
-        Raises `InvalidRequest`, `ChangeRefused` if it is no voter or is silent, `NotApplied`, or `OutcomeUnknown`.
+        Raises `InvalidRequest`, `ChangeRefused` if it is no voter or is silent, `Unauthenticated` (see `as_admitted`),
+        `NotApplied`, or `OutcomeUnknown`.
         """
         if node_id == 0:
             raise InvalidRequest("node_id is missing: 0 is no node's id")
@@ -275,6 +301,7 @@ class Cluster:
             await self._hear_of_successor(before, node_id, deadline)
         elif node_id != self._node.node_id:
             await self._find_ready(node_id, deadline)
+            self._ensure_admitted()
             await self._node.hand_over_to(node_id, deadline)
             _log.info("handed leadership over, as was asked for", leader=node_id)
 
@@ -354,6 +381,7 @@ class Cluster:
         if was_forwarded or leader is None:
             raise NotApplied(f"node {self._node.node_id} doesn't lead; nothing was changed, try again")
         async with self._dialler.open_channel(leader.raft_address) as channel:
+            self._ensure_admitted()
             try:
                 return await call(channel)
             except grpc.aio.AioRpcError as failure:

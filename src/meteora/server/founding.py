@@ -10,7 +10,8 @@ the first start. The rules, so that there are never two clusters:
 - All must have the same list, and each address must be another data directory's: or a first node whose list is wrong,
   or whose addresses all lead to itself, would found a second cluster.
 - Whose directory has the state of a member that was removed founds none: there is a cluster. Its members may all be
-  others by now than those on the list, so they are asked as well where they were last known.
+  others by now than those on the list, so they are asked as well where they were last known. Nor does the first node
+  found one as long as another one has such a state.
 - A node asks at its own address, too: two that both take themselves for the first would found one each. No answer from
   there is none that speaks against it, for not every network leads back.
 """
@@ -44,18 +45,26 @@ class Former(NamedTuple):
 class Newcomer(PeerServiceServicer):
     """What a node that is in no cluster yet says on its Raft port."""
 
-    def __init__(self, instance_id: int, initial_cluster: Sequence[str]) -> None:
+    def __init__(self, instance_id: int, initial_cluster: Sequence[str], former: Former | None = None) -> None:
+        """`former`: as of `meet`."""
         self._instance_id = instance_id
         self._initial_cluster = list(initial_cluster)
+        self._former = former
 
     async def Meet(  # noqa: N802  the method's name in the proto
         self, request: peer_pb2.MeetReq, context: grpc.aio.ServicerContext[peer_pb2.MeetReq, peer_pb2.MeetReply]
     ) -> peer_pb2.MeetReply:
-        """Say that this node is in no cluster, to who has the same list."""
+        """Say that this node is in no cluster, and never was, to who has the same list."""
         if list(request.initial_cluster) != self._initial_cluster:
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"its --initial-cluster is {','.join(self._initial_cluster)}: all must have the same",
+            )
+        if self._former is not None:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"it was removed from cluster {self._former.cluster_id:016x}, where it is to be let in again first; if "
+                "that is gone for good, start it with an empty directory",
             )
         return peer_pb2.MeetReply(instance_id=self._instance_id)
 

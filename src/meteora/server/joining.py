@@ -92,16 +92,22 @@ async def ask_until_heard(dialler: Dialler, node: Node, peers: Sequence[str], re
 
     Who is removed before any member has spoken to it would otherwise wait for ever: it is nobody's peer.
     """
+    troubles = {peer: Troubles(_log, peer) for peer in peers}
     for peer in itertools.cycle(peers):
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         if node.members.by_id:
             return True
+        cause = f"it was let in, but nobody has spoken to it at {request.address.raft_address}: see --advertise-address"
         try:
             await _ask(dialler, peer, request)
         except grpc.aio.AioRpcError as failure:
             if failure.code() in _REFUSALS:
                 _log.warning("the cluster lets this node in no more", peer=peer, cause=failure.details())
                 return False
+            cause = cause_of(failure, ATTEMPT_SECONDS)
+        # One whose leader is known waits for a snapshot.
+        if not node.leader_id:
+            troubles[peer].tell(cause)
     return False
 
 

@@ -202,12 +202,12 @@ class KvService(KvServiceServicer):
         if not (self._users.is_enabled or self._freshness.is_behind):
             return
         authorization, is_retry = authorization_of(context), request.request_id.retry
-        if not self._forwards:
-            await leads(self._node, deadline, is_retry=is_retry)
+        # What is not done here is judged where it is.
+        is_done_here = self._forwards or await leads(self._node, deadline, is_retry=is_retry)
         try:
-            caller = await self._gate.admit(authorization, deadline, is_write=True)
-        except (NotApplied, Overloaded):
-            raise self._node.unanswered(may_be_applied=is_retry) from None
+            caller = await self._gate.admit(authorization, deadline, is_write=is_done_here)
+        except (NotApplied, Overloaded) as cause:
+            raise self._node.unanswered(cause, may_be_applied=is_retry) from None
         if caller is not None:
             self._gate.check(authorization, Access.WRITE, request.key)
 

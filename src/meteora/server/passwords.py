@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -97,13 +97,22 @@ class Passwords:
             self._waiting -= 1
 
 
+class _Failed(NamedTuple):
+    """Attempts in a row that have failed, or have yet to succeed."""
+
+    times: int
+    last_at: float
+    before_at: float
+    """The one before the last."""
+
+
 class Logins:
     """Who has tried to log in lately, and what came of it."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-        """How often in a row, and when last; by user and address, either of which may be empty: any."""
+        self._failed: OrderedDict[tuple[str, str], _Failed] = OrderedDict()
+        """By user and address, either of which may be empty: any."""
         self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
         """Users, and addresses from which they have logged in."""
         self.succeeded = self.failed = 0
@@ -123,19 +132,19 @@ class Logins:
         return (pair,) if pair in self._welcome else (pair, (user, ""), ("", address))
 
     def _may_try_at(self, who: tuple[str, str]) -> float:
-        failures, last_at = self._failed.get(who, (0, 0.0))
-        if failures <= FREE_FAILURES:
+        failed = self._failed.get(who)
+        if failed is None or failed.times <= FREE_FAILURES:
             return 0.0
-        doublings = min(failures - FREE_FAILURES - 1, 20)
-        return last_at + min(FIRST_WAIT_SECONDS * 2.0**doublings, MAX_WAIT_SECONDS)
+        doublings = min(failed.times - FREE_FAILURES - 1, 20)
+        return failed.last_at + min(FIRST_WAIT_SECONDS * 2.0**doublings, MAX_WAIT_SECONDS)
 
     def begin(self, user: str, address: str) -> None:
         """An attempt begins, and counts as failed for now. Raises as `check`."""
         self.check(user, address)
         now = self._clock()
         for each in ((user, address), (user, ""), ("", address)):
-            failures, last_at = self._failed.pop(each, (0, now))
-            self._failed[each] = (1 if now - last_at > FORGOTTEN_SECONDS else failures + 1, now)
+            times, last_at, _ = self._failed.pop(each, _Failed(0, now, now))
+            self._failed[each] = _Failed(1 if now - last_at > FORGOTTEN_SECONDS else times + 1, now, last_at)
         _trim(self._failed)
 
     def note_failure(self) -> None:
@@ -147,11 +156,9 @@ class Logins:
         self.succeeded += 1
         self._failed.pop((user, address), None)
         for each in ((user, ""), ("", address)):
-            failures, last_at = self._failed.get(each, (0, 0.0))
-            if failures > 1:
-                self._failed[each] = (failures - 1, last_at)
-            else:
-                self._failed.pop(each, None)
+            failed = self._failed.pop(each, None)
+            if failed is not None and failed.times > 1:
+                self._failed[each] = _Failed(failed.times - 1, failed.before_at, failed.before_at)
         self._welcome.pop((user, address), None)
         self._welcome[user, address] = None
         _trim(self._welcome)

@@ -97,7 +97,7 @@ class RaftService(RaftServiceServicer):
         """Add, promote or remove a member."""
         deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
         try:
-            state = await self._cluster.change(request, deadline, was_forwarded=was_forwarded(context))
+            state = await self._cluster.as_admitted().change(request, deadline, was_forwarded=was_forwarded(context))
         except RequestError as error:
             await abort(context, error)
         return self._replies.change(state)
@@ -110,7 +110,8 @@ class RaftService(RaftServiceServicer):
         """Let another node lead."""
         deadline = deadline_of(context, self._timeout_seconds, asyncio.get_running_loop().time())
         try:
-            await self._cluster.transfer(request.node_id, deadline, was_forwarded=was_forwarded(context))
+            cluster = self._cluster.as_admitted()
+            await cluster.transfer(request.node_id, deadline, was_forwarded=was_forwarded(context))
         except RequestError as error:
             await abort(context, error)
         return self._replies.change(common_pb2.OK)

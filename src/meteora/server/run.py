@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -42,7 +41,6 @@ def run(config: NodeConfig, warnings: Sequence[str] = ()) -> None:
         _log.warning(warning)
     core_files.write_none()
     file_handles.raise_limit()
-    forgo_core_files()
     # What is loaded by now stays, and need not be looked through ever again.
     gc.collect()
     gc.freeze()
@@ -55,12 +53,6 @@ def run(config: NodeConfig, warnings: Sequence[str] = ()) -> None:
             raise InternalError(
                 f"the node stopped, because what must hold does not: {error}. Its data is kept; please report this"
             ) from error
-
-
-def forgo_core_files() -> None:
-    """Have the system write no memory of this process to disk: values, passwords and keys are in it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 async def _serve(config: NodeConfig) -> None:

@@ -83,11 +83,12 @@ def test_a_password_file_that_is_not_there_is_refused(run: Run, tmp_path: Path) 
     assert (status, "no password can be read" in err) == (1, True)
 
 
-def test_without_a_terminal_and_a_password_it_is_said_how_to_give_one() -> None:
-    command = [sys.executable, "-m", "meteora", "get", "a", "--user", "alice"]
+@pytest.mark.parametrize("line", ["", "\n"])
+def test_without_a_terminal_and_a_password_it_is_said_how_to_give_one(line: str) -> None:
+    command = [sys.executable, "-m", "meteora", "user", "add", "alice"]
     done = subprocess.run(
         command,
-        stdin=subprocess.DEVNULL,
+        input=line,
         capture_output=True,
         text=True,
         timeout=30,

@@ -301,6 +301,24 @@ def test_a_login_that_comes_between_the_decision_and_another_password_ends_with_
     administered(tmp_path, story)
 
 
+def test_a_login_that_is_overtaken_by_the_end_of_users_brings_no_token(tmp_path: Path) -> None:
+    async def story(users: Administration, node: Node) -> None:
+        await enabled(users)
+        change = node.change_users
+
+        async def after_the_end(*what: Any) -> None:
+            monkeypatch.undo()
+            await users.disable(soon())
+            await change(*what)
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(node, "change_users", after_the_end)
+            await refused(users.log_in(ROOT, "secret", "there", soon()), "users are not enabled")
+        assert node.users.tokens == {}
+
+    administered(tmp_path, story)
+
+
 def test_many_attempts_at_a_time_are_slowed_down_as_one_after_another_are(tmp_path: Path) -> None:
     async def story(users: Administration, _: Node) -> None:
         await enabled(users)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from meteora.errors import ChangeRefused, MeteoraError, NotApplied, OutcomeUnknown
+from meteora.errors import ChangeRefused, MeteoraError, NotApplied, OutcomeUnknown, Unauthenticated
 from meteora.features import OWN_RELEASE, SUPPORTED_LEVEL
+from meteora.kv.users import Change
 from meteora.pb import common_pb2, peer_pb2, raft_pb2
 from meteora.server import cluster
 from meteora.server.cluster import Cluster
@@ -230,5 +231,32 @@ def test_a_release_that_does_not_know_what_the_cluster_does_is_not_let_in(tmp_pa
             with pytest.raises(ChangeRefused, match="this node runs an older release: start it with release"):
                 await Cluster(one.node, 1, Dialler()).join(request, soon(), was_forwarded=False)
             assert 2 not in one.node.members.by_id
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+@pytest.mark.parametrize("request_of", ["removal", "transfer"])
+def test_who_was_let_in_because_users_were_not_enabled_is_refused_once_they_are(
+    tmp_path: Path, request_of: str, is_leader: bool
+) -> None:
+    async def run() -> None:
+        async with three(tmp_path, release=OWN_RELEASE) as trio:
+            for each in trio.followers:
+                trio.leader.node.introduced(each.node.node_id, 10 * each.node.node_id, "", OWN_RELEASE)
+            asked = trio.leader if is_leader else trio.followers[0]
+            await until(lambda: asked.node.level == SUPPORTED_LEVEL)
+            # It has yet to hear that users are enabled.
+            members = Cluster(asked.node, 1, Dialler()).as_admitted()
+            await trio.leader.node.change_users(Change(0, enabled=True, secret=b"secret"), soon())
+            await until(lambda: asked.node.users.is_enabled)
+            third = trio.followers[1].node.node_id
+            if request_of == "removal":
+                outcome = await outcome_of(members.change(removing(third), soon(), was_forwarded=False))
+            else:
+                outcome = await outcome_of(members.transfer(third, soon(), was_forwarded=False))
+            assert outcome is Unauthenticated
+            assert third in trio.leader.node.members.by_id
+            assert trio.leader.node.leads
 
     asyncio.run(run())

@@ -106,6 +106,14 @@ def test_one_that_was_told_of_other_nodes_is_not_counted_on(met: Met) -> None:
     assert met(lambda known: [Newcomer(2, known), Newcomer(3, known[::-1])]) is None
 
 
+def test_the_first_founds_no_second_cluster_with_one_that_was_removed_from_the_first(
+    met: Met, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Its own disk is empty, and who has stayed is on no list.
+    assert met(lambda known: [Newcomer(2, known, Former(7, ["127.0.0.1:1"])), Newcomer(3, known)]) is None
+    assert "it was removed from cluster 0000000000000007" in caplog.text
+
+
 @pytest.mark.parametrize("instances", [(2, 2), (1, 3)])
 def test_addresses_that_lead_to_one_node_are_no_cluster(
     instances: tuple[int, int], met: Met, caplog: pytest.LogCaptureFixture

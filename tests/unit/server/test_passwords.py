@@ -173,6 +173,21 @@ def test_failures_that_were_long_ago_are_forgotten(logins: Logins, clock: Clock)
     assert not waits(logins, "a", "home")
 
 
+def test_who_logs_in_meanwhile_does_not_keep_others_waiting_for_failures_that_have_ended(
+    logins: Logins, clock: Clock
+) -> None:
+    logins.begin("root", "home")
+    logins.note_success("root", "home")
+    fail(logins, clock, 100, "root", "elsewhere")
+    fail(logins, clock, 100, "alice", "home")
+    for _ in range(4):
+        clock.now += MAX_WAIT_SECONDS / 3
+        logins.begin("root", "home")
+        logins.note_success("root", "home")
+    assert not waits(logins, "root", "new")
+    assert not waits(logins, "bob", "home")
+
+
 def test_what_came_of_them_is_counted(logins: Logins, clock: Clock) -> None:
     fail(logins, clock, FREE_FAILURES + 1)
     assert waits(logins, "a", "home")

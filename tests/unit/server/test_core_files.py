@@ -3,10 +3,10 @@ import sys
 
 FORGOING = """
 import resource
-from meteora.server.run import forgo_core_files
+from meteora.server.core_files import write_none
 _, hard = resource.getrlimit(resource.RLIMIT_CORE)
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
-forgo_core_files()
+write_none()
 print(resource.getrlimit(resource.RLIMIT_CORE) == (0, hard))
 """
 
