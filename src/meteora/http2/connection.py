@@ -70,6 +70,9 @@ _TCP_INFO: Final = 11
 _ROUND_TRIP: Final = struct.Struct("=68xI")
 """Linux: the socket option that tells of a connection, and where in it `tcpi_rtt` is, in microseconds."""
 
+_TAKEN: Final = struct.Struct("=120xQ16xI52xQQ")
+"""There, too: bytes that were acknowledged, that are not sent yet, that were sent, and of these again."""
+
 _log = get_logger("http2")
 
 
@@ -167,6 +170,19 @@ class Connection(asyncio.Protocol):
             return float(_ROUND_TRIP.unpack(information)[0]) * 1e-6
         except (AttributeError, OSError, struct.error):
             return None
+
+    def bytes_taken(self) -> tuple[int, int] | None:
+        """How many bytes the peer's system has, and how many it has once it has all that was written.
+
+        Those of TLS included. None if the system doesn't tell.
+        """
+        try:
+            sock = self._transport.get_extra_info("socket")
+            information = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TAKEN.size)
+            taken, unsent, sent, sent_again = _TAKEN.unpack(information)
+        except (AttributeError, OSError, struct.error):
+            return None
+        return taken, sent - sent_again + unsent + self._transport.get_write_buffer_size()
 
     # The end
 

@@ -1,15 +1,16 @@
 """What all clients together may have: connections, requests, and bytes that are held for them."""
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from meteora.http2 import Bounds, Route, ServerStream, bounds, encode_headers
+from meteora.http2 import Bounds, Endpoint, Route, ServerStream, bounds, encode_headers
 from meteora.http2 import server as server_module
 from meteora.http2.bounds import STALE_SECONDS, HeldBytes
-from meteora.http2.connection import MAX_FRAME_BYTES
+from meteora.http2.connection import MAX_FRAME_BYTES, Connection
 from meteora.http2.frames import (
     CONTINUATION,
     DATA,
@@ -354,6 +355,7 @@ def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -
             loop = asyncio.get_running_loop()
             deaf.send(request_frames(1, b"unread"), request_frames(3, b"slowly"))
             await deaf.answered()
+            await until(lambda: all_is_taken(endpoint))
             endpoint._sweep(loop)
             deaf.send(room_of(3, 1))
             await deaf.answered()
@@ -364,6 +366,68 @@ def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -
             assert (endpoint.requests, endpoint.held.let_go) == ([1, 0], 1)
             honest.send(request_frames(3, b"body"))
             assert await honest.response(3) == b"body"
+
+    run(story())
+
+
+def all_is_taken(endpoint: Endpoint) -> bool:
+    """Whether nothing that was written is still on its way to anybody."""
+    return all(taken == written for taken, written in map(taken_of, endpoint.connections))
+
+
+def taken_of(connection: Connection) -> tuple[int, int]:
+    taken = connection.bytes_taken()
+    assert taken is not None
+    return taken
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell how far a client has got")
+def test_where_others_are_turned_away_what_a_slow_line_has_yet_to_carry_is_waited_for_until_it_stands_still() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            await fill_socket(peer, application, endpoint)
+            stream = application.opened[0]
+            stream.send(bytes(3_000_000))
+            endpoint._sweep(asyncio.get_running_loop())
+            queued, (before, _) = sum(map(len, stream.queue or ())), taken_of(stream.connection)
+            while taken_of(stream.connection)[0] == before:
+                await peer.next()
+            assert sum(map(len, stream.queue or ())) == queued
+
+            def ends() -> bool:
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+                return stream.ending is not None
+
+            assert not ends()
+            await until(ends)
+
+    run(story())
+
+
+def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up_although_others_are_read() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application) as (endpoint, port),
+            peer_of(port, {Setting.INITIAL_WINDOW_SIZE: 0}) as peer,
+        ):
+            peer.send(request_frames(1), request_frames(3))
+            await until(lambda: len(application.opened) == 2)
+            unread, is_read = application.opened
+            unread.respond(RESPONSE, bytes(1000), TRAILERS)
+            is_read.respond(RESPONSE, bytes(1000), TRAILERS)
+            await peer.answered()
+            for _ in range(3):
+                await until(lambda: all_is_taken(endpoint))
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+                peer.send(room_of(3, 1))
+                await peer.answered()
+            assert (unread.ending is not None, is_read.ending) == (True, None)
 
     run(story())
 
