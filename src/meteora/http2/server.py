@@ -239,12 +239,15 @@ class ServerStream(Stream):
         return data
 
     def keep(self, count: int) -> None:
-        """So many bytes of those that were read are part of a message that is yet to become whole."""
+        """So many bytes of those that were read are part of a message that is yet to become whole; 0: it is."""
         more, self._kept_bytes = count - self._kept_bytes, count
         if more > 0:
             self._hold(more)
         else:
             self._release(-more)
+        if not count:
+            # Who sends one after another is not who has kept us waiting since the first.
+            self.connection.held.renew(self)
 
     def send_headers(self, block: bytes, *, is_end: bool = False) -> None:
         """As `Stream`."""

@@ -1,13 +1,14 @@
 """What all clients together may have: connections, requests, and bytes that are held for them."""
 
 import asyncio
+import struct
 import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from meteora.http2 import Bounds, Endpoint, Route, ServerStream, bounds, encode_headers
+from meteora.http2 import Bounds, Endpoint, Route, ServerStream, StreamEnded, bounds, encode_headers
 from meteora.http2 import server as server_module
 from meteora.http2.bounds import STALE_SECONDS, HeldBytes
 from meteora.http2.connection import MAX_FRAME_BYTES, Connection
@@ -26,6 +27,7 @@ from meteora.http2.frames import (
 )
 from meteora.http2.server import MAX_RESETS, WHOLE_BYTES
 from meteora.http2.stream import STREAM_WINDOW_BYTES
+from meteora.rpc.framing import MessageReader
 from tests.unit.http2.peers import (
     REQUEST_BLOCK,
     RESPONSE,
@@ -139,6 +141,15 @@ def test_who_keeps_a_byte_is_held_since_the_first() -> None:
     story.held.hold(story.old, 19)
     story.held.hold(story.young, 61)
     assert story.have_let_go == (True, False)
+
+
+def test_who_has_sent_what_was_waited_for_is_not_held_for_long() -> None:
+    story = Held()
+    story.held.hold(story.old, 20)
+    story.now = STALE_SECONDS + 1
+    story.held.renew(story.old)
+    story.held.hold(story.young, 61)
+    assert story.have_let_go == (False, True)
 
 
 def test_as_many_let_go_as_it_takes_to_have_some_room_again() -> None:
@@ -546,6 +557,37 @@ def test_what_was_read_for_a_message_that_is_not_whole_is_held() -> None:
             assert endpoint.held.total == 300
             stream.keep(0)
             assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_who_sends_one_message_after_another_is_not_held_since_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = hanging()
+    prefix = struct.pack(">BI", 0, 50_000)
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=200_000)) as (endpoint, port),
+            peer_of(port) as steady,
+            peer_of(port) as slow,
+        ):
+            held, reads = endpoint.held, []
+            for peer in (steady, slow):
+                peer.send(head_of(1), data_of(1, prefix + bytes(45_000)))
+                await peer.answered()
+                stream = application.opened[-1]
+                reads.append(asyncio.create_task(MessageReader(stream.read, b"identity", 1 << 20, stream.keep).read()))
+            await until(lambda: not any(stream.has_received for stream in application.opened))
+            now = held._clock()
+            monkeypatch.setattr(held, "_clock", lambda: now + STALE_SECONDS + 1)
+            steady.send(data_of(1, bytes(5_000) + prefix + bytes(45_000)))
+            assert len(await reads[0] or b"") == 50_000
+            steady.send(pieces_of(3, 120_000))
+            await steady.answered()
+            assert application.ended == [1]
+            assert [stream.ending is None for stream in application.opened] == [True, False, True]
+            await asyncio.wait(reads)
+            assert isinstance(reads[1].exception(), StreamEnded)
 
     run(story())
 
