@@ -257,7 +257,8 @@ class ServerStream(Stream):
     def send(self, data: bytes, *, is_end: bool = False) -> None:
         """As `Stream`."""
         super().send(data, is_end=is_end)
-        if self.queue:
+        # Who holds nothing has no room to make.
+        if data and self.queue:
             self._queued_bytes += len(data)
             self._hold(len(data))
 

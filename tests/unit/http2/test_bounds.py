@@ -803,6 +803,23 @@ def test_what_waits_in_the_socket_s_buffer_is_held() -> None:
     run(story())
 
 
+def test_nothing_is_held_of_an_answer_of_which_only_the_end_is_to_be_sent() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application, send_buffer_bytes=4096) as (endpoint, port), peer_of(port) as peer:
+            await fill_socket(peer, application, endpoint)
+            peer.send(request_frames(3))
+            await until(lambda: len(application.opened) == 2)
+            full, ends = application.opened
+            # More than both sockets take.
+            full.send(bytes(3_000_000))
+            ends.send(b"", is_end=True)
+            assert ends not in endpoint.held._shares
+
+    run(story())
+
+
 def test_what_one_client_does_not_read_is_held_although_it_is_little() -> None:
     application = hanging()
 
