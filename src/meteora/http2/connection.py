@@ -409,6 +409,12 @@ class Connection(asyncio.Protocol):
                 if self._wanted_bytes > LONG_FRAME_BYTES:
                     self._note_part(self._wanted_bytes)
 
+    def part_bytes(self, stream_id: int) -> int:
+        """How much is here of a frame of that stream that is not whole yet."""
+        if not self._parts or len(self._parts[0]) < HEAD_BYTES or HEAD.unpack_from(self._parts[0])[-1] != stream_id:
+            return 0
+        return self._parts_bytes
+
     def _note_part(self, wanted_bytes: int) -> None:
         """A long frame is not whole yet; 0: it is."""
 

@@ -329,7 +329,8 @@ class ServerStream(Stream):
         That it has if others were turned away, and the client has neither sent nor read anything since the last look.
         """
         before = self._swept
-        self._swept = self.body_bytes, sum(map(len, self.queue or ()))
+        received = self.body_bytes + self.connection.part_bytes(self.id)
+        self._swept = received, sum(map(len, self.queue or ()))
         if before != self._swept:
             self._sent_until = taken.at_last
         elif is_crowded and self._is_waiting and not (self.queue and taken.goes_on_before(self._sent_until)):

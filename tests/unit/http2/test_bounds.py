@@ -354,6 +354,28 @@ def test_where_others_are_turned_away_a_request_that_comes_no_further_is_refused
     run(story())
 
 
+def test_where_others_are_turned_away_a_request_is_waited_for_whose_long_frame_comes_slowly() -> None:
+    application = Refusing()
+    data = data_of(3, bytes(100_000))
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as slow:
+            slow.send(head_of(1), head_of(3))
+            await slow.answered()
+            (connection,) = endpoint.connections
+            for position in range(0, 90_000, 30_000):
+                slow.send(data[position : position + 30_000])
+                await until(lambda: connection.part_bytes(3) == position + 30_000)  # noqa: B023  it is awaited here
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+            assert list(connection.streams) == [3]
+            endpoint.refused_requests += 1
+            endpoint._sweep(asyncio.get_running_loop())
+            assert not connection.streams
+
+    run(story())
+
+
 def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -> None:
     application = Refusing()
 
