@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 
 from tests.rpc.probe import METHOD, PATIENCE_SECONDS
@@ -85,6 +86,11 @@ class Http2Client:
             self._connection.end_stream(stream)
         self._writer.write(self._connection.data_to_send())
         return stream
+
+    def give_up(self, stream: int) -> None:
+        """Wants no response any more."""
+        self._connection.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+        self._writer.write(self._connection.data_to_send())
 
     async def _response(self, stream: int) -> Response:
         response = Response()

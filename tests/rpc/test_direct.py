@@ -126,6 +126,22 @@ def test_what_is_not_for_the_short_way_goes_to_the_handler(options: dict[str, An
     run(story())
 
 
+@pytest.mark.parametrize("refuses", [None, Bent("all bent")], ids=["declined", "refused"])
+def test_nothing_is_kept_of_a_call_that_its_client_gives_up_before_its_task_begins(refuses: Exception | None) -> None:
+    async def story() -> None:
+        probe = Probe()
+        probe.declines, probe.refuses = True, refuses
+        server = probe.server()
+        async with running(server) as address, http2_client(address) as client:
+            client.give_up(client.send(framed(b"request")))
+            assert (await client.request(framed(b"request"))).grpc_status == (0 if refuses is None else 15)
+            (counts,) = server.call_counts.values()
+            await until(lambda: not server.pressure.requests)
+            assert counts.measured == {}
+
+    run(story())
+
+
 def test_a_deadline_that_has_passed_is_answered_without_the_method() -> None:
     async def story() -> None:
         probe = Probe()

@@ -104,6 +104,8 @@ class Http1Connection:
         self._waits_since = 0.0
         self._is_idle = False
         """Whether nothing of a request has come yet."""
+        self._swept_since: float | None = None
+        """Since when it was idle at the last look; None if it was not."""
         self._is_closing = self._is_leaving = self._is_flooded = False
         self._room: asyncio.Future[None] | None = None
         """Done when the client has read enough; None if it has."""
@@ -174,6 +176,11 @@ class Http1Connection:
     def waits_since(self) -> float:
         """In the loop's time."""
         return self._waits_since
+
+    def is_idle_again(self) -> bool:
+        """To be called now and then: whether nothing was asked since the last call, and nothing is under way."""
+        before, self._swept_since = self._swept_since, self._waits_since if self._is_idle else None
+        return before is not None and before == self._swept_since
 
     def give_up(self) -> None:
         """Waits for the client no longer."""

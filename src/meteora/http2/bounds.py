@@ -78,6 +78,12 @@ class HeldBytes:
             finally:
                 self._is_making_room = False
 
+    def renew(self, holder: Holder) -> None:
+        """It has sent what was waited for: what is held now is for what comes next."""
+        share = self._shares.get(holder)
+        if share is not None:
+            share.since = self._clock()
+
     def release(self, holder: Holder, count: int) -> None:
         """So many bytes are held for it no more. Nothing if it had to let go meanwhile."""
         share = self._shares.get(holder)

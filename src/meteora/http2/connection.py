@@ -70,6 +70,9 @@ _TCP_INFO: Final = 11
 _ROUND_TRIP: Final = struct.Struct("=68xI")
 """Linux: the socket option that tells of a connection, and where in it `tcpi_rtt` is, in microseconds."""
 
+_TAKEN: Final = struct.Struct("=120xQ16xI52xQQ")
+"""There, too: bytes that were acknowledged, that are not sent yet, that were sent, and of these again."""
+
 _log = get_logger("http2")
 
 
@@ -167,6 +170,19 @@ class Connection(asyncio.Protocol):
             return float(_ROUND_TRIP.unpack(information)[0]) * 1e-6
         except (AttributeError, OSError, struct.error):
             return None
+
+    def bytes_taken(self) -> tuple[int, int] | None:
+        """How many bytes the peer's system has, and how many it has once it has all that was written.
+
+        Those of TLS included. None if the system doesn't tell.
+        """
+        try:
+            sock = self._transport.get_extra_info("socket")
+            information = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TAKEN.size)
+            taken, unsent, sent, sent_again = _TAKEN.unpack(information)
+        except (AttributeError, OSError, struct.error):
+            return None
+        return taken, sent - sent_again + unsent + self._transport.get_write_buffer_size()
 
     # The end
 
@@ -392,6 +408,12 @@ class Connection(asyncio.Protocol):
                 self._wanted_bytes += int.from_bytes(rest[:3])
                 if self._wanted_bytes > LONG_FRAME_BYTES:
                     self._note_part(self._wanted_bytes)
+
+    def part_bytes(self, stream_id: int) -> int:
+        """How much is here of a frame of that stream that is not whole yet."""
+        if not self._parts or len(self._parts[0]) < HEAD_BYTES or HEAD.unpack_from(self._parts[0])[-1] != stream_id:
+            return 0
+        return self._parts_bytes
 
     def _note_part(self, wanted_bytes: int) -> None:
         """A long frame is not whole yet; 0: it is."""

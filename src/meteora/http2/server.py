@@ -124,6 +124,9 @@ class OtherConnection(Protocol):
     def sweep(self, now: float) -> None:
         """Called now and then: ends the patience with a client that stands still half-way."""
 
+    def is_idle_again(self) -> bool:
+        """To be called now and then: whether nothing was asked since the last call, and nothing is under way."""
+
     def leave(self) -> None:
         """Takes no more requests, and closes the transport when the last one is answered."""
 
@@ -132,10 +135,36 @@ OpenOther = Callable[[asyncio.Transport, tuple[str, int] | None, PeerCertificate
 """Takes a transport, host and port of the client, and the certificate that it has shown."""
 
 
+class Taken(NamedTuple):
+    """How far a client has got with what was written on its connection, in bytes."""
+
+    before: int = 0
+    """At the look before."""
+    now: int = 0
+    at_last: int = 0
+    """Once it has all of it."""
+
+    def goes_on_before(self, position: int) -> bool:
+        """Whether it took more since the look before, and had not come to `position` then.
+
+        What a slow line has yet to carry may be enough for longer than it is from one look to the next.
+        """
+        return self.before < min(self.now, position)
+
+
 class ServerStream(Stream):
     """One request, and its response."""
 
-    __slots__ = ("_has_begun", "_kept_bytes", "_queued_bytes", "_swept", "body_bytes", "is_opened", "known")
+    __slots__ = (
+        "_has_begun",
+        "_kept_bytes",
+        "_queued_bytes",
+        "_sent_until",
+        "_swept",
+        "body_bytes",
+        "is_opened",
+        "known",
+    )
 
     connection: "ServerConnection"
 
@@ -147,6 +176,8 @@ class ServerStream(Stream):
         """Received so far."""
         self._swept: tuple[int, int] | None = None
         """What was received at the last look, and what was still to be sent; None before the first."""
+        self._sent_until = 0
+        """Where, in all that was written on the connection, what was sent of this ends: no later than that."""
         self._has_begun = False
         """To do what is asked, or to answer."""
         self._kept_bytes = self._queued_bytes = 0
@@ -208,12 +239,15 @@ class ServerStream(Stream):
         return data
 
     def keep(self, count: int) -> None:
-        """So many bytes of those that were read are part of a message that is yet to become whole."""
+        """So many bytes of those that were read are part of a message that is yet to become whole; 0: it is."""
         more, self._kept_bytes = count - self._kept_bytes, count
         if more > 0:
             self._hold(more)
         else:
             self._release(-more)
+        if not count:
+            # Who sends one after another is not who has kept us waiting since the first.
+            self.connection.held.renew(self)
 
     def send_headers(self, block: bytes, *, is_end: bool = False) -> None:
         """As `Stream`."""
@@ -223,7 +257,8 @@ class ServerStream(Stream):
     def send(self, data: bytes, *, is_end: bool = False) -> None:
         """As `Stream`."""
         super().send(data, is_end=is_end)
-        if self.queue:
+        # Who holds nothing has no room to make.
+        if data and self.queue:
             self._queued_bytes += len(data)
             self._hold(len(data))
 
@@ -288,14 +323,17 @@ class ServerStream(Stream):
         """Gives up a response that can't be brought to its end."""
         self.reset(ErrorCode.INTERNAL_ERROR, "the response can't be finished")
 
-    def sweep(self, *, is_crowded: bool) -> bool:
+    def sweep(self, taken: Taken, *, is_crowded: bool) -> bool:
         """Called now and then: waits no longer for a body that does not become whole. Whether it had to let go.
 
         That it has if others were turned away, and the client has neither sent nor read anything since the last look.
         """
         before = self._swept
-        self._swept = self.body_bytes, sum(map(len, self.queue or ()))
-        if is_crowded and self._is_waiting and before == self._swept:
+        received = self.body_bytes + self.connection.part_bytes(self.id)
+        self._swept = received, sum(map(len, self.queue or ()))
+        if before != self._swept:
+            self._sent_until = taken.at_last
+        elif is_crowded and self._is_waiting and not (self.queue and taken.goes_on_before(self._sent_until)):
             self.let_go("others were turned away, and nothing more came of this request: try again later")
             return True
         if before is not None and not self.is_opened and not self.is_remote_done:
@@ -327,6 +365,7 @@ class ServerConnection(Connection):
         self._is_leaving = False
         self._is_swept = False
         """Whether it was closing already at the last look."""
+        self._taken = Taken()
         self._swept_id = -1
         """The last stream that the client had opened then."""
         self._resets = 0
@@ -479,14 +518,19 @@ class ServerConnection(Connection):
         self._sweep_streams(is_crowded=self._endpoint.is_crowded)
 
     def _sweep_streams(self, *, is_crowded: bool) -> None:
-        for stream in list(self.streams.values()):
+        streams = list(self.streams.values())
+        if any(stream.queue for stream in streams):
+            self._taken = Taken(self._taken.now, *(self.bytes_taken() or (0, 0)))
+        for stream in streams:
             assert isinstance(stream, ServerStream)
-            self.held.let_go += stream.sweep(is_crowded=is_crowded)
+            self.held.let_go += stream.sweep(self._taken, is_crowded=is_crowded)
 
     def is_idle_again(self) -> bool:
         """To be called now and then: whether nothing was asked since the last call, and nothing is under way."""
+        if self._other is not None:
+            return self._other.is_idle_again()
         before, self._swept_id = self._swept_id, self._last_id
-        return before == self._last_id and not self.streams and self._other is None
+        return before == self._last_id and not self.streams
 
     def _forget(self, stream: Stream) -> None:
         if stream.id in self.streams:

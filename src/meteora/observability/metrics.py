@@ -193,7 +193,7 @@ HTTP_REFUSED_REQUESTS: Final = _counter(
 )
 HTTP_GIVEN_UP: Final = _counter(
     "http_given_up_total",
-    "Requests and connections that were given up to make room for others' bytes, by port.",
+    "Requests and connections that were given up to make room for others, by port.",
     "port",
 )
 

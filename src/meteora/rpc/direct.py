@@ -81,9 +81,13 @@ class DirectMethod:
             try:
                 outcome = self._begin(self._method.parse(message), timeout_seconds, authorization)
             except Exception as error:  # noqa: BLE001  each is answered, as a handler's would be
+                # Not by the task, which a client that goes at once ends before it begins.
+                self._end_measured(stream)
                 self._running.serve(stream, self._fail(stream, headers, error))
                 return True
             if outcome is None:
+                # The long way measures for itself, if it comes to that.
+                counts.measured.pop(stream, None)
                 return False
             self._outcomes.add(outcome)
             stream.on_ended = outcome.cancel
@@ -115,6 +119,10 @@ class DirectMethod:
         else:
             counts.ok += 1
             stream.respond(START, body, TRAILERS_OK)
+
+    def _end_measured(self, stream: ServerStream) -> None:
+        if stream in self._counts.measured:
+            self._counts.end(stream)
 
     async def _fail(self, stream: ServerStream, headers: Headers, error: BaseException) -> None:
         """Ends the call as `CallContext.fail` would."""

@@ -52,7 +52,10 @@ class MessageReader:
     def __init__(
         self, read: Read, encoding: bytes, max_message_bytes: int, keep: Callable[[int], None] | None = None
     ) -> None:
-        """`keep` is told how many bytes of a message are here that is not whole, whenever that changes."""
+        """`keep` is told how many bytes of a message are here that is not whole, whenever that changes.
+
+        So it is told 0 when that message is whole, whatever there is of the next one.
+        """
         self._read = read
         self._keep = keep
         self._kept_bytes = 0
@@ -84,10 +87,16 @@ class MessageReader:
     def next_whole(self) -> bytes | None:
         """The next message, if all of it is here. Raises `CallFailed` for one that can't be taken."""
         message = self._next_whole()
-        if self._keep is not None and len(self._buffer) != self._kept_bytes:
-            self._kept_bytes = len(self._buffer)
-            self._keep(self._kept_bytes)
+        if message is not None and self._kept_bytes:
+            self._note_kept(0)
+        if len(self._buffer) != self._kept_bytes:
+            self._note_kept(len(self._buffer))
         return message
+
+    def _note_kept(self, count: int) -> None:
+        self._kept_bytes = count
+        if self._keep is not None:
+            self._keep(count)
 
     def _next_whole(self) -> bytes | None:
         here = len(self._buffer) - PREFIX_BYTES

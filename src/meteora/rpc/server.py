@@ -24,7 +24,7 @@ class Pressure:
     refused_connections: int = 0
     refused_requests: int = 0
     given_up: int = 0
-    """Connections and requests that had to make room for others' bytes."""
+    """Connections and requests that had to make room for others."""
 
 
 class RpcServer(grpc.aio.Server):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meteora.http1 import Http1Gateway, connection
-from meteora.http2 import Endpoint
+from meteora.http2 import Bounds, Endpoint
 from meteora.http2 import server as server_module
 from meteora.rpc import listener
 from meteora.tls import Certificates, IncomingTls
@@ -74,10 +74,10 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(tls: IncomingTls | None = None) -> AsyncIterator[Served]:
+async def serving(tls: IncomingTls | None = None, bounds: Bounds | None = None) -> AsyncIterator[Served]:
     application = WebApplication(MAX_BODY_BYTES)
     gateway = Http1Gateway(application)
-    endpoint = Endpoint(Http2Gateway(application).route, tls)
+    endpoint = Endpoint(Http2Gateway(application).route, tls, bounds)
     endpoint.open_other = gateway.open
     sock = listener.bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
@@ -421,6 +421,30 @@ def test_who_has_kept_us_waiting_for_longest_makes_room_for_a_connection_more(mo
                 assert status_of(await slow.read()) == 408
                 writer.write(GET)
                 await first.readuntil(b"/\n")
+
+    run(story())
+
+
+def test_where_connections_are_turned_away_those_that_are_idle_are_ended() -> None:
+    async def story() -> None:
+        async with (
+            serving(bounds=Bounds(max_connections=2)) as served,
+            socket_to(served.port) as (idle, idles),
+            socket_to(served.port) as (_, asks),
+        ):
+            loop = asyncio.get_running_loop()
+            idles.write(GET)
+            await idle.readuntil(b"/\n")
+            asks.write(b"GET /held HTTP/1.1\r\nhost: test\r\n\r\n")
+            while len(served.requests) < 2:
+                await asyncio.sleep(0.001)
+            served.endpoint._sweep(loop)
+            async with socket_to(served.port) as (refused, _):
+                assert await refused.read() == b""
+            served.endpoint._sweep(loop)
+            assert await idle.read() == b""
+            assert status_of(await answer_to(served, closing(GET))) == 200
+            assert not served.ended.is_set()
 
     run(story())
 

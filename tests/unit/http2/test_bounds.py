@@ -1,15 +1,17 @@
 """What all clients together may have: connections, requests, and bytes that are held for them."""
 
 import asyncio
+import struct
+import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from meteora.http2 import Bounds, Route, ServerStream, bounds, encode_headers
+from meteora.http2 import Bounds, Endpoint, Route, ServerStream, StreamEnded, bounds, encode_headers
 from meteora.http2 import server as server_module
 from meteora.http2.bounds import STALE_SECONDS, HeldBytes
-from meteora.http2.connection import MAX_FRAME_BYTES
+from meteora.http2.connection import MAX_FRAME_BYTES, Connection
 from meteora.http2.frames import (
     CONTINUATION,
     DATA,
@@ -25,6 +27,7 @@ from meteora.http2.frames import (
 )
 from meteora.http2.server import MAX_RESETS, WHOLE_BYTES
 from meteora.http2.stream import STREAM_WINDOW_BYTES
+from meteora.rpc.framing import MessageReader
 from tests.unit.http2.peers import (
     REQUEST_BLOCK,
     RESPONSE,
@@ -138,6 +141,15 @@ def test_who_keeps_a_byte_is_held_since_the_first() -> None:
     story.held.hold(story.old, 19)
     story.held.hold(story.young, 61)
     assert story.have_let_go == (True, False)
+
+
+def test_who_has_sent_what_was_waited_for_is_not_held_for_long() -> None:
+    story = Held()
+    story.held.hold(story.old, 20)
+    story.now = STALE_SECONDS + 1
+    story.held.renew(story.old)
+    story.held.hold(story.young, 61)
+    assert story.have_let_go == (False, True)
 
 
 def test_as_many_let_go_as_it_takes_to_have_some_room_again() -> None:
@@ -342,6 +354,28 @@ def test_where_others_are_turned_away_a_request_that_comes_no_further_is_refused
     run(story())
 
 
+def test_where_others_are_turned_away_a_request_is_waited_for_whose_long_frame_comes_slowly() -> None:
+    application = Refusing()
+    data = data_of(3, bytes(100_000))
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as slow:
+            slow.send(head_of(1), head_of(3))
+            await slow.answered()
+            (connection,) = endpoint.connections
+            for position in range(0, 90_000, 30_000):
+                slow.send(data[position : position + 30_000])
+                await until(lambda: connection.part_bytes(3) == position + 30_000)  # noqa: B023  it is awaited here
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+            assert list(connection.streams) == [3]
+            endpoint.refused_requests += 1
+            endpoint._sweep(asyncio.get_running_loop())
+            assert not connection.streams
+
+    run(story())
+
+
 def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -> None:
     application = Refusing()
 
@@ -354,6 +388,7 @@ def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -
             loop = asyncio.get_running_loop()
             deaf.send(request_frames(1, b"unread"), request_frames(3, b"slowly"))
             await deaf.answered()
+            await until(lambda: all_is_taken(endpoint))
             endpoint._sweep(loop)
             deaf.send(room_of(3, 1))
             await deaf.answered()
@@ -364,6 +399,69 @@ def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up() -
             assert (endpoint.requests, endpoint.held.let_go) == ([1, 0], 1)
             honest.send(request_frames(3, b"body"))
             assert await honest.response(3) == b"body"
+
+    run(story())
+
+
+def all_is_taken(endpoint: Endpoint) -> bool:
+    """Whether nothing that was written is still on its way to anybody, as far as the system tells."""
+    states = [connection.bytes_taken() for connection in endpoint.connections]
+    return all(state is None or state[0] == state[1] for state in states)
+
+
+def taken_of(connection: Connection) -> tuple[int, int]:
+    taken = connection.bytes_taken()
+    assert taken is not None
+    return taken
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell how far a client has got")
+def test_where_others_are_turned_away_what_a_slow_line_has_yet_to_carry_is_waited_for_until_it_stands_still() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application) as (endpoint, port), peer_of(port) as peer:
+            await fill_socket(peer, application, endpoint)
+            stream = application.opened[0]
+            stream.send(bytes(3_000_000))
+            endpoint._sweep(asyncio.get_running_loop())
+            queued, (before, _) = sum(map(len, stream.queue or ())), taken_of(stream.connection)
+            while taken_of(stream.connection)[0] == before:
+                await peer.next()
+            assert sum(map(len, stream.queue or ())) == queued
+
+            def ends() -> bool:
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+                return stream.ending is not None
+
+            assert not ends()
+            await until(ends)
+
+    run(story())
+
+
+def test_where_others_are_turned_away_an_answer_that_is_not_read_is_given_up_although_others_are_read() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with (
+            serving(application) as (endpoint, port),
+            peer_of(port, {Setting.INITIAL_WINDOW_SIZE: 0}) as peer,
+        ):
+            peer.send(request_frames(1), request_frames(3))
+            await until(lambda: len(application.opened) == 2)
+            unread, is_read = application.opened
+            unread.respond(RESPONSE, bytes(1000), TRAILERS)
+            is_read.respond(RESPONSE, bytes(1000), TRAILERS)
+            await peer.answered()
+            for _ in range(3):
+                await until(lambda: all_is_taken(endpoint))
+                endpoint.refused_requests += 1
+                endpoint._sweep(asyncio.get_running_loop())
+                peer.send(room_of(3, 1))
+                await peer.answered()
+            assert (unread.ending is not None, is_read.ending) == (True, None)
 
     run(story())
 
@@ -482,6 +580,37 @@ def test_what_was_read_for_a_message_that_is_not_whole_is_held() -> None:
             assert endpoint.held.total == 300
             stream.keep(0)
             assert endpoint.held.total == 0
+
+    run(story())
+
+
+def test_who_sends_one_message_after_another_is_not_held_since_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = hanging()
+    prefix = struct.pack(">BI", 0, 50_000)
+
+    async def story() -> None:
+        async with (
+            serving(application, bounds=Bounds(max_held_bytes=200_000)) as (endpoint, port),
+            peer_of(port) as steady,
+            peer_of(port) as slow,
+        ):
+            held, reads = endpoint.held, []
+            for peer in (steady, slow):
+                peer.send(head_of(1), data_of(1, prefix + bytes(45_000)))
+                await peer.answered()
+                stream = application.opened[-1]
+                reads.append(asyncio.create_task(MessageReader(stream.read, b"identity", 1 << 20, stream.keep).read()))
+            await until(lambda: not any(stream.has_received for stream in application.opened))
+            now = held._clock()
+            monkeypatch.setattr(held, "_clock", lambda: now + STALE_SECONDS + 1)
+            steady.send(data_of(1, bytes(5_000) + prefix + bytes(45_000)))
+            assert len(await reads[0] or b"") == 50_000
+            steady.send(pieces_of(3, 120_000))
+            await steady.answered()
+            assert application.ended == [1]
+            assert [stream.ending is None for stream in application.opened] == [True, False, True]
+            await asyncio.wait(reads)
+            assert isinstance(reads[1].exception(), StreamEnded)
 
     run(story())
 
@@ -693,6 +822,23 @@ def test_what_waits_in_the_socket_s_buffer_is_held() -> None:
                 await fill_socket(peer, application, endpoint)
                 assert endpoint.held.total > 0
             await until(lambda: endpoint.held.total == 0)
+
+    run(story())
+
+
+def test_nothing_is_held_of_an_answer_of_which_only_the_end_is_to_be_sent() -> None:
+    application = hanging()
+
+    async def story() -> None:
+        async with serving(application, send_buffer_bytes=4096) as (endpoint, port), peer_of(port) as peer:
+            await fill_socket(peer, application, endpoint)
+            peer.send(request_frames(3))
+            await until(lambda: len(application.opened) == 2)
+            full, ends = application.opened
+            # More than both sockets take.
+            full.send(bytes(3_000_000))
+            ends.send(b"", is_end=True)
+            assert ends not in endpoint.held._shares
 
     run(story())
 

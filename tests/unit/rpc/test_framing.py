@@ -55,6 +55,18 @@ def test_messages_are_the_same_however_the_body_is_cut(data: st.DataObject, mess
     assert read_all(reader_of(pieces)) == messages
 
 
+def test_what_is_kept_of_one_message_is_told_apart_from_what_is_kept_of_the_next() -> None:
+    kept: list[int] = []
+    pieces = iter([frame(b"message")[:8], frame(b"message")[8:] + frame(b"another")[:9]])
+
+    async def read() -> bytes | None:
+        return next(pieces, None)
+
+    reader = MessageReader(read, b"identity", MAX_MESSAGE_BYTES, kept.append)
+    assert asyncio.run(reader.read()) == b"message"
+    assert kept == [8, 0, 9]
+
+
 @given(st.data(), st.lists(st.binary(max_size=MAX_MESSAGE_BYTES), min_size=1, max_size=3))
 def test_a_body_that_ends_within_a_message_is_an_error(data: st.DataObject, messages: list[bytes]) -> None:
     body = b"".join(map(frame, messages))
