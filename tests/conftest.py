@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -127,3 +128,11 @@ def no_leaked_tasks() -> Callable[[], AbstractAsyncContextManager[None]]:
             pytest.fail(f"left running: {', '.join(sorted(map(repr, leaks)))}")
 
     return check
+
+
+@pytest.fixture
+def interrupts_are_heeded() -> Iterator[None]:
+    """A shell that runs these tests in the background lets them, and all that they start, ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

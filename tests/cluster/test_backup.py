@@ -271,6 +271,7 @@ def backup_held_up(node: NodeProcess, file: Path) -> "Iterator[subprocess.Popen[
     assert list(file.parent.iterdir()) == []
 
 
+@pytest.mark.usefixtures("interrupts_are_heeded")
 def test_a_backup_that_is_interrupted_leaves_nothing(laden: NodeProcess, tmp_path: Path) -> None:
     with backup_held_up(laden, tmp_path / "backup") as backup:
         backup.send_signal(signal.SIGINT)

@@ -64,6 +64,7 @@ def test_a_file_that_is_not_there_is_named(run: Run, node: Remote, tmp_path: Pat
     assert (status, err) == (1, f"meteora: error: {tmp_path / 'nothing'} can't be read: No such file or directory\n")
 
 
+@pytest.mark.usefixtures("interrupts_are_heeded")
 def test_one_that_waits_for_lines_ends_when_it_is_interrupted(node: Remote) -> None:
     command = [sys.executable, "-m", "meteora", "import", "-a", node.endpoint]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as importing:
