@@ -131,7 +131,7 @@ def _flip_a_bit(files: Iterable[Path]) -> None:
 
 def _assert_replaceable(cluster: ClusterProcesses, node: NodeProcess) -> None:
     """The node has said what it found and what to do; that is done, and it is whole again."""
-    assert "let it join anew with an empty one" in node.output_since_start
+    assert "let it join anew with an empty directory" in node.output_since_start
     assert "Traceback" not in node.output_since_start
     with Client(cluster.endpoints[:2]) as client:
         assert client.leave(3)
